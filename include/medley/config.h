@@ -1,0 +1,80 @@
+/* config: job files and recipes. One table per subject is parser, check, help and printout. Only src/config includes libconfig.h. */
+#ifndef MEDLEY_CONFIG_H
+#define MEDLEY_CONFIG_H
+
+#include "medley/core.h"
+
+#define JOB_MAX_TASKS 256
+
+typedef struct job_task {
+    char   name[64], kind[20];        /* kind "" = take it from the data set */
+    char   data[512], label[64];      /* data set folder (relative to data_root), label set */
+    int    image[2];                  /* H, W; multiples of 32 */
+    int    batch, units;              /* micro-batch size, units per step */
+    double weight, dropout;
+    bool   balance_loss;              /* class weights 1/frequency in the loss */
+    bool   balance_sampling;
+    bool   center_sampling;
+    int    max_boxes;
+    double score_min, nms_iou;
+    char   augment[16];               /* preset; "" = by modality of the data set */
+    struct { double flip_x, flip_y, rot90, rotate_deg, scale_lo, scale_hi, crop_scale, shift, brightness, contrast, gamma, noise, blur,
+             hue, saturation, window, invert; } aug; /* NaN = preset's value */
+    int    line;                      /* in the job file, for messages */
+} job_task;
+
+typedef struct job {
+    char   file[512], dir[512];       /* path as given, folder it lies in */
+    char   run[512];                  /* run folder, absolute or relative to the working directory */
+    char   data_root[512];            /* absolute after loading (relative paths in the file: to the job file's folder) */
+    int64_t seed;
+    struct { char encoder[32]; double drop_path; char init[512]; } model; /* drop_path < 0: preset's; init: "random" (others later) */
+    struct {
+        int64_t steps;
+        char sum[8];                  /* "exact" | "float" */
+        int  threads;                 /* per rank; 0 = from the CPU mask / OMP_NUM_THREADS */
+        int  prefetch;                /* loader ring depth */
+        int64_t checkpoint_every; double checkpoint_minutes; int keep;
+        int64_t validate_every, log_every;
+        double time_limit_minutes;    /* 0 = none: at the limit checkpoint and exit 75 */
+        double watchdog_s;
+        int  suspend_after;           /* failures in a row that suspend a task */
+        double ema;                   /* 0 = off, else decay */
+    } train;
+    struct { double lr, min_lr, weight_decay, beta1, beta2, eps, clip; int64_t warmup; } optim;
+    int      n_tasks;
+    job_task task[JOB_MAX_TASKS];
+} job;
+
+/* Reads, overrides (set[i] = "key=value", keys as printed by job_print, tasks by tasks[NAME].key or tasks[2].key), checks. All faults are
+ * listed in the message, one per line "file:line: key: what (did you mean ...?)". ST_USAGE. */
+MUST status job_load(job *j, const char *path, const char *const *set, int n_set);
+MUST status job_print(const job *j, FILE *out);   /* a job file that loads to the same job, comments say meaning and range */
+MUST status job_explain(FILE *out);               /* every key: type, default, range, meaning */
+
+/* ---- recipes (datasets/NAME.cfg) are read by tools through this generic view: same table idea ------------------------- */
+
+enum key_type { KEY_BOOL, KEY_INT, KEY_FLOAT, KEY_TEXT, KEY_TEXT_LIST, KEY_FLOAT_LIST, KEY_GROUP_LIST, KEY_GROUP };
+typedef struct key {
+    const char *name;
+    enum key_type type;
+    size_t offset;            /* in the struct; lists: of the first element, count_offset: of an int */
+    size_t size;              /* text: bytes of the buffer; list: most elements; group list: most elements */
+    const char *def;          /* default as text; NULL = required */
+    double lo, hi;            /* range of numbers */
+    const char *choices;      /* "a|b|c" or NULL */
+    const char *help;
+    const struct key *sub;    /* group, group list: table of the members, ends with name == NULL */
+    size_t sub_bytes;         /* group list: bytes per element */
+    size_t count_offset;      /* lists: where the number of elements (int) goes */
+    size_t item_bytes;        /* text list: bytes per string */
+} key;
+/* Reads `path` into `out` by `table`; the same fault list as job_load. `check` (or NULL) may add faults through config_fault. */
+typedef struct config_faults config_faults;
+void config_fault(config_faults *f, int line, const char *key, const char *fmt, ...) PRINTF_LIKE(4, 5);
+MUST status config_load(const char *path, const key *table, void *out, const char *const *set, int n_set,
+                        void (*check)(void *out, config_faults *f));
+MUST status config_print(const key *table, const void *in, FILE *out);
+MUST status config_explain(const key *table, FILE *out);
+
+#endif

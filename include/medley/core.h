@@ -1,0 +1,119 @@
+/* core: status and messages, arenas, counter-based random numbers, checksums, timers, signals, fault points, log.
+ * Knows no foreign library. Everything else may include it. */
+#ifndef MEDLEY_CORE_H
+#define MEDLEY_CORE_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* ---- status: every fallible function returns one ------------------------------------------------------------ */
+
+/* The value is also the exit code of the program (design.md section 2). */
+typedef enum status {
+    OK          = 0,
+    ST_USAGE    = 2,  /* command line or job/recipe file */
+    ST_DATA     = 3,  /* shard, source file, checkpoint: damaged, missing or inconsistent */
+    ST_RESOURCE = 4,  /* memory, disk, permission */
+    ST_NUMERIC  = 5,  /* not finite, no task left */
+    ST_COMM     = 6,  /* MPI, a rank failed or hangs */
+    ST_BUG      = 70, /* our own mistake */
+    ST_STOPPED  = 75  /* checkpointed on request, run again */
+} status;
+
+#define MUST __attribute__((warn_unused_result))
+#define PRINTF_LIKE(fmt, first) __attribute__((format(printf, fmt, first)))
+
+/* Raise: start a new message in this thread. Returns `code`. */
+status status_raise(status code, const char *file, int line, const char *fmt, ...) PRINTF_LIKE(4, 5);
+/* Forward: put context in front of the message ("context: message"). Returns `code`. */
+status status_note(status code, const char *file, int line, const char *fmt, ...) PRINTF_LIKE(4, 5);
+/* The message of the last raise in this thread; "" if none. Valid until the next raise. */
+const char *status_message(void);
+/* Where it was raised, "file.c:123". */
+const char *status_place(void);
+/* Carry a message over a thread or rank border: set code and text as they are. Returns `code`. */
+status status_set(status code, const char *message);
+void   status_clear(void);
+const char *status_name(status code);
+
+#define CHECK(cond, code, ...)                                                                                      \
+    do { if (!(cond)) return status_raise((code), __FILE__, __LINE__, __VA_ARGS__); } while (0)
+#define TRY(call, ...)                                                                                              \
+    do { status try_ = (call); if (try_) return status_note(try_, __FILE__, __LINE__, __VA_ARGS__); } while (0)
+/* The same two with clean-up: they need a local `status st` and a label. */
+#define CHECK_TO(label, cond, code, ...)                                                                            \
+    do { if (!(cond)) { st = status_raise((code), __FILE__, __LINE__, __VA_ARGS__); goto label; } } while (0)
+#define TRY_TO(label, call, ...)                                                                                    \
+    do { st = (call); if (st) { st = status_note(st, __FILE__, __LINE__, __VA_ARGS__); goto label; } } while (0)
+
+/* ---- memory ------------------------------------------------------------------------------------------------- */
+
+/* calloc with 64-byte alignment and a message. `what` names the thing in the message. Free with free(). */
+MUST status mem_alloc(void *out_ptr, size_t n_bytes, const char *what);
+
+/* Arena: measure, then place. With base == NULL it only counts: the same placing code run twice, first to learn the
+ * size, then for real. Pieces are 64-byte aligned. Reset by setting `used` back to an earlier mark. */
+typedef struct arena {
+    char  *base; /* NULL while measuring */
+    size_t size; /* bytes available at base */
+    size_t used; /* bytes given out */
+    size_t peak; /* largest `used` so far */
+} arena;
+MUST status arena_init(arena *a, size_t n_bytes, const char *what); /* size 0: measuring arena */
+void  arena_free(arena *a);
+void *arena_take(arena *a, size_t n_bytes); /* NULL while measuring; abort()s on overflow: the plan was wrong (our bug) */
+#define ARENA_F32(a, n) ((float *)arena_take((a), sizeof(float) * (size_t)(n)))
+
+/* ---- random numbers: Philox 4x32-10 (Salmon et al., SC 2011), no state besides the counter ------------------------ */
+
+enum rng_purpose { RNG_INIT = 1, RNG_ORDER, RNG_AUGMENT, RNG_DROP_PATH, RNG_DROPOUT, RNG_SYNTH, RNG_SPLIT, RNG_BOOTSTRAP,
+                   RNG_TEST };
+/* Identity of a sample in an epoch; never contains a rank, a thread or a time. */
+typedef struct rng_key { uint64_t seed; uint32_t a, b; } rng_key; /* a: e.g. sample index, b: e.g. epoch */
+typedef struct rng { uint32_t key[2], ctr[4], out[4]; int left; } rng;
+void     philox4x32(const uint32_t key[2], const uint32_t ctr[4], uint32_t out[4]);
+rng      rng_open(rng_key key, uint32_t purpose, uint32_t sub); /* ctr = {block, purpose | sub << 8, a, b} */
+uint32_t rng_u32(rng *r);
+float    rng_uniform(rng *r);                    /* [0,1), 24 bits */
+float    rng_normal(rng *r);                     /* mean 0, sd 1; Box-Muller, one of the pair */
+uint32_t rng_below(rng *r, uint32_t n);          /* [0,n), unbiased */
+uint64_t hash_text(const char *s);               /* FNV-1a 64: to derive seeds from names */
+
+/* ---- checksums ---------------------------------------------------------------------------------------------- */
+
+uint32_t crc32c(uint32_t seed, const void *data, size_t n_bytes); /* seed 0; Castagnoli polynomial */
+typedef struct sha256 { uint32_t h[8]; uint64_t n; uint8_t buf[64]; } sha256;
+void sha256_begin(sha256 *s);
+void sha256_add(sha256 *s, const void *data, size_t n_bytes);
+void sha256_end(sha256 *s, char hex[65]);
+MUST status sha256_file(const char *path, char hex[65]);
+
+/* ---- time, signals, log, fault points ------------------------------------------------------------------------- */
+
+double timer_now(void);                 /* seconds, monotonic */
+void   stop_install(void);              /* SIGUSR1, SIGTERM, SIGINT set a flag; a second signal ends the process */
+int    stop_requested(void);            /* signal number or 0 */
+
+enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+void log_open(int rank, enum log_level level); /* rank -1: no prefix. LOG_INFO goes to stdout on rank 0 (or -1) only */
+void log_line(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/* Fault points ship in the program. MEDLEY_FAULT="name@count:action[,...]", action: kill, raise, stop, hang, nan.
+ * fault_hit(name) returns true if `nan` or `raise` was asked for here; kill, stop and hang act at once. */
+bool fault_hit(const char *name);
+
+/* ---- small helpers -------------------------------------------------------------------------------------------- */
+
+int  text_distance(const char *a, const char *b);      /* Levenshtein, for "did you mean" */
+const char *text_nearest(const char *word, const char *const *list, int n); /* NULL if nothing is near */
+MUST status path_make_dirs(const char *path);          /* mkdir -p */
+MUST status path_sync_dir(const char *path);           /* fsync of a folder */
+bool path_exists(const char *path);
+MUST status file_read_all(const char *path, size_t limit_bytes, char **out, size_t *out_bytes); /* NUL-terminated, free() */
+MUST status file_write_atomic(const char *path, const void *data, size_t n_bytes);  /* aside, fsync, rename */
+int64_t memory_peak_bytes(void);                       /* VmHWM of this process; 0 if unknown */
+
+#endif

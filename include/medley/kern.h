@@ -1,0 +1,28 @@
+/* kern: the arithmetic. fp32, row-major, channels last. One thread per GEMM; OpenMP runs over fixed chunks, so the bits do
+ * not depend on the number of threads. OpenBLAS is included in gemm.c only. */
+#ifndef MEDLEY_KERN_H
+#define MEDLEY_KERN_H
+
+#include "medley/core.h"
+
+/* Sets OpenMP threads for our kernels and one thread for OpenBLAS. Call once at start. */
+void kern_init(int n_threads);
+int  kern_threads(void);
+const char *kern_blas_name(void); /* e.g. "OpenBLAS 0.3.21 SkylakeX" */
+
+/* C (M,N) = alpha * op(A) op(B) + beta * C. trans: false = as stored. lda.. = row strides. Split into fixed row chunks that
+ * depend on (M,N,K) only. Threads: OpenMP over chunks, or none if called inside a parallel region. */
+void kern_gemm(bool trans_a, bool trans_b, int64_t M, int64_t N, int64_t K, float alpha, const float *A, int64_t lda,
+               const float *B, int64_t ldb, float beta, float *C, int64_t ldc);
+
+/* y (R,N) = x (R,K) W^T + b; W (N,K) as torch stores it; b (N) or NULL. */
+void linear_forward(float *y, const float *x, const float *W, const float *b, int64_t R, int64_t N, int64_t K);
+/* dx (R,K) = dy W (NULL: skip; acc_dx: add instead of set); dW (N,K) += dy^T x; db (N) += column sums of dy (NULL: skip). */
+void linear_backward(float *dx, bool acc_dx, float *dW, float *db, const float *dy, const float *x, const float *W,
+                     int64_t R, int64_t N, int64_t K);
+
+#include "medley/kern_norm.h"   /* layer norm, group norm, GELU, ReLU */
+#include "medley/kern_window.h" /* window attention V1 and V2 */
+#include "medley/kern_conv.h"   /* 3x3 and 1x1 convolution, up-sampling */
+
+#endif

@@ -1,0 +1,157 @@
+/* store: HDF5 files. Named arrays with shape, type and checksum; shards; the checkpoint container.
+ * Only src/store includes hdf5.h. Serial HDF5; locking off by default (read-only and parallel file systems). */
+#ifndef MEDLEY_STORE_H
+#define MEDLEY_STORE_H
+
+#include "medley/batch.h"
+#include "medley/core.h"
+
+enum dtype { DT_U8, DT_U16, DT_I16, DT_I32, DT_U32, DT_I64, DT_F32, DT_F64, N_DTYPES };
+size_t dtype_bytes(enum dtype t);
+const char *dtype_name(enum dtype t);
+
+/* ---- named arrays ------------------------------------------------------------------------------------------- */
+
+typedef struct store store;
+
+/* Create PATH aside as PATH.part; store_commit flushes, fsyncs, renames and fsyncs the folder. store_discard removes it. */
+MUST status store_create(store **out, const char *path);
+MUST status store_commit(store *s);  /* closes s in every case */
+void        store_discard(store *s); /* closes; NULL allowed */
+MUST status store_open(store **out, const char *path); /* read-only */
+void        store_close(store *s);                     /* NULL allowed */
+
+/* Whole arrays. Groups in `name` ("weights/encoder...") are made as needed. Each array carries attribute crc32c (u32, of its
+ * raw little-endian bytes); store_read recomputes it. ST_DATA names file and object. deflate: 0 none, 1..9 (+shuffle, fletcher32). */
+MUST status store_write(store *s, const char *name, enum dtype t, int ndim, const int64_t *dims, const void *data, int deflate);
+MUST status store_read(store *s, const char *name, enum dtype t, int64_t n_expected, void *out);
+MUST status store_shape(store *s, const char *name, enum dtype *t, int *ndim, int64_t dims[8]);
+bool        store_has(store *s, const char *name);
+/* Fixed-length UTF-8 string arrays: one char[n][width], NUL padded. */
+MUST status store_write_text(store *s, const char *name, int64_t n, int width, const char *data);
+MUST status store_read_text(store *s, const char *name, int64_t *n, int *width, char **out); /* free() */
+/* Attributes of object `name` ("/" = root). Strings are fixed-length UTF-8. */
+MUST status store_put_str(store *s, const char *name, const char *key, const char *value);
+MUST status store_put_i64(store *s, const char *name, const char *key, int64_t value);
+MUST status store_put_f64(store *s, const char *name, const char *key, double value);
+MUST status store_get_str(store *s, const char *name, const char *key, char *out, size_t out_bytes);
+MUST status store_get_i64(store *s, const char *name, const char *key, int64_t *out);
+MUST status store_get_f64(store *s, const char *name, const char *key, double *out);
+/* Names of the members of a group, in name order: char[n][width 128]; free(). */
+MUST status store_list(store *s, const char *group, int *n, char (**out)[128]);
+
+/* ---- shards ------------------------------------------------------------------------------------------------- *
+ *
+ * One HDF5 file (format "medley-shard", version 1) with N samples of one image set and one or more label sets:
+ *
+ *   attributes of "/"    format, format_version, name (data set), title, modality, licence, citation, origin, recipe_sha256,
+ *                        creator, axes="sample,y,x,channel"
+ *   /image               (N,Hmax,Wmax,C) u8|u16|i16|f32   one sample per chunk, sample in the top-left corner, zeros beyond
+ *   /size                (N,2) i32          height, width of each sample
+ *   /range               (N,2) f32          intensities that load time maps to 0 and 1 (CT: window; MR: volume percentiles)
+ *   /spacing             (N,2) f32          row, column spacing; NaN unknown; attribute units = "mm" | "um" | ""
+ *   /id /subject /centre /case /source      fixed-length strings (N); case = what metrics are averaged over (volume or image)
+ *   /slice               (N) i32            slice number in the volume, -1 if 2-D
+ *   /split               (N) u8             0 train, 1 val, 2 test
+ *   /source_sha256       (N) string[64]
+ *   /image_crc32c        (N) u32            over the valid H*W*C raw bytes
+ *   /label/NAME          group; attributes kind, n_classes, (regression) lo, hi
+ *   /label/NAME/present  (N) u8             1 if the sample has this label
+ *   /label/NAME/names    (K) string         class names (segmentation: including background as class 0)
+ *   /label/NAME/class    (N) i32            classification, -1 missing
+ *   /label/NAME/vector   (N,K) u8           multilabel, 255 missing
+ *   /label/NAME/scalar   (N) f32            regression, NaN missing
+ *   /label/NAME/mask     (N,Hmax,Wmax) u8   segmentation, 255 ignored; one sample per chunk
+ *   /label/NAME/box_off  (N+1) i64, /box (M,4) f32 x0 y0 x1 y1 in pixel edges, /box_class (M) i32   detection
+ *
+ * deflate 4 + shuffle (2-byte types and up) + Fletcher32 on image and mask.
+ * A data set folder holds NAME-00000.h5 ..., index.h5 (see catalogue) and SHA256SUMS (checkable with sha256sum -c). */
+
+#define SHARD_TEXT 160 /* longest id, subject, source ... with NUL */
+#define SHARD_MAX_LABELS 8
+
+typedef struct shard_label {
+    char    name[64];
+    enum task_kind kind;
+    int     n_classes;              /* K; 1 for regression */
+    char  (*class_name)[64];        /* K */
+    double  lo, hi;                 /* regression range */
+} shard_label;
+
+typedef struct shard_meta {         /* what a shard, and the index, says about its data set */
+    char name[64], title[256], modality[64], licence[256], citation[512], origin[512], recipe_sha256[65], spacing_units[8];
+    enum dtype pixel;
+    int  channels;
+    int  n_labels;
+    shard_label label[SHARD_MAX_LABELS];
+} shard_meta;
+void shard_meta_free(shard_meta *m);
+
+typedef struct sample_label {       /* one sample's label in one label set */
+    bool     present;
+    int32_t  cls;
+    uint8_t *vec;                   /* (K) */
+    float    scalar;
+    uint8_t *mask;                  /* (H,W) */
+    int      n_box;
+    float   *box;                   /* (n_box,4) */
+    int32_t *box_cls;               /* (n_box) */
+} sample_label;
+
+typedef struct sample {             /* writer's view of one sample; pointers are the caller's */
+    char id[SHARD_TEXT], subject[SHARD_TEXT], centre[SHARD_TEXT], case_id[SHARD_TEXT], source[SHARD_TEXT], source_sha256[65];
+    int   slice, H, W;
+    float range[2], spacing[2];
+    enum split split;
+    const void *pixels;             /* (H,W,C) in meta.pixel */
+    sample_label label[SHARD_MAX_LABELS];
+} sample;
+
+/* Writer of a data set folder: collects samples, cuts shards by size, writes index.h5 and SHA256SUMS last, everything aside in
+ * OUT/NAME.part, renamed to OUT/NAME at the end. Refuses an existing OUT/NAME unless force. */
+typedef struct shard_writer shard_writer;
+MUST status shard_writer_open(shard_writer **out, const char *out_dir, const shard_meta *meta, int64_t shard_bytes, bool force);
+MUST status shard_writer_add(shard_writer *w, const sample *s);
+MUST status shard_writer_close(shard_writer *w); /* frees w in every case */
+void        shard_writer_discard(shard_writer *w);
+
+/* Reader of one shard: the index arrays are read and checked at open; pixels and masks one sample at a time. */
+typedef struct shard {
+    store     *file;
+    char       path[512];
+    shard_meta meta;
+    int64_t    n;
+    int        Hmax, Wmax;
+    int32_t   *size, *slice;       /* (n,2), (n) */
+    float     *range, *spacing;    /* (n,2) */
+    char     (*id)[SHARD_TEXT], (*subject)[SHARD_TEXT], (*centre)[SHARD_TEXT], (*case_id)[SHARD_TEXT], (*source)[SHARD_TEXT];
+    char     (*source_sha256)[65];
+    uint8_t   *split;              /* (n) */
+    uint32_t  *crc;                /* (n) */
+    struct {
+        uint8_t *present; int32_t *cls; uint8_t *vec; float *scalar; int64_t *box_off; float *box; int32_t *box_cls; bool has_mask;
+    } label[SHARD_MAX_LABELS];
+} shard;
+MUST status shard_open(shard *s, const char *path);
+void        shard_close(shard *s);
+/* Pixels of sample i, packed (H,W,C) in meta.pixel; out must hold Hmax*Wmax*C elements. Fletcher32 and crc are checked. */
+MUST status shard_read_image(shard *s, int64_t i, void *out);
+MUST status shard_read_mask(shard *s, int64_t i, int label, uint8_t *out); /* (H,W) packed */
+
+/* index.h5 of a data set folder (written by shard_writer_close):
+ *   attributes as in a shard; /file (S) string, /n (S) i64, /n_split (S,3) i64, /bytes (S) i64, /sha256 (S) string, label groups with
+ *   kind, n_classes, names and n_present (3 splits) i64 */
+typedef struct catalogue {
+    char       dir[512];
+    shard_meta meta;
+    int        n_shards;
+    char     (*file)[SHARD_TEXT];
+    int64_t   *n;                  /* (S) */
+    int64_t   *n_split;            /* (S,3) */
+    int64_t   *bytes;              /* (S) */
+    char     (*sha256)[65];
+} catalogue;
+MUST status catalogue_open(catalogue *c, const char *dir);
+void        catalogue_close(catalogue *c);
+
+#endif

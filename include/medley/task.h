@@ -1,0 +1,80 @@
+/* task: heads, losses, metrics, placement. A task ties the shared blocks to one kind of label. */
+#ifndef MEDLEY_TASK_H
+#define MEDLEY_TASK_H
+
+#include "medley/batch.h"
+#include "medley/model.h"
+
+/* What the job file and the data set say of a task. */
+typedef struct task_spec {
+    char   name[64];
+    enum task_kind kind;
+    int    K;               /* classes (segmentation: with background), labels, or 1 */
+    char (*class_name)[64]; /* K, borrowed; NULL allowed */
+    double lo, hi;          /* regression: label range */
+    int    H, W;            /* network input, multiples of 32 */
+    int    batch;           /* B: micro-batch size */
+    float  weight;          /* of the loss in the sum over tasks */
+    float  dropout;         /* of image-level heads */
+    float *class_weight;    /* (K) loss weights, mean 1; NULL = equal. Borrowed. */
+    bool   center_sampling; /* FCOS: only locations within 1.5 strides of the box centre are positive */
+    int    max_boxes;       /* most ground-truth boxes per image in a batch, and most detections kept */
+    float  score_min, nms_iou; /* detection inference: 0.05, 0.5 */
+} task_spec;
+
+/* The shared blocks of a job. */
+typedef struct shared { swin enc; unet seg; fpn det; bool has_seg, has_det; } shared;
+
+typedef struct task { task_spec spec; int index; int n_params; int param[24]; } task;
+/* Declares head parameters "head.NAME.*" with block BLOCK_HEAD0 + index. Needs sh->has_seg/has_det for the kinds that use them. */
+MUST status task_init(task *t, const task_spec *spec, int index, const shared *sh, params *pt);
+/* Is block (BLOCK_ENCODER, BLOCK_SEG, ...) touched by this task? */
+bool task_uses(const task *t, int block);
+double task_flops(const task *t, const shared *sh); /* multiply-adds of one unit forward: the a-priori cost */
+
+typedef struct task_run task_run; /* encoder, decoder and head buffers of a task's shape */
+MUST status task_place(task_run **out, const task *t, const shared *sh, bool train, arena *a);
+void task_run_free(task_run *r);
+void task_forward(task_run *r, const params *pt, const float *w, const batch *b, bool train);  /* train: drop path, dropout */
+/* Loss of the micro-batch (mean over its valid labels, near 1 at initialisation) and its gradient at the outputs. Returns the loss
+ * (NaN if not finite); n_valid = labels that counted (0: loss 0, gradient 0). parts: up to 4 named addends for the record. */
+double task_loss(task_run *r, const batch *b, int64_t *n_valid, double parts[4]);
+/* g += weight * d loss / d w for every block the task uses. */
+void task_backward(task_run *r, const params *pt, const float *w, float *g, const batch *b);
+/* The head's raw outputs after task_forward: image kinds (B,K); segmentation logits (B,H,W,K). NULL for detection. */
+const float *task_output(const task_run *r);
+
+/* ---- metrics: collected per sample, merged over ranks, independent of order -------------------------------------------- */
+
+typedef struct metric metric; /* opaque accumulator of one task and split */
+MUST status metric_init(metric **out, const task *t);
+void metric_free(metric *m);
+/* Adds the first b->n_valid samples of the batch after task_forward(train = false). case_id: hash of the case (volume or image) of
+ * each sample (B). Segmentation is scored on the stored (native) mask: logits are sampled bilinearly at each native pixel. */
+MUST status metric_add(metric *m, const task_run *r, const batch *b, const uint64_t *case_id);
+/* Serialise for MPI; merge what another rank packed. */
+MUST status metric_pack(const metric *m, void **bytes, size_t *n_bytes); /* free() */
+MUST status metric_merge(metric *m, const void *bytes, size_t n_bytes);
+
+#define METRIC_MAX 64
+typedef struct metric_value { char name[64]; double value; double lo, hi; } metric_value; /* lo, hi: bootstrap interval, NaN if none */
+typedef struct metric_result {
+    int64_t n_samples, n_cases;
+    double  score;                      /* the one number for model selection: higher is better, [0,1] (regression: 1 - MAE/range) */
+    char    score_name[32];             /* "balanced_accuracy", "auroc", "dice", "ap50", "mae_score" */
+    int     n;
+    metric_value value[METRIC_MAX];     /* balanced_accuracy, accuracy, auroc, auroc/CLASS, dice, dice/CLASS, ap50, ap, ap50/CLASS, mae ... */
+} metric_result;
+/* n_boot > 0: percentile bootstrap over cases (seeded), 95 %. Deterministic: samples are sorted first. */
+MUST status metric_finish(metric *m, int n_boot, uint64_t seed, metric_result *out);
+/* One line per sample for CSV: calls `line` with a header first. */
+MUST status metric_each(metric *m, void (*line)(void *arg, const char *csv), void *arg);
+
+/* ---- placement --------------------------------------------------------------------------------------------------------- */
+
+/* units -> ranks, longest processing time first, ties by (task, unit): a function of its arguments alone. Units of one task are kept
+ * together unless that would leave a rank idle or the balance worse than 5 %. rank_of (n_units). Returns max over mean of load. */
+typedef struct unit { int task, number; double cost; } unit;
+double place_units(const unit *u, int n_units, int n_ranks, int *rank_of);
+
+#endif

@@ -1,0 +1,52 @@
+/* train: plan, step (the corridor), loop, optimiser, schedule, checkpoint, validation, record. */
+#ifndef MEDLEY_TRAIN_H
+#define MEDLEY_TRAIN_H
+
+#include "medley/comm.h"
+#include "medley/config.h"
+#include "medley/data.h"
+#include "medley/task.h"
+
+/* ---- record: flat JSON objects, one per line, in RUN/record.jsonl ------------------------------------------------------- *
+ * events: "start" "step" "validate" "checkpoint" "drop" "suspend" "stop" "end" "evaluate". Written by rank 0 only, flushed per line.
+ * step:     step lr loss images images_per_s grad_norm load_s forward_s backward_s sum_s update_s wait_s memory_bytes
+ *           and loss/TASK for each task
+ * validate: step task split score score_name and every metric by name */
+typedef struct record record;
+MUST status record_open(record **out, const char *path, int64_t truncate_after_step); /* drops lines of later steps (resume) */
+void record_close(record *r);
+void record_begin(record *r, const char *event);
+void record_i64(record *r, const char *key, int64_t v);
+void record_f64(record *r, const char *key, double v);   /* not finite: null */
+void record_str(record *r, const char *key, const char *v);
+MUST status record_end(record *r);
+
+typedef struct record_field { char key[96]; bool is_text, is_null; double number; char text[256]; } record_field;
+typedef struct record_line { int n; record_field field[96]; } record_line;
+/* Calls `each` for every line. Our own flat objects only; a damaged last line is skipped. */
+MUST status record_read(const char *path, status (*each)(void *arg, const record_line *line), void *arg);
+const record_field *record_get(const record_line *line, const char *key);
+
+/* ---- trainer ----------------------------------------------------------------------------------------------------------- */
+
+typedef struct trainer trainer;
+
+/* Collective. Checks, plans, places, loads the newest good checkpoint of the run folder unless fresh. */
+MUST status trainer_open(trainer **out, comm *world, const job *j, bool fresh);
+MUST status trainer_run(trainer *t);  /* to the last step, a signal or the time limit (ST_STOPPED) */
+void        trainer_close(trainer *t);
+
+/* For use/: open a finished or running run folder with its weights ("best", "last" or a checkpoint file), no optimiser. */
+MUST status trainer_open_run(trainer **out, comm *world, const char *run, const char *weights);
+const job *trainer_job(const trainer *t);
+int        trainer_n_tasks(const trainer *t);
+const task *trainer_task(const trainer *t, int i);
+const shard_meta *trainer_meta(const trainer *t, int i);
+int64_t    trainer_step(const trainer *t);              /* step of the weights */
+/* Collective: metrics of task i on split s. The accumulator is complete on rank 0 (*m, metric_free it; NULL elsewhere). */
+MUST status trainer_evaluate(trainer *t, int i, enum split s, metric **m);
+
+/* What `medley check` prints: sizes and costs without training, for N ranks on one process. */
+MUST status trainer_forecast(const job *j, int n_ranks, FILE *out);
+
+#endif

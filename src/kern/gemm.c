@@ -1,0 +1,74 @@
+/* gemm: the door to OpenBLAS. Large products are cut into fixed row chunks, each computed by one thread. */
+#include "medley/kern.h"
+
+#include <cblas.h> /* cblas_sgemm, openblas_set_num_threads */
+#include <omp.h>
+#include <string.h>
+
+static int n_threads = 1;
+
+void kern_init(int threads)
+{
+    n_threads = threads > 0 ? threads : 1;
+    omp_set_num_threads(n_threads);
+    openblas_set_num_threads(1); /* a GEMM's bits may depend on its thread count (ecosystem.md 2.4) */
+}
+
+int kern_threads(void) { return n_threads; }
+
+const char *kern_blas_name(void)
+{
+    static char name[128];
+    snprintf(name, sizeof name, "%s", openblas_get_config());
+    return name;
+}
+
+/* Rows per chunk: a function of the shape alone, so that chunks, and with them the bits, are the same for any thread count.
+ * 256 rows keep OpenBLAS near its large-matrix rate; small products stay whole. */
+static int64_t chunk_rows(int64_t M, int64_t N, int64_t K)
+{
+    if ((double)M * (double)N * (double)K < 2e6) return M;
+    int64_t rows = 256;
+    while (rows < M && rows * N * K < 2000000) rows *= 2;
+    return rows < M ? rows : M;
+}
+
+void kern_gemm(bool trans_a, bool trans_b, int64_t M, int64_t N, int64_t K, float alpha, const float *A, int64_t lda, const float *B,
+               int64_t ldb, float beta, float *C, int64_t ldc)
+{
+    if (M <= 0 || N <= 0) return;
+    int64_t rows = chunk_rows(M, N, K), n_chunks = (M + rows - 1) / rows;
+#pragma omp parallel for schedule(dynamic) if (n_chunks > 1 && n_threads > 1 && !omp_in_parallel())
+    for (int64_t c = 0; c < n_chunks; c++) {
+        int64_t m0 = c * rows, m = M - m0 < rows ? M - m0 : rows;
+        cblas_sgemm(CblasRowMajor, trans_a ? CblasTrans : CblasNoTrans, trans_b ? CblasTrans : CblasNoTrans, (int)m, (int)N, (int)K,
+                    alpha, A + (trans_a ? m0 : m0 * lda), (int)lda, B, (int)ldb, beta, C + m0 * ldc, (int)ldc);
+    }
+}
+
+void linear_forward(float *y, const float *x, const float *W, const float *b, int64_t R, int64_t N, int64_t K)
+{
+    if (b) {
+#pragma omp parallel for schedule(static) if (R * N > 65536 && n_threads > 1)
+        for (int64_t r = 0; r < R; r++) memcpy(y + r * N, b, (size_t)N * sizeof *y);
+    }
+    kern_gemm(false, true, R, N, K, 1.0f, x, K, W, K, b ? 1.0f : 0.0f, y, N);
+}
+
+void linear_backward(float *dx, bool acc_dx, float *dW, float *db, const float *dy, const float *x, const float *W, int64_t R, int64_t N,
+                     int64_t K)
+{
+    if (dx) kern_gemm(false, false, R, K, N, 1.0f, dy, N, W, K, acc_dx ? 1.0f : 0.0f, dx, K);
+    if (dW) kern_gemm(true, false, N, K, R, 1.0f, dy, N, x, K, 1.0f, dW, K);
+    if (db) {
+        enum { COLS = 64 };
+#pragma omp parallel for schedule(static) if (R * N > 65536 && n_threads > 1)
+        for (int64_t n0 = 0; n0 < N; n0 += COLS) {
+            int64_t n1 = n0 + COLS < N ? n0 + COLS : N;
+            float sum[COLS] = {0};
+            for (int64_t r = 0; r < R; r++)
+                for (int64_t n = n0; n < n1; n++) sum[n - n0] += dy[r * N + n];
+            for (int64_t n = n0; n < n1; n++) db[n] += sum[n - n0];
+        }
+    }
+}
