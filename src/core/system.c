@@ -1,1 +1,162 @@
-/* system.c */
+/* system: time, signals, folders, whole files, and small text helpers. */
+#include "medley/core.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+double timer_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static volatile sig_atomic_t stop_signal;
+
+static void on_stop(int sig)
+{
+    if (stop_signal) _exit(128 + sig); /* the second one means now; the last checkpoint is complete or still aside */
+    stop_signal = sig;
+}
+
+void stop_install(void)
+{
+    struct sigaction act = {.sa_handler = on_stop, .sa_flags = SA_RESTART};
+    sigemptyset(&act.sa_mask);
+    int signals[] = {SIGUSR1, SIGTERM, SIGINT};
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) sigaction(signals[i], &act, NULL);
+}
+
+int stop_requested(void) { return stop_signal; }
+
+int text_distance(const char *a, const char *b)
+{
+    size_t n = strlen(a), m = strlen(b);
+    if (n > 120 || m > 120) return 1000;
+    int row[128];
+    for (size_t j = 0; j <= m; j++) row[j] = (int)j;
+    for (size_t i = 1; i <= n; i++) {
+        int diagonal = row[0];
+        row[0] = (int)i;
+        for (size_t j = 1; j <= m; j++) {
+            int best = diagonal + (a[i - 1] != b[j - 1]);
+            if (row[j] + 1 < best) best = row[j] + 1;
+            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+            diagonal = row[j];
+            row[j] = best;
+        }
+    }
+    return row[m];
+}
+
+const char *text_nearest(const char *word, const char *const *list, int n)
+{
+    const char *best = NULL;
+    int best_distance = (int)strlen(word) / 3 + 2; /* further away is no help */
+    for (int i = 0; i < n; i++) {
+        int d = text_distance(word, list[i]);
+        if (d < best_distance) best_distance = d, best = list[i];
+    }
+    return best;
+}
+
+status path_make_dirs(const char *path)
+{
+    char buf[4096];
+    CHECK(strlen(path) < sizeof buf, ST_RESOURCE, "path too long: %.80s...", path);
+    strcpy(buf, path);
+    for (char *p = buf + 1;; p++) {
+        if (*p != '/' && *p != 0) continue;
+        char keep = *p;
+        *p = 0;
+        CHECK(mkdir(buf, 0777) == 0 || errno == EEXIST, ST_RESOURCE, "cannot make folder %s: %s", buf, strerror(errno));
+        *p = keep;
+        if (keep == 0) break;
+    }
+    struct stat st;
+    CHECK(stat(path, &st) == 0 && S_ISDIR(st.st_mode), ST_RESOURCE, "%s: not a folder", path);
+    return OK;
+}
+
+status path_sync_dir(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY);
+    CHECK(fd >= 0, ST_RESOURCE, "cannot open folder %s: %s", path, strerror(errno));
+    int bad = fsync(fd);
+    int why = errno;
+    close(fd);
+    CHECK(!bad || why == EINVAL, ST_RESOURCE, "cannot sync folder %s: %s", path, strerror(why)); /* EINVAL: not needed here */
+    return OK;
+}
+
+bool path_exists(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0;
+}
+
+status file_read_all(const char *path, size_t limit_bytes, char **out, size_t *out_bytes)
+{
+    status st = OK;
+    char *data = NULL;
+    FILE *f = fopen(path, "rb");
+    CHECK(f, ST_DATA, "%s: cannot open: %s", path, strerror(errno));
+    struct stat info;
+    CHECK_TO(done, fstat(fileno(f), &info) == 0 && S_ISREG(info.st_mode), ST_DATA, "%s: not a regular file", path);
+    size_t n = (size_t)info.st_size;
+    CHECK_TO(done, n <= limit_bytes, ST_DATA, "%s: %zu bytes, more than the limit of %zu", path, n, limit_bytes);
+    TRY_TO(done, mem_alloc(&data, n + 1, path), "reading");
+    CHECK_TO(done, fread(data, 1, n, f) == n, ST_DATA, "%s: read error", path);
+    *out = data;
+    if (out_bytes) *out_bytes = n;
+    data = NULL;
+done:
+    free(data);
+    fclose(f);
+    return st;
+}
+
+status file_write_atomic(const char *path, const void *data, size_t n_bytes)
+{
+    char part[4096], dir[4096];
+    CHECK(snprintf(part, sizeof part, "%s.part", path) < (int)sizeof part, ST_RESOURCE, "path too long: %.80s...", path);
+    strcpy(dir, path);
+    char *slash = strrchr(dir, '/');
+    if (slash) *(slash == dir ? slash + 1 : slash) = 0;
+    else strcpy(dir, ".");
+    int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC, 0666);
+    CHECK(fd >= 0, ST_RESOURCE, "cannot write %s: %s", part, strerror(errno));
+    const char *p = data;
+    for (size_t left = n_bytes; left;) {
+        ssize_t n = write(fd, p, left);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) {
+            int why = errno;
+            close(fd);
+            unlink(part);
+            return status_raise(ST_RESOURCE, __FILE__, __LINE__, "cannot write %s: %s", part, strerror(why));
+        }
+        p += n, left -= (size_t)n;
+    }
+    int bad = fsync(fd) || close(fd) || rename(part, path);
+    CHECK(!bad, ST_RESOURCE, "cannot finish %s: %s", path, strerror(errno));
+    return path_sync_dir(dir);
+}
+
+int64_t memory_peak_bytes(void)
+{
+    FILE *f = fopen("/proc/self/status", "r");
+    if (!f) return 0;
+    char line[256];
+    long long kib = 0;
+    while (fgets(line, sizeof line, f))
+        if (sscanf(line, "VmHWM: %lld", &kib) == 1) break;
+    fclose(f);
+    return (int64_t)kib * 1024;
+}

@@ -1,0 +1,119 @@
+/* core: known answers of the generators and checksums, arenas, text helpers, status messages. */
+#include "medley/core.h"
+#include "test.h"
+
+#include <unistd.h>
+
+static void philox_known_answers(void) /* from the Random123 distribution's known-answer file */
+{
+    uint32_t out[4];
+    philox4x32((uint32_t[]){0, 0}, (uint32_t[]){0, 0, 0, 0}, out);
+    EXPECT(out[0] == 0x6627e8d5 && out[1] == 0xe169c58d && out[2] == 0xbc57ac4c && out[3] == 0x9b00dbd8, "%08x %08x", out[0], out[1]);
+    uint32_t f = 0xffffffff;
+    philox4x32((uint32_t[]){f, f}, (uint32_t[]){f, f, f, f}, out);
+    EXPECT(out[0] == 0x408f276d && out[1] == 0x41c83b0e && out[2] == 0xa20bc7c6 && out[3] == 0x6d5451fd, "%08x %08x", out[0], out[1]);
+}
+
+static void draws(void)
+{
+    rng r = rng_open((rng_key){7, 1, 2}, RNG_TEST, 0), again = rng_open((rng_key){7, 1, 2}, RNG_TEST, 0);
+    double sum = 0, sq = 0, usum = 0;
+    int count[3] = {0};
+    for (int i = 0; i < 30000; i++) {
+        float x = rng_normal(&r);
+        EXPECT(x == rng_normal(&again), "stream differs");
+        sum += x, sq += (double)x * x;
+        float u = rng_uniform(&r);
+        EXPECT(u == rng_uniform(&again) && u >= 0 && u < 1, "%g", u);
+        usum += u;
+        count[rng_below(&r, 3)]++;
+        (void)rng_below(&again, 3);
+    }
+    EXPECT_NEAR(sum / 30000, 0, 0.02);
+    EXPECT_NEAR(sq / 30000, 1, 0.03);
+    EXPECT_NEAR(usum / 30000, 0.5, 0.01);
+    for (int k = 0; k < 3; k++) EXPECT_NEAR(count[k] / 30000.0, 1 / 3.0, 0.01);
+    rng other = rng_open((rng_key){7, 1, 2}, RNG_TEST, 1);
+    r = rng_open((rng_key){7, 1, 2}, RNG_TEST, 0);
+    EXPECT(rng_u32(&other) != rng_u32(&r), "streams of two subs are equal");
+}
+
+static void checksums(void)
+{
+    EXPECT(crc32c(0, "123456789", 9) == 0xE3069283, "%08x", crc32c(0, "123456789", 9)); /* RFC 3720 B.4 */
+    EXPECT(crc32c(crc32c(0, "1234", 4), "56789", 5) == 0xE3069283, "not incremental");
+    sha256 s;
+    char hex[65];
+    sha256_begin(&s);
+    sha256_add(&s, "abc", 3);
+    sha256_end(&s, hex);
+    EXPECT(strcmp(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad") == 0, "%s", hex);
+    sha256_begin(&s);
+    for (int i = 0; i < 1000000; i++) sha256_add(&s, "a", 1);
+    sha256_end(&s, hex);
+    EXPECT(strcmp(hex, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0") == 0, "%s", hex);
+}
+
+static void arenas(void)
+{
+    arena m, a;
+    EXPECT_OK(arena_init(&m, 0, "measure"));
+    EXPECT(arena_take(&m, 10) == NULL && arena_take(&m, 100) == NULL, "measuring gives memory");
+    EXPECT(m.used == 64 + 128, "%zu", m.used);
+    EXPECT_OK(arena_init(&a, m.used, "place"));
+    char *p = arena_take(&a, 10), *q = arena_take(&a, 100);
+    EXPECT(p && q == p + 64 && (uintptr_t)p % 64 == 0, "placement");
+    arena_free(&a);
+}
+
+static void messages(void)
+{
+    status st = status_raise(ST_DATA, "a/b.c", 7, "object %d is bad", 3);
+    EXPECT(st == ST_DATA && strcmp(status_place(), "b.c:7") == 0, "%s", status_place());
+    st = status_note(st, "c.c", 1, "file %s", "x.h5");
+    EXPECT(strcmp(status_message(), "file x.h5: object 3 is bad") == 0, "%s", status_message());
+    void *p;
+    EXPECT_STATUS(mem_alloc(&p, SIZE_MAX / 4, "a huge thing"), ST_RESOURCE);
+    EXPECT(strstr(status_message(), "a huge thing") != NULL, "%s", status_message());
+}
+
+static void texts(void)
+{
+    const char *keys[] = {"weight", "batch", "units"};
+    EXPECT(text_distance("weigth", "weight") == 2, "%d", text_distance("weigth", "weight"));
+    EXPECT(text_nearest("weigth", keys, 3) == keys[0], "nearest");
+    EXPECT(text_nearest("colour", keys, 3) == NULL, "nothing is near");
+}
+
+static void files(void)
+{
+    char dir[] = "/tmp/medley-core-XXXXXX", path[64], *text;
+    EXPECT(mkdtemp(dir) != NULL, "mkdtemp");
+    snprintf(path, sizeof path, "%s/a/b", dir);
+    EXPECT_OK(path_make_dirs(path));
+    snprintf(path, sizeof path, "%s/a/b/f", dir);
+    EXPECT_OK(file_write_atomic(path, "hello", 5));
+    size_t n = 0;
+    EXPECT_OK(file_read_all(path, 100, &text, &n));
+    EXPECT(n == 5 && strcmp(text, "hello") == 0, "%s", text);
+    free(text);
+    EXPECT_STATUS(file_read_all(path, 4, &text, &n), ST_DATA);
+    EXPECT_STATUS(path_make_dirs(path), ST_RESOURCE);
+    char hex[65], cmd[96];
+    EXPECT_OK(sha256_file(path, hex));
+    EXPECT(strncmp(hex, "2cf24dba", 8) == 0, "%s", hex);
+    snprintf(cmd, sizeof cmd, "rm -r %s", dir);
+    EXPECT(system(cmd) == 0, "clean up");
+}
+
+int main(void)
+{
+    RUN(philox_known_answers);
+    RUN(draws);
+    RUN(checksums);
+    RUN(arenas);
+    RUN(messages);
+    RUN(texts);
+    RUN(files);
+    DONE();
+}
