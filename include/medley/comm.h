@@ -31,6 +31,44 @@ MUST status comm_barrier(comm *c);
 MUST status comm_group(comm *c, bool member, comm **out);
 void        comm_group_close(comm *g);
 
+/* ---- gradient sums (src/comm/sum.c) ---------------------------------------------------------------------------------- *
+ * Exact: every unit's gradient becomes 64-bit integers, value * 2^exponent of its tensor, before anything is added. Integer addition is
+ * associative, so the sum has the same bits for any number of ranks, any placement and any algorithm of the MPI library
+ * (ecosystem.md 2.4). The exponents come from the largest |gradient| of the step before, over all units: the same on all ranks. A
+ * gradient beyond the range (4096 times the last maximum), infinite or NaN is refused, never wrapped. Float: plain additions. */
+
+typedef struct sum_tensor {
+    int64_t off, n;   /* place in the gradient arena */
+    int     exponent; /* values are multiplied by 2^exponent */
+    float   max;      /* largest |gradient| of an accepted or refused unit of this step; not finite values do not count */
+} sum_tensor;
+
+typedef struct gradient_sum {
+    bool        exact;
+    int         n_tensors, unit_bits; /* unit_bits: log2 of the most addends */
+    sum_tensor *tensor;
+    int64_t     n;                    /* elements of the arena */
+    int64_t    *fixed;                /* (n) exact: fixed-point sums */
+    float      *floating;             /* (n) float mode */
+    double     *scratch;              /* (n_tensors) */
+} gradient_sum;
+
+#define SUM_EXPONENT_UNKNOWN INT32_MIN /* no step seen yet: a range of +-2^20 is used */
+
+MUST status sum_init(gradient_sum *s, bool exact, int n_tensors, int64_t n, int n_units);
+void sum_free(gradient_sum *s);
+/* Adds the unit's gradient g of tensors first..last-1 and sets g to zero. Local. sum_check looks at a range first and
+ * returns -1, or the first tensor that is not finite or out of range: check all ranges of a unit, then add all or reject all. */
+int  sum_check(gradient_sum *s, const float *g, int first, int last);
+void sum_add(gradient_sum *s, float *g, int first, int last);
+void sum_reject(gradient_sum *s, float *g, int first, int last); /* g = 0 */
+/* Collective over c: sums tensors first..last-1 over the ranks; they must be contiguous in the arena. */
+MUST status sum_reduce(gradient_sum *s, comm *c, int first, int last);
+/* Local: g = the sum, accumulators = 0. */
+void sum_take(gradient_sum *s, float *g);
+/* Collective over c: next step's exponents from the maxima over all ranks (tensor t of every rank is global tensor id[t] of n_global). */
+MUST status sum_rescale(gradient_sum *s, comm *c, const int *id, int n_global);
+
 /* Watchdog: a thread that ends the process with ST_COMM if watchdog_tick is not called for `seconds`. It prints rank, step, verb and
  * task. Local. */
 void watchdog_start(int rank, double seconds);

@@ -1,1 +1,178 @@
-/* comm.c */
+/* comm: the door to MPI. Errors return as statuses; counts above INT_MAX are split here and nowhere else. */
+#include "medley/comm.h"
+
+#include <mpi.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct comm {
+    MPI_Comm mpi;
+    int rank, size;
+};
+
+/* Most elements of one MPI call: far below INT_MAX bytes for 8-byte elements, so that every library copes. */
+enum { SLICE = 1 << 27 };
+
+static status check_mpi(int code, const char *what)
+{
+    if (code == MPI_SUCCESS) return OK;
+    char text[MPI_MAX_ERROR_STRING] = "";
+    int n = 0;
+    MPI_Error_string(code, text, &n);
+    return status_raise(ST_COMM, __FILE__, __LINE__, "%s: %s", what, text);
+}
+
+static status wrap(comm **out, MPI_Comm mpi)
+{
+    comm *c;
+    TRY(mem_alloc(&c, sizeof *c, "communicator"), "comm");
+    c->mpi = mpi;
+    MPI_Comm_rank(mpi, &c->rank);
+    MPI_Comm_size(mpi, &c->size);
+    MPI_Comm_set_errhandler(mpi, MPI_ERRORS_RETURN);
+    *out = c;
+    return OK;
+}
+
+status comm_open(int *argc, char ***argv, comm **world)
+{
+    int level = 0;
+    TRY(check_mpi(MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &level), "MPI_Init_thread"), "start");
+    CHECK(level >= MPI_THREAD_FUNNELED, ST_COMM, "MPI gives thread level %d, FUNNELED is needed for the loader thread", level);
+    return wrap(world, MPI_COMM_WORLD);
+}
+
+void comm_close(comm *world)
+{
+    if (!world) return;
+    free(world);
+    MPI_Finalize();
+}
+
+void comm_abort(comm *world, int code)
+{
+    MPI_Abort(world ? world->mpi : MPI_COMM_WORLD, code);
+    _Exit(code);
+}
+
+int comm_rank(const comm *c) { return c ? c->rank : 0; }
+int comm_size(const comm *c) { return c ? c->size : 1; }
+
+const char *comm_library(void)
+{
+    static char text[MPI_MAX_LIBRARY_VERSION_STRING];
+    int n = 0;
+    MPI_Get_library_version(text, &n);
+    char *end = strchr(text, ',');
+    if (end) *end = 0;
+    return text;
+}
+
+status comm_agree(comm *c, status mine)
+{
+    if (comm_size(c) == 1) return mine;
+    /* The gravest code wins, then the lowest rank: both in one maximum. */
+    int64_t packed = (int64_t)mine << 32 | (uint32_t)(mine ? 0x7fffffff - c->rank : 0), worst = 0;
+    TRY(check_mpi(MPI_Allreduce(&packed, &worst, 1, MPI_INT64_T, MPI_MAX, c->mpi), "MPI_Allreduce"), "agreement");
+    if (worst == 0) return OK;
+    int guilty = 0x7fffffff - (int)(worst & 0xffffffff);
+    status code = (status)(worst >> 32);
+    char text[2048] = "";
+    if (c->rank == guilty) snprintf(text, sizeof text, "%.2000s", status_message());
+    TRY(check_mpi(MPI_Bcast(text, sizeof text, MPI_CHAR, guilty, c->mpi), "MPI_Bcast"), "agreement");
+    char full[2200];
+    snprintf(full, sizeof full, "rank %d of %d: %s", guilty, c->size, text);
+    return status_set(code, full);
+}
+
+/* Loop over slices of at most SLICE elements. */
+#define SLICED(n, i, len) for (int64_t i = 0, len; i < (n) && (len = (n) - i < SLICE ? (n) - i : SLICE, true); i += len)
+
+status comm_bcast(comm *c, void *data, size_t n_bytes, int root)
+{
+    if (comm_size(c) == 1) return OK;
+    SLICED((int64_t)n_bytes, i, len)
+        TRY(check_mpi(MPI_Bcast((char *)data + i, (int)len, MPI_BYTE, root, c->mpi), "MPI_Bcast"), "broadcast of %zu bytes", n_bytes);
+    return OK;
+}
+
+status comm_send(comm *c, int to, int tag, const void *data, size_t n_bytes)
+{
+    SLICED((int64_t)n_bytes, i, len)
+        TRY(check_mpi(MPI_Send((const char *)data + i, (int)len, MPI_BYTE, to, tag, c->mpi), "MPI_Send"), "to rank %d", to);
+    return OK;
+}
+
+status comm_recv(comm *c, int from, int tag, void *data, size_t n_bytes)
+{
+    SLICED((int64_t)n_bytes, i, len)
+        TRY(check_mpi(MPI_Recv((char *)data + i, (int)len, MPI_BYTE, from, tag, c->mpi, MPI_STATUS_IGNORE), "MPI_Recv"), "from rank %d",
+            from);
+    return OK;
+}
+
+status comm_gather(comm *c, const void *data, size_t n_bytes, int root, void **all, size_t *sizes)
+{
+    *all = NULL;
+    int size = comm_size(c), rank = comm_rank(c);
+    int64_t mine = (int64_t)n_bytes;
+    status st = OK;
+    char *buf = NULL;
+    int64_t *count;
+    TRY(mem_alloc(&count, sizeof *count * (size_t)size, "gather counts"), "gather");
+    if (size > 1) TRY_TO(done, check_mpi(MPI_Gather(&mine, 1, MPI_INT64_T, count, 1, MPI_INT64_T, root, c->mpi), "MPI_Gather"), "gather");
+    else count[0] = mine;
+    if (rank == root) {
+        size_t total = 0;
+        for (int r = 0; r < size; r++) sizes[r] = (size_t)count[r], total += sizes[r];
+        st = mem_alloc(&buf, total, "gathered bytes");
+    }
+    TRY_TO(done, comm_agree(c, st), "gather");
+    if (rank != root) {
+        if (n_bytes) TRY_TO(done, comm_send(c, root, 77, data, n_bytes), "gather");
+    } else {
+        char *at = buf;
+        for (int r = 0; r < size; at += sizes[r], r++) {
+            if (r == root) {
+                if (n_bytes) memcpy(at, data, n_bytes);
+            } else if (sizes[r]) TRY_TO(done, comm_recv(c, r, 77, at, sizes[r]), "gather");
+        }
+        *all = buf;
+        buf = NULL;
+    }
+done:
+    free(buf);
+    free(count);
+    return st;
+}
+
+static status reduce(comm *c, void *data, int64_t n, size_t bytes, MPI_Datatype type, MPI_Op op, const char *what)
+{
+    if (comm_size(c) == 1) return OK;
+    SLICED(n, i, len)
+        TRY(check_mpi(MPI_Allreduce(MPI_IN_PLACE, (char *)data + (size_t)i * bytes, (int)len, type, op, c->mpi), "MPI_Allreduce"), "%s", what);
+    return OK;
+}
+
+status comm_sum_i64(comm *c, int64_t *data, int64_t n) { return reduce(c, data, n, 8, MPI_INT64_T, MPI_SUM, "exact sum"); }
+status comm_sum_f32(comm *c, float *data, int64_t n) { return reduce(c, data, n, 4, MPI_FLOAT, MPI_SUM, "float sum"); }
+status comm_sum_f64(comm *c, double *data, int64_t n) { return reduce(c, data, n, 8, MPI_DOUBLE, MPI_SUM, "sum"); }
+status comm_max_f64(comm *c, double *data, int64_t n) { return reduce(c, data, n, 8, MPI_DOUBLE, MPI_MAX, "maximum"); }
+status comm_min_f64(comm *c, double *data, int64_t n) { return reduce(c, data, n, 8, MPI_DOUBLE, MPI_MIN, "minimum"); }
+
+status comm_barrier(comm *c) { return comm_size(c) == 1 ? OK : check_mpi(MPI_Barrier(c->mpi), "MPI_Barrier"); }
+
+status comm_group(comm *c, bool member, comm **out)
+{
+    *out = NULL;
+    MPI_Comm sub;
+    TRY(check_mpi(MPI_Comm_split(c->mpi, member ? 1 : MPI_UNDEFINED, c->rank, &sub), "MPI_Comm_split"), "group");
+    return sub == MPI_COMM_NULL ? OK : wrap(out, sub);
+}
+
+void comm_group_close(comm *g)
+{
+    if (!g) return;
+    MPI_Comm_free(&g->mpi);
+    free(g);
+}

@@ -35,7 +35,7 @@ status status_note(status code, const char *file, int line, const char *fmt, ...
     size_t n = strlen(note);
     if (n + 3 >= sizeof message) n = sizeof message - 3;
     memcpy(message, note, n);
-    snprintf(message + n, sizeof message - n, ": %s", rest);
+    snprintf(message + n, sizeof message - n, ": %.*s", (int)(sizeof message - n - 3), rest);
     return code;
 }
 

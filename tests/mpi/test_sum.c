@@ -1,0 +1,157 @@
+/* sum: the exact sum has the same bits for any number of ranks and any distribution of units; float mode is close; bad units are refused. */
+#include "medley/comm.h"
+#include "test.h"
+
+enum { UNITS = 8, N1 = 1000, N2 = 3333, N = 1008 + N2 };
+static comm *world;
+
+static float value(int unit, int i, int step)
+{
+    rng r = rng_open((rng_key){(uint64_t)step, (uint32_t)unit, (uint32_t)i}, RNG_TEST, 0);
+    float x = rng_normal(&r);
+    return x * expf(4 * rng_normal(&r)) * 1e-4f;
+}
+
+static void make(gradient_sum *s, bool exact)
+{
+    EXPECT_OK(sum_init(s, exact, 2, N, UNITS));
+    s->tensor[0].off = 0, s->tensor[0].n = N1;
+    s->tensor[1].off = 1008, s->tensor[1].n = N2;
+}
+
+/* steps of UNITS units, dealt to the ranks of c (NULL: this rank alone) by (unit + shift) mod size; returns the checksum of the sums */
+static uint32_t run(comm *c, bool exact, int shift, double *worst)
+{
+    static float g[N], total[N];
+    gradient_sum s;
+    make(&s, exact);
+    int id[2] = {0, 1}, rank = comm_rank(c), size = comm_size(c);
+    uint32_t crc = 0;
+    for (int step = 0; step < 3; step++) {
+        for (int u = 0; u < UNITS; u++) {
+            if ((u + shift) % size != rank) continue;
+            for (int i = 0; i < N; i++) g[i] = i >= N1 && i < 1008 ? 0 : value(u, i, step);
+            EXPECT(sum_check(&s, g, 0, 2) == -1, "refused");
+            sum_add(&s, g, 0, 2);
+            for (int i = 0; i < N; i++) EXPECT(g[i] == 0, "gradient not cleared");
+        }
+        EXPECT_OK(sum_reduce(&s, c, 0, 2));
+        sum_take(&s, total);
+        EXPECT_OK(sum_rescale(&s, c, id, 2));
+        crc = crc32c(crc, total, N1 * sizeof *total);
+        crc = crc32c(crc, total + 1008, N2 * sizeof *total);
+        *worst = 0;
+        double most = 0;
+        for (int u = 0; u < UNITS; u++)
+            for (int i = 0; i < N1; i++) most = fmax(most, fabs(value(u, i, step)));
+        for (int i = 0; i < N1; i++) {
+            double want = 0, size_of = 0;
+            for (int u = 0; u < UNITS; u++) want += value(u, i, step), size_of += fabs(value(u, i, step));
+            double off = fabs(total[i] - want) / (size_of + 0x1p-20 * most); /* resolution: 2^-46 of the largest value */
+            if (off > *worst) *worst = off;
+        }
+    }
+    sum_free(&s);
+    return crc;
+}
+
+static void same_bits_for_any_deal(void)
+{
+    double worst = 1;
+    uint32_t alone = run(NULL, true, 0, &worst);
+    EXPECT(worst < 1.2e-7, "relative error %g: more than one float rounding", worst);
+    for (int shift = 0; shift < 4; shift++) {
+        double w;
+        EXPECT(run(world, true, shift, &w) == alone, "bits differ for shift %d on %d ranks", shift, comm_size(world));
+    }
+}
+
+static void float_mode_is_close(void)
+{
+    double worst = 1;
+    (void)run(world, false, 0, &worst);
+    EXPECT(worst < 1e-6, "relative error %g", worst);
+}
+
+static void bad_units_are_refused(void)
+{
+    static float g[N], total[N];
+    gradient_sum s;
+    int id[2] = {0, 1};
+    make(&s, true);
+    g[5] = 1;
+    EXPECT(sum_check(&s, g, 0, 2) == -1, "good unit refused");
+    sum_add(&s, g, 0, 2);
+    EXPECT_OK(sum_reduce(&s, world, 0, 2));
+    sum_take(&s, total);
+    EXPECT(total[5] == (float)comm_size(world), "%g", total[5]);
+    memset(total, 0, sizeof total);
+    EXPECT_OK(sum_rescale(&s, world, id, 2));
+    float bad[] = {NAN, INFINITY, -INFINITY, 1e6f};
+    for (int k = 0; k < 4; k++) {
+        g[0] = 0.5f, g[1100] = 1, g[7] = bad[k];
+        EXPECT(sum_check(&s, g, 0, 2) == 0, "value %g accepted", bad[k]);
+        sum_reject(&s, g, 0, 2);
+        EXPECT(g[7] == 0 && g[1100] == 0, "not cleared");
+    }
+    EXPECT_OK(sum_reduce(&s, world, 0, 2));
+    sum_take(&s, total);
+    for (int i = 0; i < N; i++) EXPECT(total[i] == 0, "refused units left %g at %d", total[i], i);
+    /* the refused maximum counts for the next range: a lasting jump is followed, not refused for ever */
+    EXPECT_OK(sum_rescale(&s, world, id, 2));
+    g[7] = 1e6f;
+    EXPECT(sum_check(&s, g, 0, 2) == -1, "range did not follow");
+    sum_free(&s);
+}
+
+static void agreement_names_the_rank(void)
+{
+    int size = comm_size(world), last = size - 1;
+    status st = comm_rank(world) == last ? status_raise(ST_DATA, "x.c", 1, "shard 7 is bad") : OK;
+    st = comm_agree(world, st);
+    EXPECT(st == ST_DATA, "got %d", st);
+    EXPECT(strstr(status_message(), "shard 7 is bad") != NULL, "%s", status_message());
+    char want[32];
+    snprintf(want, sizeof want, "rank %d of %d", last, size);
+    EXPECT(size == 1 || strstr(status_message(), want) != NULL, "%s", status_message());
+    EXPECT_OK(comm_agree(world, OK));
+}
+
+static void gather_and_groups(void)
+{
+    int rank = comm_rank(world), size = comm_size(world);
+    char mine[16];
+    int n = snprintf(mine, sizeof mine, "%.*s", rank, "abcdefgh");
+    size_t sizes[64];
+    void *all;
+    EXPECT_OK(comm_gather(world, mine, (size_t)n, 0, &all, sizes));
+    if (rank == 0) {
+        size_t at = 0;
+        for (int r = 0; r < size; r++) {
+            EXPECT(sizes[r] == (size_t)r && memcmp((char *)all + at, "abcdefgh", (size_t)r) == 0, "rank %d's bytes", r);
+            at += sizes[r];
+        }
+    } else EXPECT(all == NULL, "bytes on rank %d", rank);
+    free(all);
+    comm *odd;
+    EXPECT_OK(comm_group(world, rank % 2 == 1, &odd));
+    EXPECT((odd != NULL) == (rank % 2 == 1), "membership");
+    if (odd) EXPECT(comm_size(odd) == size / 2 && comm_rank(odd) == rank / 2, "group %d/%d", comm_rank(odd), comm_size(odd));
+    comm_group_close(odd);
+}
+
+int main(int argc, char **argv)
+{
+    if (comm_open(&argc, &argv, &world) != OK) return 1;
+    if (comm_rank(world) != 0 && !freopen("/dev/null", "w", stdout)) return 1; /* TAP comes from rank 0; all ranks' failures count */
+    RUN(same_bits_for_any_deal);
+    RUN(float_mode_is_close);
+    RUN(bad_units_are_refused);
+    RUN(agreement_names_the_rank);
+    RUN(gather_and_groups);
+    double bad = test_bad;
+    if (comm_sum_f64(world, &bad, 1) != OK) bad = 1;
+    comm_close(world);
+    if (bad > 0 && test_bad == 0) printf("not ok %d - on another rank\n", ++test_n), test_bad++;
+    DONE();
+}
