@@ -30,6 +30,7 @@ typedef struct augment_spec {
 } augment_spec;
 extern const char *const augment_presets[]; /* NULL-terminated */
 MUST status augment_preset(augment_spec *a, const char *name);
+const char *augment_for_modality(const char *modality); /* "CT" -> "ct" ...; "weak" if unknown */
 
 /* ---- a task's samples ------------------------------------------------------------------------------------------------ */
 

@@ -1,1 +1,160 @@
-/* loop.c */
+/* loop: steps, and what happens between them: log, validate, save, stop. Time and signals are judged once and told to all ranks. */
+#include "train_internal.h"
+
+#include "medley/kern.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- what the run says of itself ---------------------------------------------------------------------------------------- */
+
+static void human_time(double s, char out[32])
+{
+    if (s >= 5400) snprintf(out, 32, "%.1f h", s / 3600);
+    else if (s >= 90) snprintf(out, 32, "%.1f min", s / 60);
+    else snprintf(out, 32, "%.0f s", s);
+}
+
+/* Collective: the slowest rank's seconds per verb, all ranks' images. */
+static status gather_times(trainer *t, double slowest[N_VERBS + 1], double *images, double *memory)
+{
+    for (int v = 0; v < N_VERBS; v++) slowest[v] = t->verb_s[v];
+    slowest[N_VERBS] = t->wait_s;
+    TRY(comm_max_f64(t->world, slowest, N_VERBS + 1), "times");
+    *images = (double)t->images;
+    TRY(comm_sum_f64(t->world, images, 1), "images");
+    *memory = (double)memory_peak_bytes();
+    return comm_max_f64(t->world, memory, 1);
+}
+
+static status log_steps(trainer *t)
+{
+    double slowest[N_VERBS + 1], images, memory;
+    TRY(gather_times(t, slowest, &images, &memory), "log");
+    double elapsed = timer_now() - t->since, rate = images / elapsed, loss = 0;
+    int n = 0;
+    t->total_images += (int64_t)images;
+    for (int i = 0; i < t->n_tasks; i++)
+        if (isfinite(t->ts[i].loss)) loss += t->ts[i].loss, n++;
+    loss = n ? loss / n : NAN;
+    status st = OK;
+    if (t->rank == 0) {
+        record *r = t->record;
+        record_begin(r, "step");
+        record_i64(r, "step", t->step);
+        record_f64(r, "lr", t->lr);
+        record_f64(r, "loss", loss);
+        record_f64(r, "images", images);
+        record_f64(r, "images_per_s", rate);
+        record_f64(r, "grad_norm", t->grad_norm);
+        for (int v = 0; v < N_VERBS; v++) {
+            char key[32];
+            snprintf(key, sizeof key, "%s_s", verb_name[v]);
+            record_f64(r, key, slowest[v] / (double)t->steps_since);
+        }
+        record_f64(r, "wait_s", slowest[N_VERBS] / (double)t->steps_since);
+        record_f64(r, "step_s", elapsed / (double)t->steps_since);
+        record_f64(r, "memory_bytes", memory);
+        record_i64(r, "dropped", t->n_dropped);
+        for (int i = 0; i < t->n_tasks; i++) {
+            char key[96];
+            snprintf(key, sizeof key, "loss/%s", t->ts[i].task.spec.name);
+            record_f64(r, key, t->ts[i].loss);
+        }
+        st = record_end(r);
+
+        char left[32], bar[32] = "";
+        double per_step = elapsed / (double)t->steps_since;
+        human_time(per_step * (double)(t->job.train.steps - t->step), left);
+        bool terminal = isatty(STDOUT_FILENO);
+        int done = (int)(20 * t->step / t->job.train.steps);
+        for (int k = 0; terminal && k < 20; k++) bar[k] = k < done ? '#' : '.';
+        printf("%s%s%sstep %lld/%lld  loss %.3f  lr %.2e  |g| %.2f  %.1f images/s  %s left%s", terminal ? "\r[" : "", bar,
+               terminal ? "] " : "", (long long)t->step, (long long)t->job.train.steps, loss, t->lr, t->grad_norm, rate, left,
+               terminal ? "   " : "\n");
+        fflush(stdout);
+    }
+    memset(t->verb_s, 0, sizeof t->verb_s);
+    t->wait_s = 0;
+    t->images = t->steps_since = 0;
+    t->since = timer_now();
+    return comm_agree(t->world, st);
+}
+
+static status note_event(trainer *t, const char *event, const char *text)
+{
+    if (t->rank != 0) return OK;
+    record_begin(t->record, event);
+    record_i64(t->record, "step", t->step);
+    record_f64(t->record, "seconds", timer_now() - t->started);
+    if (text) record_str(t->record, "text", text);
+    return record_end(t->record);
+}
+
+/* ---- save ----------------------------------------------------------------------------------------------------------------- */
+
+static status save(trainer *t)
+{
+    char path[700];
+    double began = timer_now();
+    snprintf(path, sizeof path, "%s/checkpoints/step-%09lld.h5", t->job.run, (long long)t->step);
+    TRY(checkpoint_save(t, path, true), "checkpoint");
+    checkpoint_prune(t);
+    t->last_checkpoint_time = timer_now();
+    t->since += t->last_checkpoint_time - began; /* saving is not training: keep it out of images/s */
+    return comm_agree(t->world, note_event(t, "checkpoint", path));
+}
+
+/* Rank 0's clock decides; the others are told. */
+static status decide(trainer *t, int *save_now, int *stop_now)
+{
+    int flags[2] = {0, 0};
+    if (t->rank == 0) {
+        double now = timer_now(), minutes = t->job.train.checkpoint_minutes, limit = t->job.train.time_limit_minutes;
+        flags[0] = minutes > 0 && now - t->last_checkpoint_time > 60 * minutes;
+        flags[1] = limit > 0 && now - t->started > 60 * limit;
+    }
+    TRY(comm_bcast(t->world, flags, sizeof flags, 0), "clock");
+    *save_now = flags[0];
+    *stop_now = flags[1] || t->report[REPORT_STOP] > 0;
+    return OK;
+}
+
+static bool every(int64_t step, int64_t n) { return n > 0 && step % n == 0; }
+
+status trainer_run(trainer *t)
+{
+    const job *j = &t->job;
+    watchdog_start(t->rank, j->train.watchdog_s);
+    if (t->step < j->train.steps)
+        TRY(comm_agree(t->world, loader_open(&t->loader, t->uses, t->n_uses, t->mine, t->n_mine, (uint64_t)j->seed, t->step, j->train.prefetch)),
+            "loader");
+    t->since = timer_now();
+    t->last_checkpoint_time = t->since;
+    while (t->step < j->train.steps) {
+        int save_now = 0, stop_now = 0;
+        TRY(step_run(t), "training");
+        bool last = t->step == j->train.steps;
+        TRY(decide(t, &save_now, &stop_now), "training");
+        if (every(t->step, j->train.log_every) || last || stop_now) TRY(log_steps(t), "training");
+        if (every(t->step, j->train.validate_every) || last) {
+            double began = timer_now();
+            TRY(validate_all(t), "training");
+            t->since += timer_now() - began;
+        }
+        if (save_now || stop_now || every(t->step, j->train.checkpoint_every) || last) TRY(save(t), "training");
+        if (stop_now && !last) {
+            TRY(comm_agree(t->world, note_event(t, "stop", "checkpointed on request")), "training");
+            return status_raise(ST_STOPPED, __FILE__, __LINE__, "stopped at step %lld of %lld with a checkpoint; run the same command again to "
+                                "go on", (long long)t->step, (long long)j->train.steps);
+        }
+    }
+    TRY(comm_agree(t->world, note_event(t, "end", NULL)), "training");
+    char time[32];
+    human_time(timer_now() - t->started, time);
+    log_line(LOG_INFO, "done: %lld steps, %lld images, %s; best validation mean %.4f at step %lld", (long long)t->step,
+             (long long)t->total_images, time, t->best_score, (long long)t->best_step);
+    return OK;
+}

@@ -1,0 +1,98 @@
+/* optim: learning-rate schedule, global-norm clipping, AdamW (Loshchilov & Hutter, ICLR 2019) and the moving average of the weights. */
+#include "train_internal.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Linear warm-up over `warmup` steps, then a half cosine from lr to min_lr at the last step. */
+double schedule_lr(const job *j, int64_t step)
+{
+    double lr = j->optim.lr, low = j->optim.min_lr;
+    int64_t warmup = j->optim.warmup, rest = j->train.steps - warmup;
+    if (step < warmup) return lr * (double)(step + 1) / (double)warmup;
+    double done = rest > 0 ? (double)(step - warmup) / (double)rest : 1.0;
+    if (done > 1) done = 1;
+    return low + 0.5 * (lr - low) * (1.0 + cos(M_PI * done));
+}
+
+/* Sum of squares in a fixed order: lanes of 64, then chunks, whatever the thread count. */
+static double sum_squares(const float *x, int64_t n)
+{
+    double total = 0;
+    for (int64_t i0 = 0; i0 < n; i0 += 4096) {
+        int64_t i1 = i0 + 4096 < n ? i0 + 4096 : n;
+        double lane[16] = {0};
+        int64_t i = i0;
+        for (; i + 16 <= i1; i += 16)
+            for (int k = 0; k < 16; k++) lane[k] += (double)x[i + k] * (double)x[i + k];
+        for (int k = 0; i < i1; i++, k++) lane[k] += (double)x[i] * (double)x[i];
+        for (int k = 0; k < 16; k++) total += lane[k];
+    }
+    return total;
+}
+
+status optim_clip(trainer *t, double clip, double *norm)
+{
+    memset(t->norms, 0, sizeof *t->norms * (size_t)t->pt.n);
+#pragma omp parallel for schedule(dynamic)
+    for (int k = 0; k < t->n_local; k++) {
+        const param *p = &t->pt.p[t->local[k]];
+        /* a tensor on several ranks is counted by one of them: the sum over ranks then has one addend and is exact */
+        int speaker = p->block < BLOCK_HEAD0 ? 0 : t->ts[p->block - BLOCK_HEAD0].lead;
+        if (speaker == t->rank) t->norms[t->local[k]] = sum_squares(t->g + p->off, p->n);
+    }
+    TRY(comm_sum_f64(t->world, t->norms, t->pt.n), "gradient norm");
+    double total = 0;
+    for (int i = 0; i < t->pt.n; i++) total += t->norms[i];
+    *norm = sqrt(total);
+    CHECK(isfinite(*norm), ST_NUMERIC, "the gradient norm is not finite");
+    if (clip <= 0 || *norm <= clip) return OK;
+    float scale = (float)(clip / *norm);
+    for (int k = 0; k < t->n_local; k++) {
+        const param *p = &t->pt.p[t->local[k]];
+        float *g = t->g + p->off;
+#pragma omp parallel for simd schedule(static) if (p->n > 16384)
+        for (int64_t i = 0; i < p->n; i++) g[i] *= scale;
+    }
+    return OK;
+}
+
+void adamw_update(float *restrict w, float *restrict g, float *restrict m, float *restrict v, int64_t n, double lr, double decay,
+                  double beta1, double beta2, double eps, int64_t step)
+{
+    double c1 = 1.0 - pow(beta1, (double)(step + 1)), c2 = 1.0 - pow(beta2, (double)(step + 1));
+    const float b1 = (float)beta1, b2 = (float)beta2, d1 = (float)(1.0 - beta1), d2 = (float)(1.0 - beta2);
+    const float keep = (float)(1.0 - lr * decay), size = (float)(lr / c1), root = (float)(1.0 / sqrt(c2)), e = (float)eps;
+#pragma omp parallel for simd schedule(static) if (n > 16384)
+    for (int64_t i = 0; i < n; i++) {
+        float gi = g[i], mi = b1 * m[i] + d1 * gi, vi = b2 * v[i] + d2 * gi * gi;
+        m[i] = mi;
+        v[i] = vi;
+        w[i] = w[i] * keep - size * mi / (sqrtf(vi) * root + e);
+        g[i] = 0;
+    }
+}
+
+void optim_update(trainer *t, double lr)
+{
+    const job *j = &t->job;
+    double ema = j->train.ema;
+    if (ema > 0) { /* young averages follow faster */
+        double young = (1.0 + (double)t->step) / (10.0 + (double)t->step);
+        if (young < ema) ema = young;
+    }
+    for (int k = 0; k < t->n_local; k++) {
+        const param *p = &t->pt.p[t->local[k]];
+        /* the head of a suspended task rests; decoders without a living task still decay like everything else */
+        if (p->block >= BLOCK_HEAD0 && t->ts[p->block - BLOCK_HEAD0].suspended) continue;
+        adamw_update(t->w + p->off, t->g + p->off, t->m + p->off, t->v + p->off, p->n, lr, p->decay ? j->optim.weight_decay : 0,
+                     j->optim.beta1, j->optim.beta2, j->optim.eps, t->step);
+        if (t->ema) {
+            float *restrict a = t->ema + p->off;
+            const float *restrict w = t->w + p->off;
+            const float keep = (float)ema, take = (float)(1.0 - ema);
+#pragma omp parallel for simd schedule(static) if (p->n > 16384)
+            for (int64_t i = 0; i < p->n; i++) a[i] = keep * a[i] + take * w[i];
+        }
+    }
+}

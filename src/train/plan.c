@@ -1,0 +1,295 @@
+/* plan: everything decided before step 0. Data sets -> tasks -> parameters -> units -> placement -> arenas. After it nothing is
+ * allocated, opened or negotiated in a step. */
+#include "train_internal.h"
+
+#include "medley/kern.h"
+
+#include <math.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- tasks --------------------------------------------------------------------------------------------------------------- */
+
+static status data_dir(const trainer *t, const job_task *jt, char out[1200])
+{
+    int n = jt->data[0] == '/' ? snprintf(out, 1200, "%s", jt->data) : snprintf(out, 1200, "%s/%s", t->job.data_root, jt->data);
+    CHECK(n < 1200, ST_USAGE, "path too long: %.100s...", jt->data);
+    return OK;
+}
+
+/* Loss weights 1/frequency with mean 1 over the classes that occur. */
+static status class_weights(task_state *ts, dataset *data)
+{
+    int K = ts->task.spec.K;
+    int64_t *count = NULL;
+    status st = OK;
+    TRY(mem_alloc(&ts->class_weight, sizeof(float) * (size_t)K, "class weights"), "plan");
+    TRY_TO(done, mem_alloc(&count, sizeof *count * (size_t)K, "class counts"), "plan");
+    TRY_TO(done, dataset_class_counts(data, SPLIT_TRAIN, count), "class counts");
+    double total = 0;
+    int present = 0;
+    for (int k = 0; k < K; k++)
+        if (count[k] > 0) total += 1.0 / (double)count[k], present++;
+    for (int k = 0; k < K; k++) ts->class_weight[k] = count[k] > 0 ? (float)(present / total / (double)count[k]) : 0.0f;
+done:
+    free(count);
+    return st;
+}
+
+static status copy_names(task_state *ts, const shard_label *label)
+{
+    TRY(mem_alloc(&ts->class_name, sizeof *ts->class_name * (size_t)label->n_classes, "class names"), "plan");
+    if (label->class_name) memcpy(ts->class_name, label->class_name, sizeof *ts->class_name * (size_t)label->n_classes);
+    return OK;
+}
+
+static status open_task(trainer *t, int i)
+{
+    const job_task *jt = &t->job.task[i];
+    task_state *ts = &t->ts[i];
+    char dir[1200];
+    TRY(data_dir(t, jt, dir), "%s:%d", t->job.file, jt->line);
+    TRY(dataset_open(&ts->data, dir, jt->label), "%s:%d: task %s", t->job.file, jt->line, jt->name);
+    const shard_label *label = dataset_label(ts->data);
+    CHECK(!jt->kind[0] || task_kind_find(jt->kind) == (int)label->kind, ST_USAGE, "%s:%d: task %s: kind is \"%s\" but label %s of %s is \"%s\"",
+          t->job.file, jt->line, jt->name, jt->kind, label->name, dir, task_kind_name[label->kind]);
+    ts->meta = *dataset_meta(ts->data);
+    ts->meta.n_labels = 0; /* label lists belong to the data set */
+    TRY(copy_names(ts, label), "task %s", jt->name);
+    for (int s = 0; s < N_SPLITS; s++) ts->n_split[s] = dataset_count(ts->data, (enum split)s);
+    CHECK(ts->n_split[SPLIT_TRAIN] > 0, ST_DATA, "%s: label %s: no training samples (task %s)", dir, label->name, jt->name);
+
+    task_spec spec = {.kind = label->kind, .K = label->n_classes, .class_name = ts->class_name, .lo = label->lo, .hi = label->hi,
+                      .H = jt->image[0], .W = jt->image[1], .batch = jt->batch, .weight = (float)jt->weight,
+                      .dropout = (float)jt->dropout, .center_sampling = jt->center_sampling, .max_boxes = jt->max_boxes,
+                      .score_min = (float)jt->score_min, .nms_iou = (float)jt->nms_iou};
+    snprintf(spec.name, sizeof spec.name, "%s", jt->name);
+    ts->task.spec = spec;
+    if (jt->balance_loss && label->kind == TASK_CLASSIFICATION) {
+        TRY(class_weights(ts, ts->data), "task %s", jt->name);
+        ts->task.spec.class_weight = ts->class_weight;
+    }
+    if (spec.kind == TASK_SEGMENTATION) t->shared.has_seg = true;
+    if (spec.kind == TASK_DETECTION) t->shared.has_det = true;
+    ts->loss = NAN;
+    return OK;
+}
+
+static status make_model(trainer *t)
+{
+    TRY(swin_init(&t->shared.enc, t->job.model.encoder, (float)t->job.model.drop_path, &t->pt), "model");
+    if (t->shared.has_seg) TRY(unet_init(&t->shared.seg, &t->shared.enc, &t->pt), "model");
+    if (t->shared.has_det) TRY(fpn_init(&t->shared.det, &t->shared.enc, &t->pt), "model");
+    for (int i = 0; i < t->n_tasks; i++) {
+        task_spec spec = t->ts[i].task.spec;
+        TRY(task_init(&t->ts[i].task, &spec, i, &t->shared, &t->pt), "task %s", spec.name);
+    }
+    return OK;
+}
+
+/* ---- placement -------------------------------------------------------------------------------------------------------------- */
+
+static status make_units(trainer *t)
+{
+    for (int i = 0; i < t->n_tasks; i++) t->n_units += t->job.task[i].units;
+    TRY(mem_alloc(&t->units, sizeof *t->units * (size_t)t->n_units, "units"), "plan");
+    TRY(mem_alloc(&t->rank_of, sizeof *t->rank_of * (size_t)t->n_units, "placement"), "plan");
+    TRY(mem_alloc(&t->mine, sizeof *t->mine * (size_t)t->n_units, "units"), "plan");
+    TRY(mem_alloc(&t->mine_unit, sizeof *t->mine_unit * (size_t)t->n_units, "units"), "plan");
+    for (int i = 0, u = 0; i < t->n_tasks; i++)
+        for (int k = 0; k < t->job.task[i].units; k++, u++) {
+            /* measured seconds if a checkpoint brought them, else arithmetic */
+            double cost = t->ts[i].cost_s > 0 ? t->ts[i].cost_s : 6e-11 * task_flops(&t->ts[i].task, &t->shared);
+            t->units[u] = (unit){.task = i, .number = k, .cost = cost};
+        }
+    return OK;
+}
+
+static status place(trainer *t)
+{
+    t->imbalance = place_units(t->units, t->n_units, t->size, t->rank_of);
+    for (int i = 0; i < t->n_tasks; i++) t->ts[i].lead = -1;
+    for (int u = 0; u < t->n_units; u++) {
+        task_state *ts = &t->ts[t->units[u].task];
+        if (ts->lead < 0 || t->rank_of[u] < ts->lead) ts->lead = t->rank_of[u];
+        if (t->rank_of[u] == t->rank) ts->mine = true;
+    }
+    for (int i = 0; i < t->n_tasks; i++) { /* every rank takes part in every split, in task order */
+        bool several = false;
+        for (int u = 0; u < t->n_units; u++) several |= t->units[u].task == i && t->rank_of[u] != t->ts[i].lead;
+        if (several && !t->dry) TRY(comm_group(t->world, t->ts[i].mine, &t->ts[i].group), "ranks of task %s", t->ts[i].task.spec.name);
+    }
+    for (int u = 0; u < t->n_units; u++)
+        if (t->rank_of[u] == t->rank) t->mine_unit[t->n_mine] = u, t->n_mine++;
+    return OK;
+}
+
+/* ---- arenas ------------------------------------------------------------------------------------------------------------------- */
+
+/* Offsets: shared blocks first, then the heads of this rank. */
+static status lay_out(trainer *t)
+{
+    bool *owned;
+    TRY(mem_alloc(&owned, sizeof *owned * (size_t)(BLOCK_HEAD0 + t->n_tasks), "owned blocks"), "plan");
+    for (int b = 0; b < BLOCK_HEAD0; b++) owned[b] = true;
+    for (int i = 0; i < t->n_tasks; i++) owned[BLOCK_HEAD0 + i] = t->ts[i].mine;
+    params_layout(&t->pt, owned, BLOCK_HEAD0 + t->n_tasks);
+    free(owned);
+    TRY(mem_alloc(&t->local, sizeof *t->local * (size_t)t->pt.n, "tensor list"), "plan");
+    int last_block = -1;
+    for (int i = 0; i < t->pt.n; i++) {
+        const param *p = &t->pt.p[i];
+        if (p->off < 0) continue;
+        int k = t->n_local++;
+        t->local[k] = i;
+        int *first = p->block < BLOCK_HEAD0 ? &t->block_first[p->block] : &t->ts[p->block - BLOCK_HEAD0].head_first;
+        int *last = p->block < BLOCK_HEAD0 ? &t->block_last[p->block] : &t->ts[p->block - BLOCK_HEAD0].head_last;
+        CHECK(p->block >= last_block, ST_BUG, "parameter %s: blocks are not in order", p->name);
+        if (p->block != last_block) *first = k;
+        *last = k + 1;
+        last_block = p->block;
+    }
+    /* a missing decoder is an empty range behind the one before it */
+    for (int b = 1; b < BLOCK_HEAD0; b++)
+        if (t->block_last[b] == 0) t->block_first[b] = t->block_last[b] = t->block_last[b - 1];
+    return OK;
+}
+
+/* Places the runs of all tasks of this rank one over the other in `a`: only one unit is alive at a time. */
+static status place_runs(trainer *t, arena *a, bool keep)
+{
+    size_t mark = a->used;
+    for (int i = 0; i < t->n_tasks; i++) {
+        task_state *ts = &t->ts[i];
+        if (!ts->mine) continue;
+        for (int train = 0; train < 2; train++) {
+            if (train && !t->training) continue;
+            task_run *run;
+            a->used = mark;
+            TRY(task_place(&run, &ts->task, &t->shared, train, a), "task %s", ts->task.spec.name);
+            if (!keep) task_run_free(run);
+            else if (train) ts->run = run;
+            else ts->eval_run = run;
+        }
+    }
+    return OK;
+}
+
+static status make_arenas(trainer *t)
+{
+    size_t bytes = sizeof(float) * (size_t)t->pt.n_local;
+    arena measure = {0};
+    TRY(place_runs(t, &measure, false), "measuring activations");
+    if (t->dry) {
+        t->act_arena.size = measure.peak;
+        return OK;
+    }
+    TRY(arena_init(&t->weight_arena, bytes, "weights"), "plan");
+    t->w = (float *)t->weight_arena.base;
+    if (t->training) {
+        TRY(arena_init(&t->grad_arena, bytes, "gradients"), "plan");
+        TRY(arena_init(&t->m_arena, bytes, "first moments"), "plan");
+        TRY(arena_init(&t->v_arena, bytes, "second moments"), "plan");
+        t->g = (float *)t->grad_arena.base, t->m = (float *)t->m_arena.base, t->v = (float *)t->v_arena.base;
+        if (t->job.train.ema > 0) {
+            TRY(arena_init(&t->ema_arena, bytes, "moving average"), "plan");
+            t->ema = (float *)t->ema_arena.base;
+        }
+        TRY(sum_init(&t->sum, strcmp(t->job.train.sum, "exact") == 0, t->n_local, t->pt.n_local, t->n_units), "plan");
+        for (int k = 0; k < t->n_local; k++) t->sum.tensor[k].off = t->pt.p[t->local[k]].off, t->sum.tensor[k].n = t->pt.p[t->local[k]].n;
+        TRY(mem_alloc(&t->norms, sizeof *t->norms * (size_t)t->pt.n, "norms"), "plan");
+        TRY(mem_alloc(&t->report, sizeof *t->report * (size_t)(REPORT_HEAD + t->n_units * REPORT_UNIT), "step report"), "plan");
+    }
+    if (measure.peak == 0) return OK; /* a rank without units */
+    TRY(arena_init(&t->act_arena, measure.peak, "activations"), "plan");
+    return place_runs(t, &t->act_arena, true);
+}
+
+/* ---- data of this rank ---------------------------------------------------------------------------------------------------------- */
+
+static status make_uses(trainer *t)
+{
+    TRY(mem_alloc(&t->uses, sizeof *t->uses * (size_t)t->n_tasks, "data uses"), "plan");
+    t->n_uses = t->n_tasks;
+    for (int i = 0; i < t->n_tasks; i++) {
+        const job_task *jt = &t->job.task[i];
+        task_state *ts = &t->ts[i];
+        dataset_use *u = &t->uses[i];
+        *u = (dataset_use){.data = ts->data, .task = i, .task_hash = hash_text(jt->name), .batch = jt->batch, .H = jt->image[0],
+                           .W = jt->image[1], .K = ts->task.spec.K, .units = jt->units, .max_boxes = jt->max_boxes,
+                           .balance = jt->balance_sampling && ts->task.spec.kind == TASK_CLASSIFICATION};
+        const char *preset = jt->augment[0] ? jt->augment : augment_for_modality(ts->meta.modality);
+        TRY(augment_preset(&u->augment, preset), "task %s", jt->name);
+        const double *from = &jt->aug.flip_x;
+        static const size_t to[] = {offsetof(augment_spec, flip_x), offsetof(augment_spec, flip_y), offsetof(augment_spec, rot90),
+                                    offsetof(augment_spec, rotate_deg), offsetof(augment_spec, scale_lo), offsetof(augment_spec, scale_hi),
+                                    offsetof(augment_spec, crop_scale), offsetof(augment_spec, shift), offsetof(augment_spec, brightness),
+                                    offsetof(augment_spec, contrast), offsetof(augment_spec, gamma), offsetof(augment_spec, noise),
+                                    offsetof(augment_spec, blur), offsetof(augment_spec, hue), offsetof(augment_spec, saturation),
+                                    offsetof(augment_spec, window), offsetof(augment_spec, invert)};
+        _Static_assert(sizeof jt->aug == sizeof to / sizeof *to * sizeof(double), "aug and augment_spec have the same members in order");
+        for (size_t k = 0; k < sizeof to / sizeof *to; k++)
+            if (!isnan(from[k])) *(float *)((char *)&u->augment + to[k]) = (float)from[k];
+    }
+    for (int k = 0; k < t->n_mine; k++) {
+        const unit *u = &t->units[t->mine_unit[k]];
+        t->mine[k] = (loader_unit){.use = u->task, .number = u->number};
+    }
+    return OK;
+}
+
+/* ---- the plan ------------------------------------------------------------------------------------------------------------------- */
+
+static void use_threads(trainer *t)
+{
+    int n = t->job.train.threads;
+    cpu_set_t mask;
+    int cpus = sched_getaffinity(0, sizeof mask, &mask) == 0 ? CPU_COUNT(&mask) : 1;
+    const char *omp = getenv("OMP_NUM_THREADS");
+    if (n == 0) n = omp && atoi(omp) > 0 ? atoi(omp) : cpus;
+    if (n > cpus) log_line(LOG_WARN, "%d threads on %d CPUs of this rank's mask: expect it to be slow (mpirun -n 1 or 2 binds a rank to one "
+                           "core; --bind-to none or --map-by slot:pe=%d lifts that)", n, cpus, n);
+    kern_init(n);
+}
+
+status plan_make(trainer *t, bool training)
+{
+    t->training = training;
+    t->n_tasks = t->job.n_tasks;
+    if (!t->dry) use_threads(t);
+    TRY(mem_alloc(&t->ts, sizeof *t->ts * (size_t)t->n_tasks, "tasks"), "plan");
+    status st = OK;
+    for (int i = 0; i < t->n_tasks && !st; i++) st = open_task(t, i);
+    TRY(comm_agree(t->world, st), "plan");
+    if (t->from[0]) TRY(checkpoint_costs(t), "placement");
+    st = make_model(t);
+    if (!st) st = make_units(t);
+    TRY(comm_agree(t->world, st), "plan");
+    TRY(place(t), "placement");
+    st = lay_out(t);
+    if (!st) st = make_arenas(t);
+    if (!st) st = make_uses(t);
+    return comm_agree(t->world, st);
+}
+
+void plan_free(trainer *t)
+{
+    for (int i = 0; t->ts && i < t->n_tasks; i++) {
+        task_state *ts = &t->ts[i];
+        task_run_free(ts->run);
+        task_run_free(ts->eval_run);
+        dataset_close(ts->data);
+        dataset_close(ts->eval_data);
+        comm_group_close(ts->group);
+        free(ts->class_name);
+        free(ts->class_weight);
+    }
+    void *owned[] = {t->ts, t->units, t->rank_of, t->mine, t->mine_unit, t->uses, t->local, t->norms, t->report};
+    for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) free(owned[i]);
+    if (t->dry) t->act_arena = (arena){0};
+    arena *arenas[] = {&t->weight_arena, &t->grad_arena, &t->m_arena, &t->v_arena, &t->ema_arena, &t->act_arena};
+    for (size_t i = 0; i < sizeof arenas / sizeof *arenas; i++) arena_free(arenas[i]);
+    sum_free(&t->sum);
+    params_free(&t->pt);
+}

@@ -1,0 +1,129 @@
+/* validate: metrics of a task on a split. The task's ranks share its batches; rank 0 merges what they collected and decides. */
+#include "train_internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Weights that evaluation uses: the moving average if the job keeps one. */
+static const float *eval_weights(const trainer *t) { return t->training && t->ema ? t->ema : t->w; }
+
+static status open_eval_data(trainer *t, int i)
+{
+    task_state *ts = &t->ts[i];
+    if (ts->eval_data) return OK;
+    char dir[1200];
+    const job_task *jt = &t->job.task[i];
+    if (jt->data[0] == '/') snprintf(dir, sizeof dir, "%s", jt->data);
+    else snprintf(dir, sizeof dir, "%s/%s", t->job.data_root, jt->data);
+    return dataset_open(&ts->eval_data, dir, jt->label);
+}
+
+/* Local: this rank's share of the batches. */
+static status collect(trainer *t, int i, enum split s, metric *m)
+{
+    task_state *ts = &t->ts[i];
+    loader *l = NULL;
+    uint64_t *cases = NULL;
+    status st;
+    TRY(open_eval_data(t, i), "evaluation");
+    dataset_use use = t->uses[i];
+    use.data = ts->eval_data;
+    int part = comm_rank(ts->group), n_parts = ts->group ? comm_size(ts->group) : 1;
+    TRY_TO(done, mem_alloc(&cases, sizeof *cases * (size_t)use.batch, "case ids"), "evaluation");
+    TRY_TO(done, loader_open_eval(&l, &use, s, part, n_parts, 2), "evaluation");
+    for (;;) {
+        batch *b;
+        watchdog_tick(t->step, "evaluate", ts->task.spec.name);
+        TRY_TO(done, loader_next(l, &b), "evaluation");
+        if (!b) break;
+        for (int k = 0; k < b->n_valid; k++) cases[k] = dataset_case(ts->eval_data, b->sample[k]);
+        task_forward(ts->eval_run, &t->pt, eval_weights(t), b, false);
+        st = metric_add(m, ts->eval_run, b, cases);
+        loader_release(l, b);
+        TRY_TO(done, st, "evaluation");
+    }
+    st = OK;
+done:
+    if (l) loader_close(l);
+    free(cases);
+    return st;
+}
+
+status trainer_evaluate(trainer *t, int i, enum split s, metric **out)
+{
+    metric *m = NULL;
+    void *bytes = NULL, *all = NULL;
+    size_t n_bytes = 0, *sizes = NULL;
+    *out = NULL;
+    status st = metric_init(&m, &t->ts[i].task);
+    if (!st && t->ts[i].mine) st = collect(t, i, s, m);
+    if (!st && t->ts[i].mine && t->rank != 0) st = metric_pack(m, &bytes, &n_bytes);
+    if (!st) st = mem_alloc(&sizes, sizeof *sizes * (size_t)t->size, "gather sizes");
+    TRY_TO(done, comm_agree(t->world, st), "task %s, split %s", t->ts[i].task.spec.name, split_name[s]);
+    TRY_TO(done, comm_gather(t->world, bytes, n_bytes, 0, &all, sizes), "task %s", t->ts[i].task.spec.name);
+    if (t->rank == 0) {
+        char *at = all;
+        for (int r = 0; r < t->size; at += sizes[r], r++)
+            if (!st && sizes[r] > 0) st = metric_merge(m, at, sizes[r]);
+    }
+    TRY_TO(done, comm_agree(t->world, st), "task %s, merging", t->ts[i].task.spec.name);
+    if (t->rank == 0) *out = m, m = NULL;
+done:
+    metric_free(m);
+    free(bytes);
+    free(all);
+    free(sizes);
+    return st;
+}
+
+static status write_record(trainer *t, int i, const metric_result *r)
+{
+    record_begin(t->record, "validate");
+    record_i64(t->record, "step", t->step);
+    record_str(t->record, "task", t->ts[i].task.spec.name);
+    record_str(t->record, "split", split_name[SPLIT_VAL]);
+    record_str(t->record, "score_name", r->score_name);
+    record_f64(t->record, "score", r->score);
+    record_i64(t->record, "n_samples", r->n_samples);
+    for (int k = 0; k < r->n; k++) record_f64(t->record, r->value[k].name, r->value[k].value);
+    return record_end(t->record);
+}
+
+/* All tasks on their validation splits; the mean of their scores selects best.h5. The test split is never read here. */
+status validate_all(trainer *t)
+{
+    double began = timer_now(), sum = 0;
+    int n = 0;
+    char line[4096] = "";
+    for (int i = 0; i < t->n_tasks; i++) {
+        if (t->ts[i].n_split[SPLIT_VAL] == 0 || t->ts[i].suspended) continue;
+        metric *m;
+        metric_result *r = NULL;
+        TRY(trainer_evaluate(t, i, SPLIT_VAL, &m), "validation");
+        status st = OK;
+        if (t->rank == 0) {
+            st = mem_alloc(&r, sizeof *r, "metric result");
+            if (!st) st = metric_finish(m, 0, 0, r);
+            if (!st && isfinite(r->score)) sum += r->score, n++;
+            if (!st) st = write_record(t, i, r);
+            size_t at = strlen(line);
+            if (!st) snprintf(line + at, sizeof line - at, "  %s %s %.3f", t->ts[i].task.spec.name, r->score_name, r->score);
+        }
+        metric_free(m);
+        free(r);
+        TRY(comm_agree(t->world, st), "validation");
+    }
+    double mean = n ? sum / n : -1;
+    TRY(comm_bcast(t->world, &mean, sizeof mean, 0), "validation");
+    if (mean < 0) return OK;
+    log_line(LOG_INFO, "step %lld: validation mean %.4f (%.1f s):%s", (long long)t->step, mean, timer_now() - began, line);
+    if (mean > t->best_score) {
+        char path[700];
+        t->best_score = mean;
+        t->best_step = t->step;
+        snprintf(path, sizeof path, "%s/best.h5", t->job.run);
+        TRY(checkpoint_save(t, path, false), "best weights");
+    }
+    return OK;
+}
