@@ -51,10 +51,18 @@ typedef struct job {
 MUST status job_load(job *j, const char *path, const char *const *set, int n_set);
 MUST status job_print(const job *j, FILE *out);   /* a job file that loads to the same job, comments say meaning and range */
 MUST status job_explain(FILE *out);               /* every key: type, default, range, meaning */
+/* As job_load, for looking at a finished run: does not ask whether the data folders are there. */
+MUST status job_load_without_data(job *j, const char *path, const char *const *set, int n_set);
+MUST status job_man(FILE *out);                   /* the same keys as part of a manual page */
 
 /* ---- recipes (datasets/NAME.cfg) are read by tools through this generic view: same table idea ------------------------- */
 
-enum key_type { KEY_BOOL, KEY_INT, KEY_FLOAT, KEY_TEXT, KEY_TEXT_LIST, KEY_FLOAT_LIST, KEY_GROUP_LIST, KEY_GROUP };
+enum key_type { KEY_BOOL, KEY_INT, KEY_FLOAT, KEY_TEXT, KEY_TEXT_LIST, KEY_FLOAT_LIST, KEY_GROUP_LIST, KEY_GROUP, KEY_INT_LIST,
+                KEY_LINE /* no key of the file: an int that receives the line of the group */ };
+/* A field is bool, int (size 8: int64_t), double (size 4: float) or char[size]. Offsets of a group's members count from the group's own
+ * offset, those of a group list from its element. def: text without quotes; lists "[1, 2]" or "" = empty; "nan" = unset; group: NULL or
+ * "" (an absent group is read as an empty one; "" asks for none of its required members). lo == hi: no range. config_load writes the
+ * fields of the table and nothing else: zero the struct first. */
 typedef struct key {
     const char *name;
     enum key_type type;
@@ -67,14 +75,18 @@ typedef struct key {
     const struct key *sub;    /* group, group list: table of the members, ends with name == NULL */
     size_t sub_bytes;         /* group list: bytes per element */
     size_t count_offset;      /* lists: where the number of elements (int) goes */
-    size_t item_bytes;        /* text list: bytes per string */
+    size_t item_bytes;        /* text list: bytes per string; number lists: as `size` of a number, 0 = int or double */
+    size_t least;             /* lists: fewest elements; least == size: fixed length, count_offset is not used */
 } key;
 /* Reads `path` into `out` by `table`; the same fault list as job_load. `check` (or NULL) may add faults through config_fault. */
 typedef struct config_faults config_faults;
+/* key: "tasks[2].image". The key's own place in the file is named if it has one, else `line` (0: the group's). Dropped if the key has a
+ * fault already. */
 void config_fault(config_faults *f, int line, const char *key, const char *fmt, ...) PRINTF_LIKE(4, 5);
 MUST status config_load(const char *path, const key *table, void *out, const char *const *set, int n_set,
                         void (*check)(void *out, config_faults *f));
 MUST status config_print(const key *table, const void *in, FILE *out);
 MUST status config_explain(const key *table, FILE *out);
+MUST status config_man(const key *table, FILE *out); /* the same as .TP entries of a manual page */
 
 #endif
