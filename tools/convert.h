@@ -1,0 +1,19 @@
+/* convert: a recipe and a folder of source files become a data set folder of shards. */
+#ifndef MEDLEY_TOOLS_CONVERT_H
+#define MEDLEY_TOOLS_CONVERT_H
+
+#include "medley/core.h"
+
+typedef struct convert_options {
+    bool    force;       /* replace an existing OUT/NAME */
+    bool    quiet;       /* no summary on standard output (messages about skipped files still go to the log) */
+    int     jobs;        /* threads that read source files; 0 = 1. The result does not depend on it */
+    int64_t shard_bytes; /* cut shards at about this size; 0 = 256 MiB */
+} convert_options;
+
+/* Writes OUT/NAME (NAME from the recipe) from the files under source_dir, which is the data set's own folder or the parent that holds
+ * NAME/. options NULL: defaults. ST_USAGE: recipe; ST_DATA: bad source file where the recipe says fatal, or nothing left to write;
+ * nothing half-written stays. */
+MUST status convert_run(const char *recipe_path, const char *source_dir, const char *out_dir, const convert_options *options);
+
+#endif

@@ -1,0 +1,39 @@
+/* image: what a reader of a source format hands over, a stack of D images of H x W pixels and C channels in a native type. */
+#ifndef MEDLEY_TOOLS_IMAGE_H
+#define MEDLEY_TOOLS_IMAGE_H
+
+#include "medley/core.h"
+#include "medley/store.h"
+
+#define IMAGE_SIDE_MAX 65535           /* larger sides are refused: a lying header, or a slide that wants tiles */
+#define IMAGE_BYTES_MAX ((size_t)4 << 30)
+
+/* 2-D files have D = 1. Volumes lie in DICOM's patient axes: x (columns) grows to the patient's left, y (rows) to the back, z (slices) to
+ * the head. spacing NaN = unknown. */
+typedef struct image {
+    int    D, H, W, C;
+    enum dtype type;                   /* DT_U8, DT_U16, DT_I16 or DT_F32 */
+    void  *data;                       /* (D,H,W,C) */
+    double spacing[3];                 /* z, y, x */
+    double affine[3][4];               /* volumes: voxel (x,y,z) of `data` to millimetres in NIfTI's world (left to right, ...) */
+    bool   has_affine;
+    bool   is_volume;                  /* read from a volume format */
+} image;
+
+MUST status image_alloc(image *m, int D, int H, int W, int C, enum dtype type, const char *what);
+void image_free(image *m);
+static inline size_t image_count(const image *m) { return (size_t)m->D * (size_t)m->H * (size_t)m->W * (size_t)m->C; }
+static inline size_t image_bytes(const image *m) { return image_count(m) * dtype_bytes(m->type); }
+double image_at(const image *m, size_t i);     /* element i as a number */
+
+/* In place. Type: every value must be representable exactly (u8 in u16 is; 0.5 or 300 in u8 is not), else ST_DATA. f32 takes all and
+ * must be finite. Channels: 1 <-> 3; colour to grey is exact where R = G = B, else Rec. 601 luma, rounded for integers. */
+MUST status image_to_type(image *m, enum dtype type);
+MUST status image_to_channels(image *m, int channels);
+/* Area average (pixels) or the value that covers most of the area (labels), so that max(H,W) <= max_side. */
+MUST status image_shrink(image *m, int max_side, bool labels);
+/* New image = the planes of `m` across an axis: 0 z (as stored), 1 y, 2 x. Rows of the planes across y and x run from head to feet. */
+MUST status image_across(image *m, int axis);
+void image_hash(const image *m, char hex[65]); /* SHA-256 of shape, type and values */
+
+#endif
