@@ -22,7 +22,8 @@ void record_str(record *r, const char *key, const char *v);
 MUST status record_end(record *r);
 
 typedef struct record_field { char key[96]; bool is_text, is_null; double number; char text[256]; } record_field;
-typedef struct record_line { int n; record_field field[96]; } record_line;
+#define RECORD_MAX_FIELDS 384 /* a step's own fields and a loss for each of JOB_MAX_TASKS; about 140 KiB: not for the stack */
+typedef struct record_line { int n; record_field field[RECORD_MAX_FIELDS]; } record_line;
 /* Calls `each` for every line. Our own flat objects only; a damaged last line is skipped. */
 MUST status record_read(const char *path, status (*each)(void *arg, const record_line *line), void *arg);
 const record_field *record_get(const record_line *line, const char *key);
