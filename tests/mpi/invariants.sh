@@ -1,0 +1,132 @@
+#!/bin/sh
+# The invariants of design.md section 1, shown on the shipped program with tiny shards of every kind of label:
+#   bits     20 steps on 1, 2, 3, 4 and 7 ranks give the same weights and moments, bit for bit
+#   resume   killed at some step, resumed on another number of ranks: the same bits as never stopped
+#   stop     SIGUSR1: checkpoint and exit 75, then the same bits
+#   joint    4 units of 1 sample equal one joint batch of 4 within 1e-5
+#   memory   peak with 4, 16, 64 copies of a task grows by their heads only, within 3 %
+#   fault    a flipped bit in a shard: exit 3 with file and object on all ranks; a NaN unit is dropped; a bad checkpoint is passed over
+# usage: invariants.sh CASE MEDLEY MAKE_SHARDS COMPARE
+set -u
+case_=$1 medley=$2 make_shards=$3 compare=$4
+dir=$(mktemp -d /tmp/medley-inv-XXXXXX)
+trap 'rm -rf "$dir"' EXIT
+export OMP_NUM_THREADS=1 OPENBLAS_CORETYPE=Haswell OMPI_MCA_btl_vader_single_copy_mechanism=none
+[ "$(id -u)" = 0 ] && export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+n=0 bad=0
+ok() { n=$((n + 1)); if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; bad=1; [ -f "$dir/log" ] && tail -n 5 "$dir/log" | sed 's/^/# /'; fi; }
+mpi() { ranks=$1; shift; mpirun -q --oversubscribe --bind-to none -n "$ranks" "$@" >"$dir/log" 2>&1; }
+same() { "$compare" "$@"; }
+
+job() { # job FILE RUN SUM TASKS...: writes a job file; a task is KIND:BATCH:UNITS:WEIGHT[:NAME]
+  f=$1 run=$2 sum=$3; shift 3
+  {
+    echo "run = \"$run\"; data_root = \"$dir/shards\"; seed = 5;"
+    echo "model : { encoder = \"swin_v2_micro\"; };"
+    echo "train : { steps = ${steps:-20}; sum = \"$sum\"; threads = 1; checkpoint_every = 5; validate_every = ${validate:-10}; log_every = 5; keep = 9; watchdog_s = 60.0; suspend_after = 3; };"
+    echo "optim : { lr = 1e-3; warmup = 4; };"
+    echo "tasks = ("
+    comma=""
+    for t in "$@"; do
+      IFS=: read -r kind batch units weight name <<EOT
+$t
+EOT
+      printf '%s{ name = "%s"; data = "tiny-%s"; image = [64, 64]; batch = %s; units = %s; weight = %s; %s }' "$comma" "${name:-$kind}" "$kind" "$batch" "$units" "$weight" "${extra:-}"
+      comma=",
+"
+    done
+    echo ");"
+  } >"$f"
+}
+all="quadrant:2:1:1.0 sides:2:1:1.0 radius:2:1:1.0 disc:2:2:1.0 discs:2:1:1.0"
+"$make_shards" "$dir/shards" 40 || { echo "not ok 1 - shards"; echo "1..1"; exit 1; }
+
+case $case_ in
+bits)
+  for r in 1 2 3 4 7; do
+    job "$dir/$r.cfg" "$dir/run$r" exact $all
+    mpi $r "$medley" train "$dir/$r.cfg"; ok $? "20 steps on $r ranks"
+    [ $r = 1 ] || { same "$dir/run1/checkpoints/step-000000020.h5" "$dir/run$r/checkpoints/step-000000020.h5"; ok $? "1 and $r ranks: same bits in weights and moments"; }
+    [ $r = 1 ] || { grep '"event":"validate"' "$dir/run1/record.jsonl" | sed 's/"time":[^,]*,//' >"$dir/v1"; grep '"event":"validate"' "$dir/run$r/record.jsonl" | sed 's/"time":[^,]*,//' >"$dir/v$r"
+      [ -s "$dir/v1" ] && cmp -s "$dir/v1" "$dir/v$r"; ok $? "1 and $r ranks: same validation metrics"; }
+  done
+  job "$dir/t.cfg" "$dir/runt" exact $all
+  mpi 2 "$medley" train "$dir/t.cfg" --set train.threads=2 --set train.prefetch=9; ok $? "2 ranks of 2 threads, deeper ring"
+  same "$dir/run1/checkpoints/step-000000020.h5" "$dir/runt/checkpoints/step-000000020.h5"; ok $? "threads and ring depth: same bits"
+  job "$dir/f.cfg" "$dir/runf" float $all
+  mpi 2 "$medley" train "$dir/f.cfg"; ok $? "float sum trains too"
+  ;;
+resume)
+  job "$dir/1.cfg" "$dir/run1" exact $all
+  mpi 1 "$medley" train "$dir/1.cfg"; ok $? "uninterrupted on 1 rank"
+  for pair in "2 3" "3 1" "1 4"; do
+    set -- $pair
+    rm -rf "$dir/run"; job "$dir/k.cfg" "$dir/run" exact $all
+    at=$((7 + ($1 * 5 + $2 * 3) % 9))
+    MEDLEY_FAULT="unit@$at:kill" MEDLEY_FAULT_RANK=0 mpi "$1" "$medley" train "$dir/k.cfg"; [ $? -ne 0 ]; ok $? "killed on $1 ranks at unit $at"
+    mpi "$2" "$medley" train "$dir/k.cfg"; ok $? "resumed on $2 ranks"
+    same "$dir/run1/checkpoints/step-000000020.h5" "$dir/run/checkpoints/step-000000020.h5"; ok $? "$1 then $2 ranks: same bits as never stopped"
+  done
+  ;;
+stop)
+  job "$dir/1.cfg" "$dir/run1" exact $all
+  mpi 1 "$medley" train "$dir/1.cfg"; ok $? "uninterrupted"
+  steps=20; job "$dir/s.cfg" "$dir/run" exact $all
+  mpirun -q --oversubscribe --bind-to none -n 2 "$medley" train "$dir/s.cfg" >"$dir/log" 2>&1 &
+  pid=$!
+  i=0; while ! grep -q '"event":"step"' "$dir/run/record.jsonl" 2>/dev/null && [ $i -lt 200 ]; do sleep 0.1; i=$((i + 1)); done
+  kill -USR1 $pid; wait $pid; code=$?
+  [ $code = 75 ]; ok $? "USR1 ends with 75 (got $code)"
+  mpi 3 "$medley" train "$dir/s.cfg"; ok $? "goes on, on 3 ranks"
+  same "$dir/run1/checkpoints/step-000000020.h5" "$dir/run/checkpoints/step-000000020.h5"; ok $? "same bits as never stopped"
+  ;;
+joint)
+  # no drop path, no dropout; one step; the first moments are the gradient times 0.1
+  extra='dropout = 0.0;' steps=1 validate=100
+  for kind in quadrant sides radius disc; do
+    job "$dir/a.cfg" "$dir/a" exact "$kind:4:1:1.0"; job "$dir/b.cfg" "$dir/b" exact "$kind:1:4:0.25"
+    sed -i 's/checkpoint_every = 5/checkpoint_every = 1/' "$dir/a.cfg" "$dir/b.cfg"
+    mpi 1 "$medley" train "$dir/a.cfg" --fresh --set model.drop_path=0; ok $? "$kind: joint batch of 4"
+    mpi 2 "$medley" train "$dir/b.cfg" --fresh --set model.drop_path=0; ok $? "$kind: 4 units of 1"
+    same "$dir/a/checkpoints/step-000000001.h5" "$dir/b/checkpoints/step-000000001.h5" 1e-5 m; ok $? "$kind: equal gradients"
+  done
+  ;;
+memory)
+  steps=3 validate=100
+  first=0
+  for copies in 4 16 64; do
+    tasks=""; i=0; while [ $i -lt $copies ]; do tasks="$tasks disc:4:1:1.0:t$i"; i=$((i + 1)); done
+    job "$dir/m.cfg" "$dir/m$copies" exact $tasks
+    mpi 1 "$medley" train "$dir/m.cfg"; ok $? "$copies copies"
+    peak=$(grep '"event":"step"' "$dir/m$copies/record.jsonl" | tail -n 1 | sed 's/.*"memory_bytes":\([0-9.e+]*\).*/\1/')
+    # a segmentation head of 2 classes: 290 parameters x 24 bytes
+    [ $first = 0 ] && first=$peak && base=$copies
+    awk -v p="$peak" -v f="$first" -v c="$copies" -v b="$base" 'BEGIN { allowed = (f + (c - b) * 290 * 24) * 1.03; printf "# %d copies: peak %.1f MiB, allowed %.1f MiB\n", c, p / 1048576, allowed / 1048576; exit p > allowed }'
+    ok $? "$copies copies: peak memory"
+  done
+  ;;
+fault)
+  job "$dir/n.cfg" "$dir/n" exact $all
+  MEDLEY_FAULT="gradient@9:nan" mpi 2 "$medley" train "$dir/n.cfg"; ok $? "a NaN gradient does not end the run"
+  grep -q "unit dropped" "$dir/log"; ok $? "the dropped unit is named"
+  grep -q '"dropped":[1-9]' "$dir/n/record.jsonl"; ok $? "and counted"
+  # a damaged newest checkpoint is passed over
+  size=$(stat -c %s "$dir/n/checkpoints/step-000000020.h5")
+  printf '\377' | dd of="$dir/n/checkpoints/step-000000020.h5" bs=1 seek=$((size / 2)) conv=notrunc 2>/dev/null
+  mpi 2 "$medley" train "$dir/n.cfg"; ok $? "resumes beside a damaged checkpoint"
+  grep -q "damaged" "$dir/log" && grep -q "at step 15" "$dir/log"; ok $? "from the one before, with a message"
+  # a truncated shard and a flipped bit: exit 3 with names, on all ranks
+  shard=$(ls "$dir"/shards/tiny-disc/*-00000.h5); cp "$shard" "$dir/keep"
+  truncate -s $(($(stat -c %s "$shard") / 2)) "$shard"
+  job "$dir/d.cfg" "$dir/d" exact $all
+  mpi 3 "$medley" train "$dir/d.cfg"; code=$?; [ $code = 3 ]; ok $? "truncated shard: exit 3 (got $code)"
+  grep -q "tiny-disc-00000.h5" "$dir/log"; ok $? "truncated shard is named"
+  cp "$dir/keep" "$shard"
+  off=$(($(stat -c %s "$shard") / 2)); byte=$(od -An -tu1 -j $off -N 1 "$shard" | tr -d ' ')
+  printf "\\$(printf %o $((byte ^ 16)))" | dd of="$shard" bs=1 seek=$off conv=notrunc 2>/dev/null
+  mpi 3 "$medley" train "$dir/d.cfg" --fresh; code=$?; [ $code = 3 ]; ok $? "flipped bit: exit 3 (got $code)"
+  grep -q "tiny-disc-00000.h5" "$dir/log" && grep -qE "image|mask|/[a-z_]+" "$dir/log"; ok $? "flipped bit: file and object are named"
+  ;;
+esac
+echo "1..$n"
+exit $bad

@@ -1,0 +1,69 @@
+/* make_shards DIR [N]: five tiny data sets, one per kind of label, for tests that train: 64x64 pictures of one bright disc.
+ * class: quadrant of the disc; vector: left, top; scalar: radius; mask: the disc; box: around the disc, class by brightness. */
+#include "medley/store.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SIDE = 64 };
+
+typedef struct disc { float x, y, r; int bright; } disc;
+
+static disc draw(uint8_t *pixels, uint8_t *mask, uint32_t i, int kind)
+{
+    rng r = rng_open((rng_key){99, i, (uint32_t)kind}, RNG_TEST, 0);
+    disc d = {14 + 36 * rng_uniform(&r), 14 + 36 * rng_uniform(&r), 5 + 8 * rng_uniform(&r), (int)rng_below(&r, 2)};
+    for (int y = 0; y < SIDE; y++)
+        for (int x = 0; x < SIDE; x++) {
+            bool in = hypotf((float)x + 0.5f - d.x, (float)y + 0.5f - d.y) < d.r;
+            float v = (in ? (d.bright ? 220.0f : 140.0f) : 60.0f) + 12 * rng_normal(&r);
+            pixels[y * SIDE + x] = (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
+            mask[y * SIDE + x] = in;
+        }
+    return d;
+}
+
+static status make(const char *dir, int kind, int n)
+{
+    static const char *const names[] = {"quadrant", "sides", "radius", "disc", "discs"};
+    static char class_name[4][64] = {"a", "b", "c", "d"};
+    static const int classes[] = {4, 2, 1, 2, 2};
+    shard_meta meta = {.pixel = DT_U8, .channels = 1, .n_labels = 1};
+    snprintf(meta.name, sizeof meta.name, "tiny-%s", names[kind]);
+    strcpy(meta.title, "discs"), strcpy(meta.modality, "microscopy"), strcpy(meta.licence, "CC0"), strcpy(meta.citation, "-");
+    strcpy(meta.origin, "tests/mpi/make_shards.c"), strcpy(meta.spacing_units, ""), memset(meta.recipe_sha256, '0', 64);
+    shard_label *l = &meta.label[0];
+    snprintf(l->name, sizeof l->name, "%s", names[kind]);
+    l->kind = (enum task_kind)kind, l->n_classes = classes[kind], l->class_name = class_name, l->lo = 5, l->hi = 13;
+    shard_writer *w;
+    TRY(shard_writer_open(&w, dir, &meta, 1 << 20, true), "%s", meta.name);
+    for (int i = 0; i < n; i++) {
+        static uint8_t pixels[SIDE * SIDE], mask[SIDE * SIDE], vec[2];
+        disc d = draw(pixels, mask, (uint32_t)i, kind);
+        float box[4] = {d.x - d.r, d.y - d.r, d.x + d.r, d.y + d.r};
+        int32_t box_class = d.bright;
+        vec[0] = d.x < 32, vec[1] = d.y < 32;
+        sample s = {.slice = -1, .H = SIDE, .W = SIDE, .range = {0, 255}, .spacing = {NAN, NAN}, .pixels = pixels};
+        s.split = i % 5 == 3 ? SPLIT_VAL : i % 5 == 4 ? SPLIT_TEST : SPLIT_TRAIN;
+        snprintf(s.id, sizeof s.id, "%d", i), snprintf(s.subject, sizeof s.subject, "s%d", i), snprintf(s.case_id, sizeof s.case_id, "c%d", i);
+        snprintf(s.source, sizeof s.source, "disc %d", i), memset(s.source_sha256, '0', 64);
+        s.label[0] = (sample_label){.present = true, .cls = (d.x < 32) + 2 * (d.y < 32), .vec = vec, .scalar = d.r, .mask = mask, .n_box = 1,
+                                    .box = box, .box_cls = &box_class};
+        status st = shard_writer_add(w, &s);
+        if (st) {
+            shard_writer_discard(w);
+            return st;
+        }
+    }
+    return shard_writer_close(w);
+}
+
+int main(int argc, char **argv)
+{
+    int n = argc > 2 ? atoi(argv[2]) : 40;
+    status st = argc > 1 ? path_make_dirs(argv[1]) : ST_USAGE;
+    for (int kind = 0; !st && kind < N_TASK_KINDS; kind++) st = make(argv[1], kind, n);
+    if (st) fprintf(stderr, "make_shards: %s\n", status_message());
+    return (int)st;
+}
