@@ -1,0 +1,110 @@
+/* small: products of matrices that fit the first-level cache, and 16x16 transposition, in vectors of 16 floats. */
+#ifndef MEDLEY_SMALL_H
+#define MEDLEY_SMALL_H
+
+#include <stdint.h>
+
+typedef float v16 __attribute__((vector_size(64), aligned(4), may_alias));
+#define INLINE static inline __attribute__((always_inline))
+
+/* C (MR,16 NV) = alpha * A B, A[r*rs + k*cs], B (K,16 NV) with row stride ldb. */
+INLINE void small_tile(const int MR, const int NV, float *C, int64_t ldc, const float *A, int64_t rs, int64_t cs, const float *B,
+                       int64_t ldb, int K, float alpha)
+{
+    v16 sum[8][4];
+#pragma GCC unroll 8
+    for (int r = 0; r < MR; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; v++) sum[r][v] = (v16){0};
+    for (int k = 0; k < K; k++) {
+        v16 b[4];
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; v++) b[v] = *(const v16 *)(B + k * ldb + 16 * v);
+#pragma GCC unroll 8
+        for (int r = 0; r < MR; r++) {
+            float a = A[r * rs + k * cs];
+#pragma GCC unroll 4
+            for (int v = 0; v < NV; v++) sum[r][v] += a * b[v];
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < MR; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; v++) *(v16 *)(C + r * ldc + 16 * v) = alpha * sum[r][v];
+}
+
+/* Rows in tiles that fill the 32 registers: 7 x 4 when M is a multiple of 7 (window 7), else 8 x NV (NV < 4) or 4 x 4. */
+INLINE void small_rows(const int NV, int M, float *C, int64_t ldc, const float *A, int64_t rs, int64_t cs, const float *B, int64_t ldb,
+                       int K, float alpha)
+{
+    int m = 0;
+    if (M % 7 == 0)
+        for (; m < M; m += 7) small_tile(7, NV, C + m * ldc, ldc, A + m * rs, rs, cs, B, ldb, K, alpha);
+    else if (NV < 4)
+        for (; m + 8 <= M; m += 8) small_tile(8, NV, C + m * ldc, ldc, A + m * rs, rs, cs, B, ldb, K, alpha);
+    for (; m + 4 <= M; m += 4) small_tile(4, NV, C + m * ldc, ldc, A + m * rs, rs, cs, B, ldb, K, alpha);
+    for (; m < M; m++) small_tile(1, NV, C + m * ldc, ldc, A + m * rs, rs, cs, B, ldb, K, alpha);
+}
+
+/* C (M,n) = alpha * A B; n a multiple of 16, at most 64. */
+static inline void small_product(int M, int n, int K, float *C, int64_t ldc, const float *A, int64_t rs, int64_t cs, const float *B,
+                                 int64_t ldb, float alpha)
+{
+    switch (n / 16) {
+    case 1: small_rows(1, M, C, ldc, A, rs, cs, B, ldb, K, alpha); break;
+    case 2: small_rows(2, M, C, ldc, A, rs, cs, B, ldb, K, alpha); break;
+    case 3: small_rows(3, M, C, ldc, A, rs, cs, B, ldb, K, alpha); break;
+    default: small_rows(4, M, C, ldc, A, rs, cs, B, ldb, K, alpha); break;
+    }
+}
+
+/* y (16,16), stride ldy = alpha * transpose of rows 0..n-1 of x; missing rows count as zero. Four rounds exchange halves, quarters,
+ * pairs and single elements between rows 8, 4, 2 and 1 apart. */
+INLINE void small_transpose16(float *y, int64_t ldy, const float *x, int64_t ldx, int n, float alpha)
+{
+    v16 t[16], u[16];
+    for (int r = 0; r < 16; r++) {
+        t[r] = (v16){0};
+        if (r < n) t[r] = *(const v16 *)(x + r * ldx) * alpha;
+    }
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#define ROUND(from, to, step, LO, HI)                                                                               \
+    _Pragma("GCC unroll 16") for (int r = 0; r < 16; r++) if (!(r & (step)))                                        \
+    {                                                                                                               \
+        (to)[r] = SHUFFLE((from)[r], (from)[r + (step)], LO);                                 \
+        (to)[r + (step)] = SHUFFLE((from)[r], (from)[r + (step)], HI);                             \
+    }
+#define LO8 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23
+#define HI8 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31
+#define LO4 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27
+#define HI4 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31
+#define LO2 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29
+#define HI2 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31
+#define LO1 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30
+#define HI1 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31
+    ROUND(t, u, 8, LO8, HI8)
+    ROUND(u, t, 4, LO4, HI4)
+    ROUND(t, u, 2, LO2, HI2)
+    ROUND(u, t, 1, LO1, HI1)
+#undef ROUND
+#undef SHUFFLE
+    for (int r = 0; r < 16; r++) *(v16 *)(y + r * ldy) = t[r];
+}
+
+/* y (D,Np) = alpha * x^T, x (N,D) with row stride ldx; columns N..Np-1 are zero. D a multiple of 16. */
+static inline void small_transpose(float *y, int Np, const float *x, int64_t ldx, int N, int D, float alpha)
+{
+    for (int i = 0; i < Np; i += 16) {
+        int n = N - i < 16 ? N - i : 16;
+        if (n >= 4) {
+            for (int c = 0; c < D; c += 16) small_transpose16(y + c * Np + i, Np, x + i * ldx + c, ldx, n, alpha);
+        } else { /* window 7: one token in the fourth vector */
+            for (int c = 0; c < D; c++) {
+                *(v16 *)(y + c * Np + i) = (v16){0};
+                for (int k = 0; k < n; k++) y[c * Np + i + k] = alpha * x[(i + k) * ldx + c];
+            }
+        }
+    }
+}
+
+#endif

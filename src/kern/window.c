@@ -1,0 +1,258 @@
+/* window: cutting a grid into shifted windows, position bias, and the attention inside the windows. */
+#include "medley/kern.h"
+
+#include "fastmath.h"
+#include "small.h"
+
+#include <string.h>
+
+void window_grid_place(window_grid *g, int H, int W, int ws, int shift, arena *a)
+{
+    int pad_H = (H + ws - 1) / ws * ws, pad_W = (W + ws - 1) / ws * ws, N = ws * ws;
+    *g = (window_grid){.H = H, .W = W, .ws = ws, .pad_H = pad_H, .pad_W = pad_W, .shift_H = ws >= pad_H ? 0 : shift,
+                       .shift_W = ws >= pad_W ? 0 : shift, .n_windows = pad_H / ws * (pad_W / ws), .N = N, .Np = (N + 15) / 16 * 16};
+    g->src = arena_take(a, sizeof(int32_t) * (size_t)(g->n_windows * N));
+    g->kind = arena_take(a, (size_t)g->n_windows);
+    g->mask = ARENA_F32(a, 4 * N * g->Np);
+    if (!g->src) return;
+    for (int wy = 0, w = 0; wy < pad_H / ws; wy++)
+        for (int wx = 0; wx < pad_W / ws; wx++, w++) {
+            for (int t = 0; t < N; t++) {
+                int y = (wy * ws + t / ws + g->shift_H) % pad_H, x = (wx * ws + t % ws + g->shift_W) % pad_W;
+                g->src[w * N + t] = y < H && x < W ? y * W + x : -1;
+            }
+            g->kind[w] = (uint8_t)((g->shift_H && wy == pad_H / ws - 1) | (g->shift_W && wx == pad_W / ws - 1) << 1);
+        }
+    memset(g->mask, 0, sizeof(float) * (size_t)(4 * N * g->Np));
+    for (int kind = 1; kind < 4; kind++)
+        for (int j = 0; j < N; j++)
+            for (int i = 0; i < N; i++) { /* tokens before and after the seam of the roll do not see each other */
+                bool rows = (kind & 1) && (j / ws < ws - g->shift_H) != (i / ws < ws - g->shift_H);
+                bool cols = (kind & 2) && (j % ws < ws - g->shift_W) != (i % ws < ws - g->shift_W);
+                if (rows || cols) g->mask[(kind * N + j) * g->Np + i] = -100.0f;
+            }
+}
+
+/* Row of the table for query i and key j. */
+static int relative_position(int i, int j, int ws)
+{
+    return (i / ws - j / ws + ws - 1) * (2 * ws - 1) + i % ws - j % ws + ws - 1;
+}
+
+void window_bias_forward(float *bias, const float *table, int ws, int heads, bool squash)
+{
+    int N = ws * ws, Np = (N + 15) / 16 * 16, T = (2 * ws - 1) * (2 * ws - 1);
+#pragma omp parallel for schedule(static) if (kern_threads() > 1)
+    for (int h = 0; h < heads; h++) {
+        float value[T];
+        for (int t = 0; t < T; t++) {
+            float x = table[t * heads + h];
+            value[t] = squash ? 16.0f / (1.0f + fast_exp(-x)) : x;
+        }
+        for (int j = 0; j < N; j++)
+            for (int i = 0; i < Np; i++)
+                bias[((int64_t)h * N + j) * Np + i] = i < N ? value[relative_position(i, j, ws)] : 0.0f;
+    }
+}
+
+void window_bias_backward(float *dtable, const float *dbias, const float *table, int ws, int heads, bool squash)
+{
+    int N = ws * ws, Np = (N + 15) / 16 * 16, T = (2 * ws - 1) * (2 * ws - 1);
+#pragma omp parallel for schedule(static) if (kern_threads() > 1)
+    for (int h = 0; h < heads; h++) {
+        float sum[T];
+        memset(sum, 0, sizeof sum);
+        for (int j = 0; j < N; j++)
+            for (int i = 0; i < N; i++) sum[relative_position(i, j, ws)] += dbias[((int64_t)h * N + j) * Np + i];
+        for (int t = 0; t < T; t++) {
+            float s = squash ? 1.0f / (1.0f + fast_exp(-table[t * heads + h])) : 0.0f;
+            dtable[t * heads + h] += squash ? sum[t] * 16.0f * s * (1.0f - s) : sum[t];
+        }
+    }
+}
+
+/* ---- attention of one window and head ------------------------------------------------------------------------------------- */
+
+/* Scores are kept transposed, [key][query]: then maximum and sum over the keys run down the columns, 16 queries per vector, and no
+ * product needs more than one small transposition, of q. */
+typedef struct cell {
+    int N, Np, d;
+    const float *q, *k, *v;  /* (N,d), row strides ld_q, ld_k, ld_v */
+    int64_t ld_q, ld_k, ld_v;
+    float s;                 /* scale of the scores */
+    float P[WINDOW_MAX_TOKENS * WINDOW_MAX_TOKENS];  /* (N,Np) probabilities */
+    float t[WINDOW_MAX_DIM * WINDOW_MAX_TOKENS];     /* (d,Np) a transposed operand */
+    float q_hat[WINDOW_MAX_TOKENS * WINDOW_MAX_DIM], k_hat[WINDOW_MAX_TOKENS * WINDOW_MAX_DIM]; /* (N,d) V2: unit vectors */
+    float q_inv[WINDOW_MAX_TOKENS], k_inv[WINDOW_MAX_TOKENS];                                   /* V2: 1/length */
+} cell;
+
+/* y (N,d) = x / |x| per row and inv = 1/|x|. A zero row (key of a padding token) stays zero, with inv 0. */
+static void unit_rows(float *y, float *inv, const float *x, int64_t ld, int N, int d)
+{
+    for (int i = 0; i < N; i++) {
+        const float *xi = x + i * ld;
+        float square = 0.0f;
+#pragma omp simd reduction(+ : square)
+        for (int c = 0; c < d; c++) square += xi[c] * xi[c];
+        inv[i] = square > 1e-24f ? 1.0f / sqrtf(square) : 0.0f;
+#pragma omp simd
+        for (int c = 0; c < d; c++) y[i * d + c] = xi[c] * inv[i];
+    }
+}
+
+static void cell_open(cell *e, const float *qkv, const float *tau, const window_grid *g, int h, int heads, int d)
+{
+    int64_t C = (int64_t)heads * d;
+    e->N = g->N, e->Np = g->Np, e->d = d;
+    e->q = qkv + h * d, e->k = e->q + C, e->v = e->q + 2 * C;
+    e->ld_q = e->ld_k = e->ld_v = 3 * C;
+    e->s = tau ? tau[h] : 1.0f / sqrtf((float)d);
+    if (!tau) return;
+    unit_rows(e->q_hat, e->q_inv, e->q, 3 * C, e->N, d);
+    unit_rows(e->k_hat, e->k_inv, e->k, 3 * C, e->N, d);
+    e->q = e->q_hat, e->k = e->k_hat;
+    e->ld_q = e->ld_k = d;
+}
+
+static void cell_probabilities(cell *e, const float *bias, const float *mask)
+{
+    int N = e->N, Np = e->Np;
+    float *restrict P = e->P, top[WINDOW_MAX_TOKENS], sum[WINDOW_MAX_TOKENS];
+    small_transpose(e->t, Np, e->q, e->ld_q, N, e->d, e->s);
+    small_product(N, Np, e->d, P, Np, e->k, e->ld_k, 1, e->t, Np, 1.0f);
+    for (int i = 0; i < Np; i++) top[i] = -INFINITY, sum[i] = 0.0f;
+    for (int j = 0; j < N; j++) {
+        float *p = P + j * Np;
+        const float *b = bias + j * Np, *m = mask + j * Np;
+        if (mask) {
+#pragma omp simd
+            for (int i = 0; i < Np; i++) p[i] += b[i] + m[i];
+        } else {
+#pragma omp simd
+            for (int i = 0; i < Np; i++) p[i] += b[i];
+        }
+#pragma omp simd
+        for (int i = 0; i < Np; i++) top[i] = p[i] > top[i] ? p[i] : top[i];
+    }
+    for (int j = 0; j < N; j++) {
+        float *p = P + j * Np;
+#pragma omp simd
+        for (int i = 0; i < Np; i++) {
+            p[i] = fast_exp(p[i] - top[i]);
+            sum[i] += p[i];
+        }
+    }
+    for (int i = 0; i < Np; i++) sum[i] = 1.0f / sum[i];
+    for (int j = 0; j < N; j++) {
+        float *p = P + j * Np;
+#pragma omp simd
+        for (int i = 0; i < Np; i++) p[i] *= sum[i];
+    }
+}
+
+static const float *mask_of(const window_grid *g, int64_t w)
+{
+    int kind = g->kind[w % g->n_windows];
+    return kind ? g->mask + kind * g->N * g->Np : NULL;
+}
+
+void window_attention_forward(float *o, const float *qkv, const float *bias, const float *tau, const window_grid *g, int64_t n, int heads,
+                              int d)
+{
+    int64_t C = (int64_t)heads * d, N = g->N, Np = g->Np;
+#pragma omp parallel for schedule(static) if (n > 1 && kern_threads() > 1)
+    for (int64_t w = 0; w < n; w++)
+        for (int h = 0; h < heads; h++) {
+            cell e;
+            cell_open(&e, qkv + w * N * 3 * C, tau, g, h, heads, d);
+            cell_probabilities(&e, bias + h * N * Np, mask_of(g, w));
+            small_product((int)N, d, (int)N, o + w * N * C + h * d, C, e.P, 1, Np, e.v, e.ld_v, 1.0f);
+        }
+}
+
+/* dx (N,d), stride ld: from the gradient of x_hat = x/|x|, which is already there: (g - x_hat (x_hat . g)) / |x|. Returns the sum of
+ * x_hat . g over the rows. */
+static float unit_rows_backward(float *dx, int64_t ld, const float *x_hat, const float *inv, int N, int d)
+{
+    float total = 0.0f;
+    for (int i = 0; i < N; i++) {
+        float *g = dx + i * ld, dot = 0.0f;
+        const float *x = x_hat + i * d;
+#pragma omp simd reduction(+ : dot)
+        for (int c = 0; c < d; c++) dot += x[c] * g[c];
+#pragma omp simd
+        for (int c = 0; c < d; c++) g[c] = (g[c] - x[c] * dot) * inv[i];
+        total += dot;
+    }
+    return total;
+}
+
+/* dqkv: the window's first row and this head's first column. dbias (N,Np) is set or added to. Returns d loss / d tau. */
+static float cell_backward(cell *e, float *dqkv, int64_t C, const float *d_o, float *dbias, bool set, bool v2)
+{
+    int N = e->N, Np = e->Np, d = e->d;
+    float dS[WINDOW_MAX_TOKENS * WINDOW_MAX_TOKENS], dot[WINDOW_MAX_TOKENS], dtau = 0.0f;
+    const float *P = e->P;
+    small_transpose(e->t, Np, d_o, C, N, d, 1.0f);
+    small_product(N, Np, d, dS, Np, e->v, e->ld_v, 1, e->t, Np, 1.0f); /* gradient of P */
+    for (int i = 0; i < Np; i++) dot[i] = 0.0f;
+    for (int j = 0; j < N; j++) {
+#pragma omp simd
+        for (int i = 0; i < Np; i++) dot[i] += P[j * Np + i] * dS[j * Np + i];
+    }
+    for (int j = 0; j < N; j++) {
+        float *s = dS + j * Np, *b = dbias + j * Np;
+#pragma omp simd
+        for (int i = 0; i < Np; i++) s[i] = P[j * Np + i] * (s[i] - dot[i]);
+        if (set) memcpy(b, s, sizeof(float) * (size_t)Np);
+        else {
+#pragma omp simd
+            for (int i = 0; i < Np; i++) b[i] += s[i];
+        }
+    }
+    float *dq = dqkv, *dk = dqkv + C, *dv = dqkv + 2 * C;
+    small_product(N, d, N, dv, 3 * C, P, Np, 1, d_o, C, 1.0f);
+    small_product(N, d, N, dk, 3 * C, dS, Np, 1, e->q, e->ld_q, e->s);
+    small_product(N, d, N, dq, 3 * C, dS, 1, Np, e->k, e->ld_k, e->s);
+    if (v2) {
+        dtau = unit_rows_backward(dq, 3 * C, e->q_hat, e->q_inv, N, d) / e->s;
+        (void)unit_rows_backward(dk, 3 * C, e->k_hat, e->k_inv, N, d);
+    }
+    return dtau;
+}
+
+static int64_t part_size(const window_grid *g) { return (int64_t)g->N * g->Np + 16; } /* one head's dbias, dtau and alignment */
+
+int64_t window_scratch(const window_grid *g, int heads) { return WINDOW_CHUNKS * heads * part_size(g); }
+
+void window_attention_backward(float *dqkv, float *dbias, float *dtau, const float *d_o, const float *qkv, const float *bias,
+                               const float *tau, const window_grid *g, int64_t n, int heads, int d, float *scratch)
+{
+    int64_t C = (int64_t)heads * d, N = g->N, Np = g->Np, size = part_size(g);
+    int n_chunks = n < WINDOW_CHUNKS ? (int)n : WINDOW_CHUNKS;
+#pragma omp parallel for collapse(2) schedule(static) if (n > 1 && kern_threads() > 1)
+    for (int k = 0; k < n_chunks; k++)
+        for (int h = 0; h < heads; h++) {
+            float *part = scratch + ((int64_t)k * heads + h) * size;
+            int64_t first = n * k / n_chunks, last = n * (k + 1) / n_chunks;
+            part[N * Np] = 0.0f;
+            for (int64_t w = first; w < last; w++) {
+                cell e;
+                cell_open(&e, qkv + w * N * 3 * C, tau, g, h, heads, d);
+                cell_probabilities(&e, bias + h * N * Np, mask_of(g, w));
+                part[N * Np] += cell_backward(&e, dqkv + w * N * 3 * C + h * d, C, d_o + w * N * C + h * d, part, w == first, tau != NULL);
+            }
+        }
+#pragma omp parallel for schedule(static) if (kern_threads() > 1)
+    for (int h = 0; h < heads; h++) {
+        float *sum = dbias + h * N * Np, total = 0.0f;
+        memset(sum, 0, sizeof(float) * (size_t)(N * Np));
+        for (int k = 0; k < n_chunks; k++) {
+            const float *part = scratch + ((int64_t)k * heads + h) * size;
+#pragma omp simd
+            for (int64_t i = 0; i < N * Np; i++) sum[i] += part[i];
+            total += part[N * Np];
+        }
+        if (tau) dtau[h] = total;
+    }
+}
