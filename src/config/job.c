@@ -216,7 +216,8 @@ status job_load_without_data(job *j, const char *path, const char *const *set, i
 
 status job_print(const job *j, FILE *out)
 {
-    fprintf(out, "# Medley job file, all settings, from %s\n", j->file);
+    char shown[sizeof j->file];
+    fprintf(out, "# Medley job file, all settings, from %s\n", faults_quote(j->file, shown, sizeof shown));
     return config_print(job_keys, j, out);
 }
 

@@ -1,0 +1,109 @@
+/* check: `medley check` and `medley explain`: everything that can be known of a job before it costs anything. No MPI. */
+#include "medley/data.h"
+#include "medley/train.h"
+#include "medley/use.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_SETS = 256 };
+
+/* One line about a task's data set, or why it cannot be used. */
+static status check_task(const job *j, int i)
+{
+    const job_task *t = &j->task[i];
+    char dir[1100];
+    dataset *d = NULL;
+    status st = OK;
+    if (t->data[0] == '/') snprintf(dir, sizeof dir, "%s", t->data);
+    else snprintf(dir, sizeof dir, "%s/%s", j->data_root, t->data);
+    TRY(dataset_open(&d, dir, t->label), "task %s", t->name);
+    const shard_label *l = dataset_label(d);
+    const shard_meta *m = dataset_meta(d);
+    CHECK_TO(done, !t->kind[0] || strcmp(t->kind, task_kind_name[l->kind]) == 0, ST_USAGE, "kind is \"%s\", but label %s of %s is \"%s\"", t->kind,
+             l->name, dir, task_kind_name[l->kind]);
+    int64_t n[N_SPLITS];
+    for (int s = 0; s < N_SPLITS; s++) n[s] = dataset_count(d, (enum split)s);
+    CHECK_TO(done, n[SPLIT_TRAIN] > 0, ST_DATA, "label %s of %s has no training samples (task %s)", l->name, dir, t->name);
+    printf("  %-24s %-14s %3d classes  %7lld train %6lld val %6lld test  %s\n", t->name, task_kind_name[l->kind], l->n_classes,
+           (long long)n[SPLIT_TRAIN], (long long)n[SPLIT_VAL], (long long)n[SPLIT_TEST], m->modality);
+    if (n[SPLIT_VAL] == 0) log_line(LOG_WARN, "task %s: no validation samples", t->name);
+done:
+    dataset_close(d);
+    return st;
+}
+
+/* All tasks, all their faults. */
+static status check_tasks(const job *j)
+{
+    char faults[6000] = "";
+    size_t used = 0;
+    int n = 0;
+    status worst = OK;
+    printf("%s: %d task%s\n", j->file, j->n_tasks, j->n_tasks == 1 ? "" : "s");
+    for (int i = 0; i < j->n_tasks; i++) {
+        status st = check_task(j, i);
+        if (!st) continue;
+        n++;
+        if (st > worst) worst = st;
+        if (used < sizeof faults) used += (size_t)snprintf(faults + used, sizeof faults - used, "\n%s:%d: tasks[%d]: %s", j->file, j->task[i].line, i, status_message());
+    }
+    CHECK(!n, worst, "%s: %d fault%s in the data%s", j->file, n, n == 1 ? "" : "s", faults);
+    return OK;
+}
+
+static status check(const job *j, int n_ranks, bool resolved)
+{
+    if (resolved) return job_print(j, stdout);
+    status st = check_tasks(j);
+    if (st) return st;
+    printf("\n%d rank%s:\n", n_ranks, n_ranks == 1 ? "" : "s");
+    TRY(trainer_forecast(j, n_ranks, stdout), "%s", j->file);
+    printf("%s: no faults\n", j->file);
+    return OK;
+}
+
+status cmd_check(int argc, char **argv)
+{
+    bool resolved = false;
+    const char *set[MOST_SETS], *args[1];
+    int n_set = 0, n_args = 0, n_ranks = 1;
+    const use_option options[] = {
+        {.name = "--ranks", .arg = "N", .number = &n_ranks, .lo = 1, .hi = 65536, .help = "forecast for N ranks (default 1)"},
+        {.name = "--resolved", .flag = &resolved, .help = "print the job file with every setting and its meaning instead"},
+        {.name = "--set", .arg = "KEY=VALUE", .list = set, .n_list = &n_set, .room = MOST_SETS, .help = "override a setting, as in medley train"},
+        {0},
+    };
+    const use_command c = {"check JOB.cfg [--ranks N] [--resolved] [--set KEY=VALUE]...",
+                           "Checks the whole job file and opens every data set, lists all faults at once, and forecasts placement, memory and messages "
+                           "per rank. Needs neither MPI nor a run folder.", options, 1, 1};
+    if (use_help(&c, argc, argv)) return OK;
+    TRY(use_parse(&c, argc, argv, args, &n_args), "medley check");
+    job *j;
+    TRY(mem_alloc(&j, sizeof *j, "job"), "check");
+    status st = job_load(j, args[0], set, n_set);
+    if (!st) st = check(j, n_ranks, resolved);
+    free(j);
+    return st;
+}
+
+status cmd_explain(int argc, char **argv)
+{
+    bool man = false;
+    int n_args = 0;
+    const use_option options[] = {
+        {.name = "--man", .flag = &man, .help = "as the manual page medley.cfg(5)"},
+        {0},
+    };
+    const use_command c = {"explain [--man]", "Lists every key of a job file: type, range, default and meaning.", options, 0, 0};
+    if (use_help(&c, argc, argv)) return OK;
+    TRY(use_parse(&c, argc, argv, NULL, &n_args), "medley explain");
+    if (!man) return job_explain(stdout);
+    puts(".TH MEDLEY.CFG 5 \"\" \"Medley\" \"File formats\"\n.SH NAME\nmedley.cfg \\- job file of medley train\n.SH DESCRIPTION\n"
+         "A job file is written in the syntax of libconfig: groups in { }, lists in ( ) or [ ], text in quotes, comments after #. A line of its own\n"
+         "that reads @include \"FILE\" takes in another file. Integers beyond 32 bits end with L. Each key may be overridden with\n"
+         ".B \\-\\-set KEY=VALUE\nwhere tasks are written tasks[NAME].KEY.\n.SH KEYS");
+    TRY(job_man(stdout), "explain");
+    puts(".SH SEE ALSO\n.BR medley (1),\n.BR medley\\-data (1)");
+    return OK;
+}

@@ -1,0 +1,33 @@
+/* session: MPI around a command: who opens it, who speaks when something fails, how it ends. */
+#include "medley/use.h"
+
+#include <time.h>
+
+status use_open(int argc, char **argv, comm **world)
+{
+    *world = NULL;
+    TRY(comm_open(&argc, &argv, world), "cannot start MPI");
+    log_open(comm_size(*world) > 1 ? comm_rank(*world) : -1, LOG_INFO);
+    stop_install();
+    return OK;
+}
+
+/* comm_agree sets a message without a place in the source; what a rank raises by itself has one. */
+static bool is_agreed(status st) { return st == ST_STOPPED || !status_place()[0]; }
+
+status use_close(comm *world, status st)
+{
+    if (!world) return st;
+    if (st && comm_size(world) > 1) {
+        if (!is_agreed(st)) {
+            /* if all ranks met the same fault, rank 0 says so and ends the others meanwhile */
+            struct timespec pause = {comm_rank(world) ? 2 : 0, 0};
+            nanosleep(&pause, NULL);
+            log_line(LOG_ERROR, "%s", status_message());
+            comm_abort(world, st);
+        }
+        if (comm_rank(world) != 0) status_clear();
+    }
+    comm_close(world);
+    return st;
+}

@@ -1,0 +1,60 @@
+/* train_cmd: `medley train`: job file on rank 0, the same job on all ranks, then the trainer. */
+#include "medley/train.h"
+#include "medley/use.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_SETS = 256 };
+
+/* Collective. Rank 0 reads and checks the file; the others learn its job, or that there is none. One small read instead of N. */
+static status share_job(comm *world, job *j, const char *path, const char *const *set, int n_set)
+{
+    status st = OK;
+    char *full = NULL;
+    if (comm_rank(world) == 0) {
+        st = job_load(j, path, set, n_set);
+        if (st) full = strdup(status_message()); /* comm_agree carries less than all faults */
+    }
+    status agreed = comm_agree(world, st);
+    if (full && agreed) agreed = status_set(agreed, full);
+    free(full);
+    if (agreed) return agreed;
+    return comm_bcast(world, j, sizeof *j, 0);
+}
+
+static status train(comm *world, const char *path, const char *const *set, int n_set, bool fresh)
+{
+    job *j;
+    trainer *t = NULL;
+    TRY(comm_agree(world, mem_alloc(&j, sizeof *j, "job")), "start");
+    status st = share_job(world, j, path, set, n_set);
+    if (!st) st = trainer_open(&t, world, j, fresh);
+    if (!st) st = trainer_run(t);
+    trainer_close(t);
+    free(j);
+    return st;
+}
+
+status cmd_train(int argc, char **argv)
+{
+    bool fresh = false;
+    const char *set[MOST_SETS], *args[1];
+    int n_set = 0, n_args = 0;
+    const use_option options[] = {
+        {.name = "--fresh", .flag = &fresh, .help = "forget the run folder's checkpoints and record, start at step 0"},
+        {.name = "--set", .arg = "KEY=VALUE", .list = set, .n_list = &n_set, .room = MOST_SETS,
+         .help = "override a setting, for example train.steps=100 or tasks[NAME].batch=4; may be repeated (medley explain lists the keys)"},
+        {0},
+    };
+    const use_command c = {"train JOB.cfg [--fresh] [--set KEY=VALUE]...",
+                           "Trains the tasks of the job file together. Goes on by itself from the newest good checkpoint of the run folder, on any "
+                           "number of ranks. Start it with mpirun -n N or srun for N ranks. SIGUSR1, SIGTERM or SIGINT: checkpoint, then exit with 75.",
+                           options, 1, 1};
+    if (use_help(&c, argc, argv)) return OK;
+    comm *world;
+    TRY(use_open(argc, argv, &world), "train");
+    status st = comm_agree(world, use_parse(&c, argc, argv, args, &n_args));
+    if (!st) st = train(world, args[0], set, n_set, fresh);
+    return use_close(world, st);
+}
