@@ -29,13 +29,13 @@ struct config_faults {
 
 /* ---- faults.c */
 /* A place in a file. key "" = none. Dropped if `key` has a fault already. */
-void faults_at(config_faults *f, const char *file, int line, const char *key, const char *fmt, ...) PRINTF_LIKE(5, 6);
+void faults_at(config_faults *f, const char *file, int line, const char *where, const char *fmt, ...) PRINTF_LIKE(5, 6);
 /* In a --set key=value. */
-void faults_set(config_faults *f, const char *key, const char *fmt, ...) PRINTF_LIKE(3, 4);
+void faults_set(config_faults *f, const char *where, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* At a setting of the tree, wherever it came from. */
-void faults_of(config_faults *f, const config_setting_t *s, const char *key, const char *fmt, ...) PRINTF_LIKE(4, 5);
-void faults_hint(config_faults *f, const char *file, int line, const char *key, const char *text);
-bool faults_has(const config_faults *f, const char *key);
+void faults_of(config_faults *f, const config_setting_t *s, const char *where, const char *fmt, ...) PRINTF_LIKE(4, 5);
+void faults_hint(config_faults *f, const char *file, int line, const char *where, const char *text);
+bool faults_has(const config_faults *f, const char *where);
 status faults_raise(config_faults *f); /* OK if there are none */
 void faults_free(config_faults *f);
 /* Text with control characters shown as '?', cut to fit. */

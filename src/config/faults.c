@@ -15,16 +15,16 @@ const char *faults_quote(const char *s, char *buf, size_t n)
     return buf;
 }
 
-bool faults_has(const config_faults *f, const char *key)
+bool faults_has(const config_faults *f, const char *where)
 {
     for (int i = 0; i < f->n; i++)
-        if (strcmp(f->list[i].key, key) == 0) return true;
+        if (strcmp(f->list[i].key, where) == 0) return true;
     return false;
 }
 
-static void add(config_faults *f, const char *file, int line, const char *key, const char *fmt, va_list args)
+static void add(config_faults *f, const char *file, int line, const char *where, const char *fmt, va_list args)
 {
-    if (f->n >= MOST_FAULTS || (key[0] && faults_has(f, key))) return;
+    if (f->n >= MOST_FAULTS || (where[0] && faults_has(f, where))) return;
     if (f->n == f->room) {
         int room = f->room ? 2 * f->room : 16;
         fault *list = realloc(f->list, sizeof *list * (size_t)room);
@@ -35,26 +35,26 @@ static void add(config_faults *f, const char *file, int line, const char *key, c
     char text[768];
     vsnprintf(text, sizeof text, fmt, args);
     fault *new = &f->list[f->n];
-    *new = (fault){.file = file ? strdup(file) : NULL, .key = strdup(key), .text = strdup(text), .line = line, .number = f->n};
+    *new = (fault){.file = file ? strdup(file) : NULL, .key = strdup(where), .text = strdup(text), .line = line, .number = f->n};
     if ((file && !new->file) || !new->key || !new->text) {
         free(new->file), free(new->key), free(new->text);
         f->out_of_memory = true;
     } else f->n++;
 }
 
-void faults_at(config_faults *f, const char *file, int line, const char *key, const char *fmt, ...)
+void faults_at(config_faults *f, const char *file, int line, const char *where, const char *fmt, ...)
 {
     va_list args;
     va_start(args, fmt);
-    add(f, file, line, key, fmt, args);
+    add(f, file, line, where, fmt, args);
     va_end(args);
 }
 
-void faults_set(config_faults *f, const char *key, const char *fmt, ...)
+void faults_set(config_faults *f, const char *where, const char *fmt, ...)
 {
     va_list args;
     va_start(args, fmt);
-    add(f, NULL, 0, key, fmt, args);
+    add(f, NULL, 0, where, fmt, args);
     va_end(args);
 }
 
@@ -67,39 +67,39 @@ static const char *source(const config_faults *f, const config_setting_t *s, cha
     return buf;
 }
 
-static void add_of(config_faults *f, const config_setting_t *s, int line, const char *key, const char *fmt, va_list args)
+static void add_of(config_faults *f, const config_setting_t *s, int line, const char *where, const char *fmt, va_list args)
 {
     char buf[1024];
-    if (set_is_from(s)) add(f, NULL, 0, key, fmt, args);
-    else add(f, source(f, s, buf, sizeof buf), line ? line : (int)config_setting_source_line(s), key, fmt, args);
+    if (set_is_from(s)) add(f, NULL, 0, where, fmt, args);
+    else add(f, source(f, s, buf, sizeof buf), line ? line : (int)config_setting_source_line(s), where, fmt, args);
 }
 
-void faults_of(config_faults *f, const config_setting_t *s, const char *key, const char *fmt, ...)
+void faults_of(config_faults *f, const config_setting_t *s, const char *where, const char *fmt, ...)
 {
     va_list args;
     va_start(args, fmt);
-    add_of(f, s, 0, key, fmt, args);
+    add_of(f, s, 0, where, fmt, args);
     va_end(args);
 }
 
-void config_fault(config_faults *f, int line, const char *key, const char *fmt, ...)
+void config_fault(config_faults *f, int line, const char *where, const char *fmt, ...)
 {
-    config_setting_t *deepest = NULL, *s = set_find(f, key, &deepest);
+    config_setting_t *deepest = NULL, *s = set_find(f, where, &deepest);
     va_list args;
     va_start(args, fmt);
-    if (s) add_of(f, s, 0, key, fmt, args);
-    else if (deepest) add_of(f, deepest, line, key, fmt, args);
-    else add(f, f->path, line, key, fmt, args);
+    if (s) add_of(f, s, 0, where, fmt, args);
+    else if (deepest) add_of(f, deepest, line, where, fmt, args);
+    else add(f, f->path, line, where, fmt, args);
     va_end(args);
 }
 
-void faults_hint(config_faults *f, const char *file, int line, const char *key, const char *text)
+void faults_hint(config_faults *f, const char *file, int line, const char *where, const char *text)
 {
     if (f->n_hints >= 64) return;
     fault *hint = realloc(f->hint, sizeof *hint * (size_t)(f->n_hints + 1));
     if (!hint) { f->out_of_memory = true; return; }
     f->hint = hint;
-    hint[f->n_hints] = (fault){.file = strdup(file), .key = strdup(key), .text = strdup(text), .line = line};
+    hint[f->n_hints] = (fault){.file = strdup(file), .key = strdup(where), .text = strdup(text), .line = line};
     f->n_hints++;
 }
 

@@ -2,6 +2,7 @@
 #include "config_internal.h"
 
 #include <ctype.h>
+#include <dirent.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,8 +76,8 @@ static const key train_keys[] = {
     TEXT("sum", AT(train.sum), "exact", "exact|float", "sum of gradients over ranks; exact: same bits on any number of ranks"),
     INT("threads", AT(train.threads), "0", 0, 1024, "threads per rank; 0: OMP_NUM_THREADS or the CPU mask"),
     INT("prefetch", AT(train.prefetch), "4", 1, 256, "batches the loader prepares ahead"),
-    INT("checkpoint_every", AT(train.checkpoint_every), "500", 0, 1e9, "steps between checkpoints; 0: by time only"),
-    FLOAT("checkpoint_minutes", AT(train.checkpoint_minutes), "10", 0, 1e6, "minutes between checkpoints; 0: by steps only"),
+    INT("checkpoint_every", AT(train.checkpoint_every), "500", 0, 1e9, "steps between checkpoints; 0: not by steps; one is always made at the end"),
+    FLOAT("checkpoint_minutes", AT(train.checkpoint_minutes), "10", 0, 1e6, "minutes between checkpoints; 0: not by time"),
     INT("keep", AT(train.keep), "3", 1, 1000, "checkpoints that are kept"),
     INT("validate_every", AT(train.validate_every), "500", 0, 1e9, "steps between validations; 0: at the end only"),
     INT("log_every", AT(train.log_every), "10", 0, 1e9, "steps between log lines; 0: at the end only"),
@@ -121,40 +122,73 @@ static bool safe_name(const char *s)
     return true;
 }
 
+/* The data set folder in `root` whose name is nearest to `name`; "" if none is near. */
+static void nearest_data(const char *root, const char *name, char out[256])
+{
+    char (*list)[256] = NULL, path[1400];
+    const char *names[256];
+    int n = 0;
+    out[0] = 0;
+    DIR *d = opendir(root);
+    if (!d) return;
+    list = malloc(256 * sizeof *list);
+    for (struct dirent *e; list && n < 256 && (e = readdir(d));) {
+        snprintf(path, sizeof path, "%s/%s/index.h5", root, e->d_name);
+        if (e->d_name[0] == '.' || !path_exists(path)) continue;
+        snprintf(list[n], sizeof *list, "%s", e->d_name);
+        names[n] = list[n];
+        n++;
+    }
+    closedir(d);
+    const char *near = text_nearest(name, names, n);
+    if (near) snprintf(out, 256, "%s", near);
+    free(list);
+}
+
+/* Is there a data set folder? */
+static void check_data(const job *j, const job_task *t, const char *where, config_faults *f)
+{
+    char dir[1100], near[256] = "";
+    if (t->data[0] == '/') snprintf(dir, sizeof dir, "%s", t->data);
+    else snprintf(dir, sizeof dir, "%s/%s", j->data_root, t->data);
+    size_t n = strlen(dir);
+    snprintf(dir + n, sizeof dir - n, "/index.h5");
+    if (path_exists(dir)) return;
+    if (t->data[0] != '/') nearest_data(j->data_root, t->data, near);
+    if (near[0]) config_fault(f, t->line, where, "no data set there: %s is missing (did you mean \"%s\"?)", dir, near);
+    else config_fault(f, t->line, where, "no data set there: %s is missing (medley-data convert makes one)", dir);
+}
+
 static void check_aug(const job_task *t, int i, config_faults *f)
 {
-    char key[PATH_BYTES];
-    snprintf(key, sizeof key, "tasks[%d].aug.scale_lo", i);
+    char where[PATH_BYTES];
+    snprintf(where, sizeof where, "tasks[%d].aug.scale_lo", i);
     if (t->aug.scale_lo > t->aug.scale_hi) /* false if one is unset */
-        config_fault(f, t->line, key, "got %g, more than scale_hi (%g)", t->aug.scale_lo, t->aug.scale_hi);
+        config_fault(f, t->line, where, "got %g, more than scale_hi (%g)", t->aug.scale_lo, t->aug.scale_hi);
 }
 
 static void check_task(const job *j, int i, bool look_for_data, config_faults *f)
 {
     const job_task *t = &j->task[i];
-    char key[PATH_BYTES], shown[80], dir[1100];
-    snprintf(key, sizeof key, "tasks[%d].name", i);
+    char where[PATH_BYTES], shown[80];
+    snprintf(where, sizeof where, "tasks[%d].name", i);
     if (!safe_name(t->name))
-        config_fault(f, t->line, key, "got \"%s\", expected a name that can be a file name: letters, digits, \"._-\", a letter or digit first",
+        config_fault(f, t->line, where, "got \"%s\", expected a name that can be a file name: letters, digits, \"._-\", a letter or digit first",
                      faults_quote(t->name, shown, sizeof shown));
     for (int k = 0; k < i; k++)
         if (t->name[0] && strcasecmp(t->name, j->task[k].name) == 0) {
-            config_fault(f, t->line, key, "got \"%s\", which is already the name of tasks[%d] (line %d)", t->name, k, j->task[k].line);
+            config_fault(f, t->line, where, "got \"%s\", which is already the name of tasks[%d] (line %d)", t->name, k, j->task[k].line);
             break;
         }
     for (int d = 0; d < 2; d++) {
-        snprintf(key, sizeof key, "tasks[%d].image[%d]", i, d);
+        snprintf(where, sizeof where, "tasks[%d].image[%d]", i, d);
         int up = (t->image[d] + 31) / 32 * 32;
-        if (t->image[d] % 32) config_fault(f, t->line, key, "got %d, expected a multiple of 32 such as %d", t->image[d], up);
+        if (t->image[d] % 32) config_fault(f, t->line, where, "got %d, expected a multiple of 32 such as %d", t->image[d], up);
     }
     check_aug(t, i, f);
-    snprintf(key, sizeof key, "tasks[%d].data", i);
-    if (!t->data[0]) config_fault(f, t->line, key, "is empty, expected a data set folder");
-    else if (look_for_data) {
-        if (t->data[0] == '/') snprintf(dir, sizeof dir, "%s/index.h5", t->data);
-        else snprintf(dir, sizeof dir, "%s/%s/index.h5", j->data_root, t->data);
-        if (!path_exists(dir)) config_fault(f, t->line, key, "no data set there: %s is missing (medley-data convert makes one)", dir);
-    }
+    snprintf(where, sizeof where, "tasks[%d].data", i);
+    if (!t->data[0]) config_fault(f, t->line, where, "is empty, expected a data set folder");
+    else if (look_for_data) check_data(j, t, where, f);
 }
 
 /* base/path as an absolute path without "." steps at its front. */
@@ -186,8 +220,6 @@ static void check_job(job *j, bool look_for_data, config_faults *f)
     else memcpy(j->data_root, root, sizeof root);
     if (!j->run[0]) config_fault(f, 0, "run", "is empty, expected a folder");
     if (j->optim.min_lr > j->optim.lr) config_fault(f, 0, "optim.min_lr", "got %g, more than optim.lr (%g)", j->optim.min_lr, j->optim.lr);
-    if (j->train.checkpoint_every == 0 && j->train.checkpoint_minutes <= 0 && j->train.steps > 0)
-        config_fault(f, 0, "train.checkpoint_every", "checkpoints are off both by steps and by minutes; one of them must be positive");
     for (int i = 0; i < j->n_tasks; i++) check_task(j, i, look_for_data, f);
     bool learns = j->n_tasks == 0;
     for (int i = 0; i < j->n_tasks; i++) learns |= j->task[i].weight > 0;

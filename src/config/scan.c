@@ -40,15 +40,15 @@ static const char *here(const scan *s, char out[PATH_BYTES])
 
 static void check_integer(scan *s, const char *from, int n, bool is_long)
 {
-    char text[64], key[PATH_BYTES];
+    char text[64], where[PATH_BYTES];
     snprintf(text, sizeof text, "%.*s", n, from);
     bool hex = n > 1 && (text[1] == 'x' || text[1] == 'X');
     errno = 0;
     long long v = strtoll(text, NULL, hex ? 16 : 10);
     if (n > 60 || errno == ERANGE)
-        faults_at(s->f, s->path, s->line, here(s, key), "got %s, which does not fit 64 bits", text);
+        faults_at(s->f, s->path, s->line, here(s, where), "got %s, which does not fit 64 bits", text);
     else if (!is_long && (v > INT32_MAX || v < INT32_MIN))
-        faults_at(s->f, s->path, s->line, here(s, key), "got %s, which does not fit 32 bits and would be read as %d; write %sL", text,
+        faults_at(s->f, s->path, s->line, here(s, where), "got %s, which does not fit 32 bits and would be read as %d; write %sL", text,
                   (int32_t)(uint32_t)(uint64_t)v, text);
 }
 
@@ -89,8 +89,8 @@ static void take_string(scan *s)
         if (*s->p == '\\' && s->p[1]) s->p++;
         if (*s->p == '\n') s->line++;
         if (!*s->p) {
-            char key[PATH_BYTES];
-            faults_at(s->f, s->path, opened, here(s, key), "the text that starts here is never closed with \"");
+            char where[PATH_BYTES];
+            faults_at(s->f, s->path, opened, here(s, where), "the text that starts here is never closed with \"");
             s->f->fatal = true;
             return;
         }
@@ -169,8 +169,8 @@ static void close_bracket(scan *s, const char *text)
 {
     const char *q = s->p;
     while (q > text && isspace((unsigned char)q[-1])) q--;
-    char key[PATH_BYTES];
-    if (*s->p != '}' && q > text && q[-1] == ',') faults_hint(s->f, s->path, s->line, here(s, key), "no comma before a closing bracket");
+    char where[PATH_BYTES];
+    if (*s->p != '}' && q > text && q[-1] == ',') faults_hint(s->f, s->path, s->line, here(s, where), "no comma before a closing bracket");
     if (s->depth > 0) s->depth--;
     end_value(s);
 }
@@ -180,7 +180,7 @@ static void take_word(scan *s)
     const char *from = s->p;
     while (isalnum((unsigned char)*s->p) || *s->p == '_' || *s->p == '-' || *s->p == '*') s->p++;
     size_t n = (size_t)(s->p - from);
-    char word[64], key[PATH_BYTES], text[192];
+    char word[64], where[PATH_BYTES], text[192];
     snprintf(word, sizeof word, "%.*s", (int)n, from);
     if (!s->value) {
         snprintf(s->name[s->depth], sizeof s->name[0], "%s", word);
@@ -191,7 +191,7 @@ static void take_word(scan *s)
     if (strcasecmp(word, "yes") == 0 || strcasecmp(word, "on") == 0) snprintf(text, sizeof text, "got %s, write true", word);
     else if (strcasecmp(word, "no") == 0 || strcasecmp(word, "off") == 0) snprintf(text, sizeof text, "got %s, write false", word);
     else snprintf(text, sizeof text, "got the bare word %s; text is written \"%s\"", word, word);
-    faults_hint(s->f, s->path, s->line, here(s, key), text);
+    faults_hint(s->f, s->path, s->line, here(s, where), text);
 }
 
 void scan_text(config_faults *f, const char *path, const char *text, int depth)

@@ -197,6 +197,12 @@ static void data_root_is_relative_to_where_it_was_written(void)
     EXPECT(strcmp(j.data_root, want) == 0, "%s, wanted %s", j.data_root, want);
 }
 
+static void a_near_data_folder_is_named(void)
+{
+    EXPECT_STATUS(load_text(HEAD TRAIN "tasks = ( { name = \"a\"; data = \"sett\"; image = [64, 96]; } );\n"), ST_USAGE);
+    EXPECT(says("/sett/index.h5 is missing (did you mean \"set\"?)"), "near");
+}
+
 static void includes_are_read_and_named(void)
 {
     put("part.cfg", "steps = 30;\nkeep = 0;\nwatchdog_s = 5000000000;\n");
@@ -377,6 +383,7 @@ int main(void)
     RUN(integers_serve_as_floats_but_not_back);
     RUN(overrides_go_through_the_table);
     RUN(data_root_is_relative_to_where_it_was_written);
+    RUN(a_near_data_folder_is_named);
     RUN(includes_are_read_and_named);
     RUN(print_and_load_round_trip);
     RUN(hostile_text_is_refused_in_peace);
