@@ -25,12 +25,12 @@ conv    conv_plan(int B, int n_grid, const int (*size)[2], int Cin, int Cout, in
 int64_t conv_scratch(const conv *c, bool train);
 double  conv_flops(const conv *c); /* multiply-adds of the whole batch, forward */
 
-/* A slice of the input channels: reads x, or relu(x * scale + shift), or relu(x). */
+/* A slice of the input channels: reads x, or x * scale + shift; then ReLU of it if asked for. */
 typedef struct conv_in {
     const float *x;             /* (B,H,W,C), or (B,H/2,W/2,C) if up (one grid only) */
     int  C;
     bool up;                    /* nearest x2 while reading */
-    const float *scale, *shift; /* (B,C) each, or both NULL (one grid only) */
+    const float *scale, *shift; /* (B,C) each, or both NULL */
     bool relu;
 } conv_in;
 

@@ -16,14 +16,13 @@ typedef int32_t v16i __attribute__((vector_size(64), may_alias));
 #define RELU1(v) ((v) <= 0.0f ? 0.0f : (v))
 
 enum { LANES = 16,
-       KC = 128,        /* input channels per pass: weights of a pass and the strip stay in the second-level cache */
-       NV_MAX = 3 };    /* output blocks of a register tile */
+       KC = 128 };      /* input channels per pass: weights of a pass and the strip stay in the second-level cache */
 
 static inline int blocks(int channels) { return (channels + LANES - 1) / LANES; }
 static inline int min_int(int a, int b) { return a < b ? a : b; }
 
-/* Output blocks per register tile: 3 where they divide evenly (96 channels), else 2; the last tile may have fewer. */
-static inline int tile_blocks(int n_blocks) { return n_blocks % 3 == 0 ? 3 : n_blocks > 1 ? 2 : 1; }
+/* Output blocks per register tile; the last tile of an odd number has one. */
+static inline int tile_blocks(int n_blocks) { return n_blocks > 1 ? 2 : 1; }
 
 /* What all tiles of one pass have in common. Packed weights of a tile column: (block, kh, kw, channel, output lane). */
 typedef struct tile_job {

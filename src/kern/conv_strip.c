@@ -6,15 +6,17 @@
 /* One row of n <= 16 channels into a block row: dst (W,16) at channel 0, src at the source's first channel of the segment. */
 static void gather_row(float *dst, const float *src, int64_t C, int W, int n, int up, const float *scale, const float *shift, bool relu)
 {
-    if (n == LANES && !relu) {
-        for (int x = 0; x < W; x++) STORE16(dst + x * LANES, LOAD16(src + (x >> up) * C));
-    } else if (n == LANES) {
-        v16 a = (v16){0} + 1.0f, b = {0};
-        if (scale) a = LOAD16(scale), b = LOAD16(shift);
+    v16 a = (v16){0} + 1.0f, b = {0};
+    if (n == LANES && scale) a = LOAD16(scale), b = LOAD16(shift);
+    if (n == LANES && relu) {
         for (int x = 0; x < W; x++) {
             v16 v = LOAD16(src + (x >> up) * C) * a + b;
             STORE16(dst + x * LANES, RELU16(v));
         }
+    } else if (n == LANES && scale) {
+        for (int x = 0; x < W; x++) STORE16(dst + x * LANES, LOAD16(src + (x >> up) * C) * a + b);
+    } else if (n == LANES) {
+        for (int x = 0; x < W; x++) STORE16(dst + x * LANES, LOAD16(src + (x >> up) * C));
     } else {
         for (int x = 0; x < W; x++)
             for (int c = 0; c < n; c++) {
@@ -42,7 +44,7 @@ static void gather_segment(float *dst, const strip_view *v, const conv_in *in, i
             memset(mid + (v->W + x) * LANES, 0, (size_t)n * sizeof *row);
         }
         int64_t pixel = in->up ? v->pixel / 4 + (int64_t)(y / 2) * (v->W / 2) : v->pixel + (int64_t)y * v->W;
-        gather_row(mid, in->x + pixel * C + c0, C, v->W, n, in->up, scale, shift, in->relu || scale);
+        gather_row(mid, in->x + pixel * C + c0, C, v->W, n, in->up, scale, shift, in->relu);
     }
 }
 

@@ -4,7 +4,8 @@
 #include <string.h>
 
 /* TILE_n_v_s: n pixels x v output blocks, stride s. The weights of a tap and channel are read once for all pixels; every input value is
- * broadcast once for all blocks. The sums run over block, kh, kw, channel in this order for every pixel. */
+ * broadcast once for all blocks. 8 x 2 and 16 x 1 sums keep the multipliers busy and fit 32 registers (8 x 3 was spilled to memory).
+ * The sums run over block, kh, kw, channel in this order for every pixel. */
 #define TILE(PX, NV, S)                                                                                                            \
     static void tile_##PX##_##NV##_##S(const tile_job *t, const float *x, float *out)                                             \
     {                                                                                                                             \
@@ -48,19 +49,16 @@ static void store_part(const tile_job *t, const float *acc, int n_px, int nv, fl
 
 TILE(16, 1, 1) TILE(8, 1, 1) TILE(4, 1, 1) TILE(2, 1, 1) TILE(1, 1, 1)
 TILE(8, 2, 1) TILE(4, 2, 1) TILE(2, 2, 1) TILE(1, 2, 1)
-TILE(8, 3, 1) TILE(4, 3, 1) TILE(2, 3, 1) TILE(1, 3, 1)
 TILE(4, 1, 2) TILE(1, 1, 2)
 TILE(4, 2, 2) TILE(1, 2, 2)
-TILE(4, 3, 2) TILE(1, 3, 2)
 
 typedef void tile_fn(const tile_job *t, const float *x, float *out);
 
 /* By stride, blocks and pixels 16, 8, 4, 2, 1; a row is covered by the widest tiles that fit. */
-static tile_fn *const tiles[2][NV_MAX][5] = {
+static tile_fn *const tiles[2][2][5] = {
     {{tile_16_1_1, tile_8_1_1, tile_4_1_1, tile_2_1_1, tile_1_1_1},
-     {NULL, tile_8_2_1, tile_4_2_1, tile_2_2_1, tile_1_2_1},
-     {NULL, tile_8_3_1, tile_4_3_1, tile_2_3_1, tile_1_3_1}},
-    {{NULL, NULL, tile_4_1_2, NULL, tile_1_1_2}, {NULL, NULL, tile_4_2_2, NULL, tile_1_2_2}, {NULL, NULL, tile_4_3_2, NULL, tile_1_3_2}},
+     {NULL, tile_8_2_1, tile_4_2_1, tile_2_2_1, tile_1_2_1}},
+    {{NULL, NULL, tile_4_1_2, NULL, tile_1_1_2}, {NULL, NULL, tile_4_2_2, NULL, tile_1_2_2}},
 };
 
 void tile_row(const tile_job *t, int nv, int stride, const float *x, float *out, int n)

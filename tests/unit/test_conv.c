@@ -137,7 +137,7 @@ static void test_folded(void)
         memcpy(cat.p + p * C + CU + CS, image.p + p * CI, CI * sizeof(float));
     }
     conv_in plain_in = {.x = cat.p, .C = C};
-    conv_in in[3] = {{.x = deep.p, .C = CU, .up = true, .scale = scale.p, .shift = shift.p}, {.x = skip.p, .C = CS}, {.x = image.p, .C = CI}};
+    conv_in in[3] = {{.x = deep.p, .C = CU, .up = true, .scale = scale.p, .shift = shift.p, .relu = true}, {.x = skip.p, .C = CS}, {.x = image.p, .C = CI}};
     conv_forward(&c, y1.p, &plain_in, 1, w.p, NULL, scratch.p);
     conv_forward(&c, y2.p, in, 3, w.p, NULL, scratch.p);
     EXPECT(!memcmp(y1.p, y2.p, (size_t)y1.n * sizeof(float)), "folded forward differs");
