@@ -1,6 +1,6 @@
 #!/bin/sh
 # job_faults: bad job files and command lines: exit 2, every fault with its line, printed once, on one rank and on two. TAP.
-# Usage: job_faults.sh MEDLEY
+# Usage: job_faults.sh MEDLEY [COMPLETION]
 medley=$1
 dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT
@@ -96,5 +96,10 @@ grep -v '^# Medley' out >second
 grep -v '^# Medley' resolved.cfg | diff - second >err
 code=$?
 expect "resolved job file reads back to itself" 0
+if [ -n "$2" ]; then
+    bash -c 'source "$1"; COMP_WORDS=("$2" train --set train.checkpoint_m); COMP_CWORD=3; _medley 2>/dev/null; echo "${COMPREPLY[@]}"' - "$2" "$medley" >err
+    code=$?
+    expect "completion" 0 "train.checkpoint_minutes="
+fi
 echo "1..$n"
 exit $((bad > 0))
