@@ -29,8 +29,9 @@ static void put_help(FILE *out)
 /* medley(1), from the same texts as --help. */
 static status put_manual(void)
 {
-    printf(".TH MEDLEY 1 \"\" \"Medley\" \"User commands\"\n.SH NAME\nmedley \\- multi-task pretraining of biomedical imaging encoders\n"
-           ".SH SYNOPSIS\n.B medley\n.I COMMAND\n...\n.SH DESCRIPTION\n.nf\n");
+    printf(
+        ".TH MEDLEY 1 \"\" \"Medley\" \"User commands\"\n.SH NAME\nmedley \\- multi-task pretraining of biomedical imaging encoders\n"
+        ".SH SYNOPSIS\n.B medley\n.I COMMAND\n...\n.SH DESCRIPTION\n.nf\n");
     put_help(stdout);
     printf(".fi\n.SH COMMANDS\n");
     for (int i = 0; i < N_COMMANDS; i++) {

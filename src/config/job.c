@@ -47,8 +47,8 @@ static const key task_keys[] = {
     TEXT("data", IN(data), NULL, NULL, "data set folder, relative to data_root unless absolute"),
     TEXT("label", IN(label), "", NULL, "label set of the data set; empty: the only one"),
     TEXT("kind", IN(kind), "", "classification|multilabel|regression|segmentation|detection", "kind of task; empty: the label set's"),
-    {"image", KEY_INT_LIST, offsetof(job_task, image), 2, NULL, 32, 4096, NULL, "height and width the network sees, multiples of 32", NULL, 0,
-     0, sizeof(int), 2},
+    {"image", KEY_INT_LIST, offsetof(job_task, image), 2, NULL, 32, 4096, NULL, "height and width the network sees, multiples of 32",
+     NULL, 0, 0, sizeof(int), 2},
     INT("batch", IN(batch), "8", 1, 4096, "images per unit (micro-batch)"),
     INT("units", IN(units), "1", 1, 1024, "units of this task in every step"),
     FLOAT("weight", IN(weight), "1", 0, 1000, "weight of the loss in the sum over tasks"),
@@ -59,13 +59,15 @@ static const key task_keys[] = {
     INT("max_boxes", IN(max_boxes), "100", 1, 4096, "detection: most boxes per image"),
     FLOAT("score_min", IN(score_min), "0.05", 0, 1, "detection: lowest score that is reported"),
     FLOAT("nms_iou", IN(nms_iou), "0.5", 0, 1, "detection: overlap above which the weaker box is dropped"),
-    TEXT("augment", IN(augment), "", "none|weak|ct|mr|xray|histology|microscopy", "augmentation preset; empty: by modality of the data set"),
+    TEXT("augment", IN(augment), "", "none|weak|ct|mr|xray|histology|microscopy",
+         "augmentation preset; empty: by modality of the data set"),
     GROUP("aug", aug_keys, "single strengths that differ from the preset; 0 switches a part off"),
     END,
 };
 
 static const key model_keys[] = {
-    TEXT("encoder", AT(model.encoder), NULL, "swin_t|swin_s|swin_b|swin_micro|swin_v2_t|swin_v2_s|swin_v2_b|swin_v2_micro", "shared encoder"),
+    TEXT("encoder", AT(model.encoder), NULL, "swin_t|swin_s|swin_b|swin_micro|swin_v2_t|swin_v2_s|swin_v2_b|swin_v2_micro",
+         "shared encoder"),
     FLOAT("drop_path", AT(model.drop_path), "-1", -1, 0.9, "largest rate of stochastic depth; negative: the encoder's own"),
     TEXT("init", AT(model.init), "random", "random", "initial weights"),
     END,
@@ -76,12 +78,14 @@ static const key train_keys[] = {
     TEXT("sum", AT(train.sum), "exact", "exact|float", "sum of gradients over ranks; exact: same bits on any number of ranks"),
     INT("threads", AT(train.threads), "0", 0, 1024, "threads per rank; 0: OMP_NUM_THREADS or the CPU mask"),
     INT("prefetch", AT(train.prefetch), "4", 1, 256, "batches the loader prepares ahead"),
-    INT("checkpoint_every", AT(train.checkpoint_every), "500", 0, 1e9, "steps between checkpoints; 0: not by steps; one is always made at the end"),
+    INT("checkpoint_every", AT(train.checkpoint_every), "500", 0, 1e9,
+        "steps between checkpoints; 0: not by steps; one is always made at the end"),
     FLOAT("checkpoint_minutes", AT(train.checkpoint_minutes), "10", 0, 1e6, "minutes between checkpoints; 0: not by time"),
     INT("keep", AT(train.keep), "3", 1, 1000, "checkpoints that are kept"),
     INT("validate_every", AT(train.validate_every), "500", 0, 1e9, "steps between validations; 0: at the end only"),
     INT("log_every", AT(train.log_every), "10", 0, 1e9, "steps between log lines; 0: at the end only"),
-    FLOAT("time_limit_minutes", AT(train.time_limit_minutes), "0", 0, 1e6, "after these minutes checkpoint and exit with 75; 0: no limit"),
+    FLOAT("time_limit_minutes", AT(train.time_limit_minutes), "0", 0, 1e6,
+          "after these minutes checkpoint and exit with 75; 0: no limit"),
     FLOAT("watchdog_s", AT(train.watchdog_s), "300", 0, 1e6, "seconds without progress that end the run; 0: off"),
     INT("suspend_after", AT(train.suspend_after), "5", 0, 1e6, "dropped units in a row that suspend a task; 0: never"),
     FLOAT("ema", AT(train.ema), "0", 0, 0.999999, "decay of the moving average of weights used for evaluation; 0: off"),
@@ -107,8 +111,8 @@ static const key job_keys[] = {
     GROUP("model", model_keys, "the shared encoder"),
     GROUP("train", train_keys, "length, checkpoints, log"),
     GROUP("optim", optim_keys, "AdamW and its schedule"),
-    {"tasks", KEY_GROUP_LIST, offsetof(job, task), JOB_MAX_TASKS, NULL, 0, 0, NULL, "what is learnt together", task_keys, sizeof(job_task),
-     offsetof(job, n_tasks), 0, 1},
+    {"tasks", KEY_GROUP_LIST, offsetof(job, task), JOB_MAX_TASKS, NULL, 0, 0, NULL, "what is learnt together", task_keys,
+     sizeof(job_task), offsetof(job, n_tasks), 0, 1},
     END,
 };
 
@@ -173,11 +177,13 @@ static void check_task(const job *j, int i, bool look_for_data, config_faults *f
     char where[PATH_BYTES], shown[80];
     snprintf(where, sizeof where, "tasks[%d].name", i);
     if (!safe_name(t->name))
-        config_fault(f, t->line, where, "got \"%s\", expected a name that can be a file name: letters, digits, \"._-\", a letter or digit first",
+        config_fault(f, t->line, where,
+                     "got \"%s\", expected a name that can be a file name: letters, digits, \"._-\", a letter or digit first",
                      faults_quote(t->name, shown, sizeof shown));
     for (int k = 0; k < i; k++)
         if (t->name[0] && strcasecmp(t->name, j->task[k].name) == 0) {
-            config_fault(f, t->line, where, "got \"%s\", which is already the name of tasks[%d] (line %d)", t->name, k, j->task[k].line);
+            config_fault(f, t->line, where, "got \"%s\", which is already the name of tasks[%d] (line %d)", t->name, k,
+                         j->task[k].line);
             break;
         }
     for (int d = 0; d < 2; d++) {
@@ -219,7 +225,8 @@ static void check_job(job *j, bool look_for_data, config_faults *f)
     if (!make_absolute(set ? "." : j->dir, j->data_root, root, sizeof root)) config_fault(f, 0, "data_root", "path too long");
     else memcpy(j->data_root, root, sizeof root);
     if (!j->run[0]) config_fault(f, 0, "run", "is empty, expected a folder");
-    if (j->optim.min_lr > j->optim.lr) config_fault(f, 0, "optim.min_lr", "got %g, more than optim.lr (%g)", j->optim.min_lr, j->optim.lr);
+    if (j->optim.min_lr > j->optim.lr)
+        config_fault(f, 0, "optim.min_lr", "got %g, more than optim.lr (%g)", j->optim.min_lr, j->optim.lr);
     for (int i = 0; i < j->n_tasks; i++) check_task(j, i, look_for_data, f);
     bool learns = j->n_tasks == 0;
     for (int i = 0; i < j->n_tasks; i++) learns |= j->task[i].weight > 0;

@@ -44,8 +44,12 @@ void key_expected(const key *k, char *out, size_t n)
     case KEY_FLOAT: snprintf(out, n, "a number%s", range); break;
     case KEY_TEXT: snprintf(out, n, k->choices ? "one of %s" : "text in quotes%s", choices); break;
     case KEY_TEXT_LIST: snprintf(out, n, "a list%s [\"...\", \"...\"]%s%s", many, one_of, choices); break;
-    case KEY_INT_LIST: snprintf(out, n, "a list%s integers [..., ...]%s%s", *many ? many : " of", range[0] ? ", each" : "", range); break;
-    case KEY_FLOAT_LIST: snprintf(out, n, "a list%s numbers [..., ...]%s%s", *many ? many : " of", range[0] ? ", each" : "", range); break;
+    case KEY_INT_LIST:
+        snprintf(out, n, "a list%s integers [..., ...]%s%s", *many ? many : " of", range[0] ? ", each" : "", range);
+        break;
+    case KEY_FLOAT_LIST:
+        snprintf(out, n, "a list%s numbers [..., ...]%s%s", *many ? many : " of", range[0] ? ", each" : "", range);
+        break;
     case KEY_GROUP: snprintf(out, n, "a group { ... }"); break;
     case KEY_GROUP_LIST: snprintf(out, n, "a list of groups ( { ... }, ... )"); break;
     case KEY_LINE: out[0] = 0; break;
@@ -84,7 +88,8 @@ static void read_int(config_faults *f, const config_setting_t *s, const key *k, 
     int type = config_setting_type(s);
     long long v = type == CONFIG_TYPE_INT ? config_setting_get_int(s) : type == CONFIG_TYPE_INT64 ? config_setting_get_int64(s) : 0;
     bool narrow = field_bytes(k) == 4;
-    if ((type != CONFIG_TYPE_INT && type != CONFIG_TYPE_INT64) || !in_range(k, (double)v) || (narrow && (v > INT32_MAX || v < INT32_MIN)))
+    if ((type != CONFIG_TYPE_INT && type != CONFIG_TYPE_INT64) || !in_range(k, (double)v) ||
+        (narrow && (v > INT32_MAX || v < INT32_MIN)))
         wrong(f, s, k, path);
     else if (narrow) *(int *)to = (int)v;
     else *(int64_t *)to = v;
@@ -130,7 +135,8 @@ static void read_text(config_faults *f, const config_setting_t *s, const key *k,
     }
     for (const char *p = v; *p; p++)
         if ((unsigned char)*p < 32 || *p == 127) {
-            faults_of(f, s, path, "got %s: no control characters (here number %d) in text", describe(s, got, sizeof got), (unsigned char)*p);
+            faults_of(f, s, path, "got %s: no control characters (here number %d) in text", describe(s, got, sizeof got),
+                      (unsigned char)*p);
             return;
         }
     if (strlen(v) >= n) faults_of(f, s, path, "got %zu characters, at most %zu fit", strlen(v), n - 1);
@@ -332,7 +338,8 @@ static void read_group(config_faults *f, const config_setting_t *s, const config
         }
         config_setting_t *m = s ? config_setting_get_member(s, k->name) : NULL;
         if (m && config_setting_type(m) != CONFIG_TYPE_NONE) read_key(f, m, k, base, full);
-        else if (k->type == KEY_GROUP) read_group(f, NULL, near, k->sub, base + k->offset, full, quiet || (k->def && !k->def[0]) || !asks(k->sub));
+        else if (k->type == KEY_GROUP)
+            read_group(f, NULL, near, k->sub, base + k->offset, full, quiet || (k->def && !k->def[0]) || !asks(k->sub));
         else if (!k->def && !quiet && !f->partial) {
             char expected[512];
             key_expected(k, expected, sizeof expected);
@@ -364,7 +371,8 @@ static void parse_failed(config_faults *f)
     f->partial = true;
 }
 
-status config_load(const char *path, const key *table, void *out, const char *const *set, int n_set, void (*check)(void *, config_faults *))
+status config_load(const char *path, const key *table, void *out, const char *const *set, int n_set,
+                   void (*check)(void *, config_faults *))
 {
     char dir[1024];
     CHECK(strlen(path) < 1000, ST_USAGE, "path too long: %.100s...", path);

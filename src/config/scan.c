@@ -170,7 +170,8 @@ static void close_bracket(scan *s, const char *text)
     const char *q = s->p;
     while (q > text && isspace((unsigned char)q[-1])) q--;
     char where[PATH_BYTES];
-    if (*s->p != '}' && q > text && q[-1] == ',') faults_hint(s->f, s->path, s->line, here(s, where), "no comma before a closing bracket");
+    if (*s->p != '}' && q > text && q[-1] == ',')
+        faults_hint(s->f, s->path, s->line, here(s, where), "no comma before a closing bracket");
     if (s->depth > 0) s->depth--;
     end_value(s);
 }

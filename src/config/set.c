@@ -190,7 +190,8 @@ void set_apply(config_faults *f, const key *table, const char *set)
         table = k ? k->sub : NULL;
         if (p.last) {
             if (p.has_element) faults_set(f, path, "set the whole list, or a key of a group in it");
-            else if (k && (k->type == KEY_GROUP || k->type == KEY_GROUP_LIST)) faults_set(f, path, "is a group; set its keys one by one");
+            else if (k && (k->type == KEY_GROUP || k->type == KEY_GROUP_LIST))
+                faults_set(f, path, "is a group; set its keys one by one");
             else put_value(f, s, &p, k, path, equals + 1);
             return;
         }

@@ -20,8 +20,8 @@ static status check_task(const job *j, int i)
     TRY(dataset_open(&d, dir, t->label), "task %s", t->name);
     const shard_label *l = dataset_label(d);
     const shard_meta *m = dataset_meta(d);
-    CHECK_TO(done, !t->kind[0] || strcmp(t->kind, task_kind_name[l->kind]) == 0, ST_USAGE, "kind is \"%s\", but label %s of %s is \"%s\"", t->kind,
-             l->name, dir, task_kind_name[l->kind]);
+    CHECK_TO(done, !t->kind[0] || strcmp(t->kind, task_kind_name[l->kind]) == 0, ST_USAGE,
+             "kind is \"%s\", but label %s of %s is \"%s\"", t->kind, l->name, dir, task_kind_name[l->kind]);
     int64_t n[N_SPLITS];
     for (int s = 0; s < N_SPLITS; s++) n[s] = dataset_count(d, (enum split)s);
     CHECK_TO(done, n[SPLIT_TRAIN] > 0, ST_DATA, "label %s of %s has no training samples (task %s)", l->name, dir, t->name);
@@ -46,7 +46,9 @@ static status check_tasks(const job *j)
         if (!st) continue;
         n++;
         if (st > worst) worst = st;
-        if (used < sizeof faults) used += (size_t)snprintf(faults + used, sizeof faults - used, "\n%s:%d: tasks[%d]: %s", j->file, j->task[i].line, i, status_message());
+        if (used < sizeof faults)
+            used += (size_t)snprintf(faults + used, sizeof faults - used, "\n%s:%d: tasks[%d]: %s", j->file, j->task[i].line, i,
+                                     status_message());
     }
     CHECK(!n, worst, "%s: %d fault%s in the data%s", j->file, n, n == 1 ? "" : "s", faults);
     return OK;
@@ -71,12 +73,19 @@ status cmd_check(int argc, char **argv)
     const use_option options[] = {
         {.name = "--ranks", .arg = "N", .number = &n_ranks, .lo = 1, .hi = 65536, .help = "forecast for N ranks (default 1)"},
         {.name = "--resolved", .flag = &resolved, .help = "print the job file with every setting and its meaning instead"},
-        {.name = "--set", .arg = "KEY=VALUE", .list = set, .n_list = &n_set, .room = MOST_SETS, .help = "override a setting, as in medley train"},
+        {.name = "--set",
+         .arg = "KEY=VALUE",
+         .list = set,
+         .n_list = &n_set,
+         .room = MOST_SETS,
+         .help = "override a setting, as in medley train"},
         {0},
     };
-    const use_command c = {"check JOB.cfg [--ranks N] [--resolved] [--set KEY=VALUE]...",
-                           "Checks the whole job file and opens every data set, lists all faults at once, and forecasts placement, memory and messages "
-                           "per rank. Needs neither MPI nor a run folder.", options, 1, 1};
+    const use_command c = {
+        "check JOB.cfg [--ranks N] [--resolved] [--set KEY=VALUE]...",
+        "Checks the whole job file and opens every data set, lists all faults at once, and forecasts placement, memory and messages "
+        "per rank. Needs neither MPI nor a run folder.",
+        options, 1, 1};
     if (use_help(&c, argc, argv)) return OK;
     TRY(use_parse(&c, argc, argv, args, &n_args), "medley check");
     job *j;
@@ -100,7 +109,8 @@ status cmd_explain(int argc, char **argv)
     TRY(use_parse(&c, argc, argv, NULL, &n_args), "medley explain");
     if (!man) return job_explain(stdout);
     puts(".TH MEDLEY.CFG 5 \"\" \"Medley\" \"File formats\"\n.SH NAME\nmedley.cfg \\- job file of medley train\n.SH DESCRIPTION\n"
-         "A job file is written in the syntax of libconfig: groups in { }, lists in ( ) or [ ], text in quotes, comments after #. A line of its own\n"
+         "A job file is written in the syntax of libconfig: groups in { }, lists in ( ) or [ ], text in quotes, comments after #. A "
+         "line of its own\n"
          "that reads @include \"FILE\" takes in another file. Integers beyond 32 bits end with L. Each key may be overridden with\n"
          ".B \\-\\-set KEY=VALUE\nwhere tasks are written tasks[NAME].KEY.\n.SH KEYS");
     TRY(job_man(stdout), "explain");

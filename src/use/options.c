@@ -78,8 +78,8 @@ static status take_value(const use_option *o, const char *value)
         char *end;
         errno = 0;
         long v = strtol(value, &end, 10);
-        CHECK(*value && !*end && !errno && v >= o->lo && v <= o->hi, ST_USAGE, "%s: got \"%.40s\", expected an integer from %d to %d", o->name,
-              value, o->lo, o->hi);
+        CHECK(*value && !*end && !errno && v >= o->lo && v <= o->hi, ST_USAGE, "%s: got \"%.40s\", expected an integer from %d to %d",
+              o->name, value, o->lo, o->hi);
         *o->number = (int)v;
     }
     return OK;

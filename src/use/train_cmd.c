@@ -43,14 +43,20 @@ status cmd_train(int argc, char **argv)
     int n_set = 0, n_args = 0;
     const use_option options[] = {
         {.name = "--fresh", .flag = &fresh, .help = "forget the run folder's checkpoints and record, start at step 0"},
-        {.name = "--set", .arg = "KEY=VALUE", .list = set, .n_list = &n_set, .room = MOST_SETS,
-         .help = "override a setting, for example train.steps=100 or tasks[NAME].batch=4; may be repeated (medley explain lists the keys)"},
+        {.name = "--set",
+         .arg = "KEY=VALUE",
+         .list = set,
+         .n_list = &n_set,
+         .room = MOST_SETS,
+         .help =
+             "override a setting, for example train.steps=100 or tasks[NAME].batch=4; may be repeated (medley explain lists the keys)"},
         {0},
     };
-    const use_command c = {"train JOB.cfg [--fresh] [--set KEY=VALUE]...",
-                           "Trains the tasks of the job file together. Goes on by itself from the newest good checkpoint of the run folder, on any "
-                           "number of ranks. Start it with mpirun -n N or srun for N ranks. SIGUSR1, SIGTERM or SIGINT: checkpoint, then exit with 75.",
-                           options, 1, 1};
+    const use_command c = {
+        "train JOB.cfg [--fresh] [--set KEY=VALUE]...",
+        "Trains the tasks of the job file together. Goes on by itself from the newest good checkpoint of the run folder, on any "
+        "number of ranks. Start it with mpirun -n N or srun for N ranks. SIGUSR1, SIGTERM or SIGINT: checkpoint, then exit with 75.",
+        options, 1, 1};
     if (use_help(&c, argc, argv)) return OK;
     comm *world;
     TRY(use_open(argc, argv, &world), "train");

@@ -73,21 +73,26 @@ static void every_fault_is_listed_with_its_line(void)
                             "  { name = \"c\"; data = \"nowhere\"; image = [64, 64]; }\n"                /* 16 */
                             ");\n"),
                   ST_USAGE);
-    const char *want[] = {"job.cfg:1: run: got 5, expected text in quotes", "job.cfg:2: sed: unknown key (did you mean \"seed\"?)",
-                          "job.cfg:3: model.encoder: got \"swin_v3_t\", expected one of swin_t|",
-                          "(did you mean \"swin_v2_t\"?)",
-                          "job.cfg:5: train.steps: got 5000000000, which does not fit 32 bits and would be read as 705032704; write 5000000000L",
-                          "job.cfg:6: train.prefetch: got 2.5, expected an integer from 1 to 256",
-                          "job.cfg:7: train.keep: got 0, expected an integer from 1 to 1000",
-                          "job.cfg:8: train.threds: unknown key (did you mean \"threads\"?)", "job.cfg:9: train.ema: got inf",
-                          "job.cfg:11: optim.min_lr: got 1e-06, more than optim.lr",
-                          "job.cfg:11: optim.beta3: unknown key (did you mean \"beta1\"?)",
-                          "job.cfg:13: tasks[0].name: got \"a/b\"", "job.cfg:13: tasks[0].image[0]: got 60, expected a multiple of 32 such as 64",
-                          "job.cfg:13: tasks[0].batch: got \"x\", expected an integer",
-                          "job.cfg:14: tasks[1].data: missing; expected text", "job.cfg:15: tasks[1].image: got 1 elements, expected 2",
-                          "job.cfg:15: tasks[1].augmnt: unknown key (did you mean \"augment\"?)",
-                          "job.cfg:16: tasks[2].name: got \"c\", which is already the name of tasks[1] (line 14)",
-                          "job.cfg:16: tasks[2].data: no data set there: "};
+    const char *want[] = {
+        "job.cfg:1: run: got 5, expected text in quotes",
+        "job.cfg:2: sed: unknown key (did you mean \"seed\"?)",
+        "job.cfg:3: model.encoder: got \"swin_v3_t\", expected one of swin_t|",
+        "(did you mean \"swin_v2_t\"?)",
+        "job.cfg:5: train.steps: got 5000000000, which does not fit 32 bits and would be read as 705032704; write 5000000000L",
+        "job.cfg:6: train.prefetch: got 2.5, expected an integer from 1 to 256",
+        "job.cfg:7: train.keep: got 0, expected an integer from 1 to 1000",
+        "job.cfg:8: train.threds: unknown key (did you mean \"threads\"?)",
+        "job.cfg:9: train.ema: got inf",
+        "job.cfg:11: optim.min_lr: got 1e-06, more than optim.lr",
+        "job.cfg:11: optim.beta3: unknown key (did you mean \"beta1\"?)",
+        "job.cfg:13: tasks[0].name: got \"a/b\"",
+        "job.cfg:13: tasks[0].image[0]: got 60, expected a multiple of 32 such as 64",
+        "job.cfg:13: tasks[0].batch: got \"x\", expected an integer",
+        "job.cfg:14: tasks[1].data: missing; expected text",
+        "job.cfg:15: tasks[1].image: got 1 elements, expected 2",
+        "job.cfg:15: tasks[1].augmnt: unknown key (did you mean \"augment\"?)",
+        "job.cfg:16: tasks[2].name: got \"c\", which is already the name of tasks[1] (line 14)",
+        "job.cfg:16: tasks[2].data: no data set there: "};
     for (size_t i = 0; i < sizeof want / sizeof *want; i++) EXPECT(says(want[i]), "fault %zu", i);
     EXPECT(fault_count() == 18, "%d faults:\n%s", fault_count(), status_message());
     const char *last = status_message();
@@ -146,7 +151,8 @@ static void wide_integers_are_never_wrapped(void)
     EXPECT_OK(load_text("seed = 5000000000L; # 99999999999 in a comment\n" GOOD));
     EXPECT(j.seed == 5000000000, "%lld", (long long)j.seed);
     EXPECT_OK(load_text("/* 5000000000 */ seed = 2147483647;\n" GOOD));
-    EXPECT_OK(load_text(HEAD TRAIN "tasks = ( { name = \"a5000000000\"; data = \"set\"; image = [64, 64]; weight = 5.000000000e2; } );"));
+    EXPECT_OK(
+        load_text(HEAD TRAIN "tasks = ( { name = \"a5000000000\"; data = \"set\"; image = [64, 64]; weight = 5.000000000e2; } );"));
     EXPECT_STATUS(load_text(HEAD TRAIN "tasks = ( { name = \"a\"; data = \"set\"; image = [64, 5000000000]; } );"), ST_USAGE);
     EXPECT(says("job.cfg:4: tasks[0].image[1]: got 5000000000") && fault_count() == 1, "%s", status_message());
 }
@@ -161,19 +167,35 @@ static void integers_serve_as_floats_but_not_back(void)
 
 static void overrides_go_through_the_table(void)
 {
-    const char *set[] = {"train.steps=7", "optim.lr=1", "tasks[a].batch=3", "tasks[0].image=[32, 32]", "model.encoder=swin_t", "run=123",
-                         "tasks[a].aug.noise=0.25", "seed=5000000000", "tasks[a].center_sampling=true", "train.steps=9"};
+    const char *set[] = {"train.steps=7",
+                         "optim.lr=1",
+                         "tasks[a].batch=3",
+                         "tasks[0].image=[32, 32]",
+                         "model.encoder=swin_t",
+                         "run=123",
+                         "tasks[a].aug.noise=0.25",
+                         "seed=5000000000",
+                         "tasks[a].center_sampling=true",
+                         "train.steps=9"};
     EXPECT_OK(job_load(&j, put("job.cfg", GOOD), set, 10));
     EXPECT(j.train.steps == 9 && j.optim.lr == 1 && j.task[0].batch == 3 && j.task[0].image[1] == 32, "values");
     EXPECT(strcmp(j.model.encoder, "swin_t") == 0 && strcmp(j.run, "123") == 0 && j.task[0].aug.noise == 0.25, "values");
     EXPECT(j.seed == 5000000000 && j.task[0].center_sampling, "values");
-    const char *bad[] = {"train.stesp=7", "tasks[b].batch=3", "nonsense", "optim.lr=fast", "train={}", "tasks[a].image=[5000000000, 32]", "train.keep=0",
-                         "tasks[a].batch=2.5", "seed.x=1", "a b=1", "tasks[a].data=gone"};
+    const char *bad[] = {
+        "train.stesp=7", "tasks[b].batch=3",   "nonsense", "optim.lr=fast", "train={}",          "tasks[a].image=[5000000000, 32]",
+        "train.keep=0",  "tasks[a].batch=2.5", "seed.x=1", "a b=1",         "tasks[a].data=gone"};
     EXPECT_STATUS(job_load(&j, put("job.cfg", "seed = 2;\n" GOOD), bad, 11), ST_USAGE);
-    const char *want[] = {"--set train.stesp: unknown key (did you mean \"steps\"?)", "--set tasks[b].batch: no \"b\" in tasks",
-                          "--set nonsense: expected key=value", "--set optim.lr: got \"fast\", expected a number", "--set train: is a group",
-                          "--set tasks[a].image: got 5000000000, which does not fit 32 bits", "--set train.keep: got 0", "--set tasks[0].batch: got 2.5",
-                          "--set seed.x: \"seed\" is not a group", "--set a b: not a key", "--set tasks[0].data: no data set there"};
+    const char *want[] = {"--set train.stesp: unknown key (did you mean \"steps\"?)",
+                          "--set tasks[b].batch: no \"b\" in tasks",
+                          "--set nonsense: expected key=value",
+                          "--set optim.lr: got \"fast\", expected a number",
+                          "--set train: is a group",
+                          "--set tasks[a].image: got 5000000000, which does not fit 32 bits",
+                          "--set train.keep: got 0",
+                          "--set tasks[0].batch: got 2.5",
+                          "--set seed.x: \"seed\" is not a group",
+                          "--set a b: not a key",
+                          "--set tasks[0].data: no data set there"};
     for (int i = 0; i < 11; i++) EXPECT(says(want[i]), "fault %d", i);
 }
 
@@ -291,8 +313,9 @@ static void hostile_text_is_refused_in_peace(void)
 /* Good text with bytes changed, dropped and doubled: any answer is right except a crash or a wrong code. */
 static void mutated_text_never_crashes(void)
 {
-    const char *seed_text = "seed = 5000000000L;\n" HEAD "train = { steps = 0x20; ema = .5; sum = \"float\"; }; // c\n/* x */ optim = { lr = 1e-3, };\n"
-                            "tasks = ( " TASK ",\n { name = \"b\" \"c\"; data = \"set\"; image = [ 32, 32 ]; aug = { noise = 1; }; } );\n";
+    const char *seed_text =
+        "seed = 5000000000L;\n" HEAD "train = { steps = 0x20; ema = .5; sum = \"float\"; }; // c\n/* x */ optim = { lr = 1e-3, };\n"
+        "tasks = ( " TASK ",\n { name = \"b\" \"c\"; data = \"set\"; image = [ 32, 32 ]; aug = { noise = 1; }; } );\n";
     rng r = rng_open((rng_key){11, 0, 0}, RNG_TEST, 1);
     const char alphabet[] = "{}()[]=:;,\"\\#/*.+-0eExL9a\n @ty";
     size_t n = strlen(seed_text);
@@ -317,7 +340,16 @@ static void mutated_text_never_crashes(void)
 /* ---- a table of one's own, as recipes use it ------------------------------------------------------------------------------- */
 
 typedef struct part { char name[16]; float rate; int line; } part;
-typedef struct recipe { int n_globs, n_parts, n_numbers; char glob[4][32]; part part[3]; double number[5]; struct { int64_t big; bool on; } sub; } recipe;
+typedef struct recipe {
+    int n_globs, n_parts, n_numbers;
+    char glob[4][32];
+    part part[3];
+    double number[5];
+    struct {
+        int64_t big;
+        bool on;
+    } sub;
+} recipe;
 
 static const key part_keys[] = {
     {.name = "", .type = KEY_LINE, .offset = offsetof(part, line)},
@@ -331,9 +363,29 @@ static const key sub_keys[] = {
     {0},
 };
 static const key recipe_keys[] = {
-    {.name = "files", .type = KEY_TEXT_LIST, .offset = offsetof(recipe, glob), .size = 4, .item_bytes = 32, .count_offset = offsetof(recipe, n_globs), .least = 1},
-    {.name = "numbers", .type = KEY_FLOAT_LIST, .offset = offsetof(recipe, number), .size = 5, .def = "[1, 2.5]", .count_offset = offsetof(recipe, n_numbers), .lo = 0, .hi = 9},
-    {.name = "parts", .type = KEY_GROUP_LIST, .offset = offsetof(recipe, part), .size = 3, .def = "", .sub = part_keys, .sub_bytes = sizeof(part), .count_offset = offsetof(recipe, n_parts)},
+    {.name = "files",
+     .type = KEY_TEXT_LIST,
+     .offset = offsetof(recipe, glob),
+     .size = 4,
+     .item_bytes = 32,
+     .count_offset = offsetof(recipe, n_globs),
+     .least = 1},
+    {.name = "numbers",
+     .type = KEY_FLOAT_LIST,
+     .offset = offsetof(recipe, number),
+     .size = 5,
+     .def = "[1, 2.5]",
+     .count_offset = offsetof(recipe, n_numbers),
+     .lo = 0,
+     .hi = 9},
+    {.name = "parts",
+     .type = KEY_GROUP_LIST,
+     .offset = offsetof(recipe, part),
+     .size = 3,
+     .def = "",
+     .sub = part_keys,
+     .sub_bytes = sizeof(part),
+     .count_offset = offsetof(recipe, n_parts)},
     {.name = "sub", .type = KEY_GROUP, .offset = offsetof(recipe, sub), .sub = sub_keys},
     {0},
 };
@@ -351,13 +403,18 @@ static void own_tables_work(void)
     EXPECT_OK(config_load(put("r.cfg", "files = \"*.png\";\n"), recipe_keys, &r, NULL, 0, NULL));
     EXPECT(r.n_globs == 1 && strcmp(r.glob[0], "*.png") == 0 && r.n_parts == 0 && r.sub.big == -3 && r.sub.on, "defaults");
     EXPECT(r.n_numbers == 2 && r.number[1] == 2.5, "default list");
-    EXPECT_OK(config_load(put("r.cfg", "files = (\"a\", \"b\");\nnumbers = [1.5, 2.5];\nparts = ( { name = \"p\"; },\n{ name = \"q\"; rate = 1; } );\nsub : { on = false; };"),
+    EXPECT_OK(config_load(put("r.cfg", "files = (\"a\", \"b\");\nnumbers = [1.5, 2.5];\nparts = ( { name = \"p\"; },\n{ name = \"q\"; "
+                                       "rate = 1; } );\nsub : { on = false; };"),
                           recipe_keys, &r, NULL, 0, forbid_x));
-    EXPECT(r.n_globs == 2 && r.n_parts == 2 && r.part[0].rate == 0.5f && r.part[1].rate == 1 && r.part[1].line == 4 && !r.sub.on, "values");
-    EXPECT_STATUS(config_load(put("r.cfg", "files = [];\nnumbers = [1, 20];\nparts = ( { name = \"x\"; }, 3 );\nsub = 4;"), recipe_keys, &r, NULL, 0, forbid_x),
+    EXPECT(r.n_globs == 2 && r.n_parts == 2 && r.part[0].rate == 0.5f && r.part[1].rate == 1 && r.part[1].line == 4 && !r.sub.on,
+           "values");
+    EXPECT_STATUS(config_load(put("r.cfg", "files = [];\nnumbers = [1, 20];\nparts = ( { name = \"x\"; }, 3 );\nsub = 4;"), recipe_keys,
+                              &r, NULL, 0, forbid_x),
                   ST_USAGE);
     EXPECT(says("r.cfg:1: files: got 0 elements, expected 1 to 4") && says("r.cfg:2: numbers[1]: got 20, expected a list"), "lists");
-    EXPECT(says("r.cfg:3: parts[1]: expected a group") && says("r.cfg:3: parts: no part may be called x") && says("r.cfg:4: sub: got 4"), "groups");
+    EXPECT(says("r.cfg:3: parts[1]: expected a group") && says("r.cfg:3: parts: no part may be called x") &&
+               says("r.cfg:4: sub: got 4"),
+           "groups");
     char text[4000] = "";
     FILE *f = fmemopen(text, sizeof text, "w");
     EXPECT_OK(config_explain(recipe_keys, f));
