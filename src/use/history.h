@@ -1,0 +1,51 @@
+/* history: what RUN/record.jsonl tells of a run, as series over steps. Shared by report.c and status.c. */
+#ifndef USE_HISTORY_H
+#define USE_HISTORY_H
+
+#include "medley/train.h"
+
+typedef struct series { int n, cap; double *x, *y; } series; /* y over x; x rises */
+
+/* Parts of a step's time, as the record names them without "_s". "other" is what the verbs do not cover. */
+enum { PART_LOAD, PART_FORWARD, PART_LOSS, PART_BACKWARD, PART_SUM, PART_CLIP, PART_UPDATE, PART_OTHER, N_PARTS };
+extern const char *const part_name[N_PARTS];
+
+typedef struct task_history {
+    char    name[64], score_name[32];
+    series  loss, score;
+    double  best;               /* best validation score, NaN if none */
+    int64_t best_step;
+    bool    suspended;
+} task_history;
+
+typedef struct history {
+    char    path[700];
+    /* the last start */
+    char    encoder[64], sum[16], blas[128], mpi[128], resumed_from[256], version[64];
+    int64_t steps, ranks, threads, units, parameters;
+    double  imbalance;          /* planned, max over mean; NaN if unknown */
+    /* the whole run */
+    int     n_starts, n_lines, n_dropped_events, n_tasks, cap_tasks;
+    task_history *task;
+    series  loss, lr, rate, grad_norm, memory, mean_score; /* mean_score: mean validation score of the tasks that have one */
+    double  part_s[N_PARTS];    /* seconds, slowest rank, summed over the steps */
+    double  wait_s, step_s;     /* the same: most idle rank's wait; whole steps */
+    double  images, seconds;    /* seconds: wall time of all sessions */
+    int64_t step, dropped, dropped_before; /* last step; units dropped in all, and before the last start */
+    double  last_step_s, last_wait_s, last_load_s;
+    double  line_interval_s;    /* between the last two step lines */
+    double  first_time, last_time, checkpoint_time; /* seconds since 1970; 0 = none */
+    int64_t checkpoint_step;
+    char    checkpoint[256], last_event[32], stop_text[256];
+    bool    ended, stopped;
+} history;
+
+/* Reads RUN/record.jsonl. A run that is being written is fine. ST_DATA if there is no record or it is damaged. */
+MUST status history_load(history *h, const char *run);
+void history_free(history *h);
+task_history *history_task(history *h, const char *name); /* NULL if unknown */
+
+/* "3 s", "12 min", "1.5 h", "2.1 d" */
+void human_seconds(double s, char out[32]);
+
+#endif

@@ -1,0 +1,35 @@
+/* svg: curves, stacked bars and interval marks as inline SVG, coloured by the page's style; and text made safe for HTML. */
+#ifndef USE_SVG_H
+#define USE_SVG_H
+
+#include "history.h"
+
+typedef struct curve {
+    const series *s;
+    const char   *css;     /* colour class: "c0" .. "c7" */
+    bool          smooth;  /* the curve itself faint, a running mean on top */
+    bool          dots;    /* a mark with a tooltip at every point (few points) */
+} curve;
+
+typedef struct chart {
+    const char *name;      /* what is drawn, for readers of the text alternative */
+    double  x_max;         /* right end; 0 = last point */
+    double  y_lo, y_hi;    /* NaN = from the data */
+    bool    log_y;         /* if the data are positive and span much */
+    bool    x_labels;
+    int     height;        /* of the drawing, in units of its width of 480 */
+    int     n;
+    curve   curve[4];
+} chart;
+
+void svg_chart(FILE *out, const chart *c);
+/* Horizontal bar of n parts; value in any unit, name for the tooltip; colour class c0.. by part. */
+void svg_stack(FILE *out, int n, const double *value, const char *const *name);
+/* Value with its interval on the range lo..hi; interval left out where it is NaN. */
+void svg_interval(FILE *out, double value, double from, double to, double lo, double hi);
+
+void html_text(FILE *out, const char *s);            /* & < > " ' escaped, control characters left out */
+/* printf whose every %s argument is made safe: do not use other string conversions. */
+void html_printf(FILE *out, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+#endif
