@@ -31,7 +31,7 @@ static status put_manual(void)
 {
     printf(
         ".TH MEDLEY 1 \"\" \"Medley\" \"User commands\"\n.SH NAME\nmedley \\- multi-task pretraining of biomedical imaging encoders\n"
-        ".SH SYNOPSIS\n.B medley\n.I COMMAND\n...\n.SH DESCRIPTION\n.nf\n");
+        ".SH SYNOPSIS\n.B medley\n.I COMMAND ...\n.SH DESCRIPTION\n.nf\n");
     put_help(stdout);
     printf(".fi\n.SH COMMANDS\n");
     for (int i = 0; i < N_COMMANDS; i++) {
