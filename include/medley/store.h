@@ -61,7 +61,8 @@ MUST status store_list(store *s, const char *group, int *n, char (**out)[128]);
  *   /label/NAME/class    (N) i32            classification, -1 missing
  *   /label/NAME/vector   (N,K) u8           multilabel, 255 missing
  *   /label/NAME/scalar   (N) f32            regression, NaN missing
- *   /label/NAME/mask     (N,Hmax,Wmax) u8   segmentation, 255 ignored; one sample per chunk
+ *   /label/NAME/mask     (N,Hmax,Wmax) u8   segmentation, 255 ignored and beyond the image; one sample per chunk
+ *   /label/NAME/mask_crc32c (N) u32         over the valid H*W bytes, 0 without a mask
  *   /label/NAME/box_off  (N+1) i64, /box (M,4) f32 x0 y0 x1 y1 in pixel edges, /box_class (M) i32   detection
  *
  * deflate 4 + shuffle (2-byte types and up) + Fletcher32 on image and mask.
@@ -130,6 +131,7 @@ typedef struct shard {
     uint32_t  *crc;                /* (n) */
     struct {
         uint8_t *present; int32_t *cls; uint8_t *vec; float *scalar; int64_t *box_off; float *box; int32_t *box_cls; bool has_mask;
+        uint32_t *mask_crc;        /* (n) */
     } label[SHARD_MAX_LABELS];
 } shard;
 MUST status shard_open(shard *s, const char *path);
@@ -140,7 +142,9 @@ MUST status shard_read_mask(shard *s, int64_t i, int label, uint8_t *out); /* (H
 
 /* index.h5 of a data set folder (written by shard_writer_close):
  *   attributes as in a shard; /file (S) string, /n (S) i64, /n_split (S,3) i64, /bytes (S) i64, /sha256 (S) string, label groups with
- *   kind, n_classes, names and n_present (3 splits) i64 */
+ *   kind, n_classes, names and n_present (3 splits) i64; n_class (3,K) i64: samples (classification), positives (multilabel), boxes
+ *   (detection), samples with the class (segmentation). And of all N samples in the order of the shards, so that samples can be
+ *   chosen without opening a shard: /split (N) u8, /id /case (N) string, /label/NAME/present (N) u8, /label/NAME/class (N) i32 */
 typedef struct catalogue {
     char       dir[512];
     shard_meta meta;
@@ -150,6 +154,11 @@ typedef struct catalogue {
     int64_t   *n_split;            /* (S,3) */
     int64_t   *bytes;              /* (S) */
     char     (*sha256)[65];
+    int64_t    n_total;            /* N, samples of all shards */
+    uint8_t   *split;              /* (N) */
+    char      *id, *case_id;       /* (N) texts of id_width, case_width bytes, NUL included */
+    int        id_width, case_width;
+    struct { uint8_t *present; int32_t *cls; int64_t *n_class; } label[SHARD_MAX_LABELS]; /* (N), (N) or NULL, (3,K) */
 } catalogue;
 MUST status catalogue_open(catalogue *c, const char *dir);
 void        catalogue_close(catalogue *c);

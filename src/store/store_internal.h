@@ -1,0 +1,61 @@
+/* store_internal: what the files of src/store share; the only header that includes hdf5.h. */
+#ifndef MEDLEY_STORE_INTERNAL_H
+#define MEDLEY_STORE_INTERNAL_H
+
+#include "medley/store.h"
+
+#include <hdf5.h>
+
+struct store {
+    hid_t   file;
+    bool    writing;
+    char    path[1024], part[1040];       /* final name; name while writing */
+    int64_t file_bytes;                   /* reading: size of the file, a bound for every size found in it */
+    hid_t   image, mask[SHARD_MAX_LABELS]; /* shard readers keep these open; -1 if not */
+};
+
+/* Every public function begins with DOOR: one thread in HDF5 at a time (sites often build it without its own lock), and
+ * HDF5's automatic printing of errors is off in this thread. Left at the end of the function by itself. */
+int  door_enter(void);
+void door_leave(int *unused);
+#define DOOR __attribute__((cleanup(door_leave), unused)) int door_ = door_enter()
+
+/* An HDF5 identifier that is given back at the end of its scope. */
+void hid_drop(hid_t *id);
+#define AUTO_HID __attribute__((cleanup(hid_drop))) hid_t
+
+/* The innermost line of HDF5's error stack; call it before the next HDF5 call. */
+const char *hdf5_why(void);
+#define DOOR_CHECK(ok, code, fmt, ...) CHECK(ok, code, fmt ": %s", __VA_ARGS__, hdf5_why())
+
+hid_t  hdf5_type(enum dtype t);                       /* little-endian file type, also right in memory */
+MUST status hdf5_dtype(store *s, const char *name, hid_t type, enum dtype *out);
+hid_t  hdf5_create_plist(hid_t cls);                  /* object creation: no time stamps, attributes in the header */
+MUST status hdf5_make_parents(store *s, const char *name); /* groups above `name` */
+MUST status hdf5_make_group(store *s, const char *name);
+MUST status hdf5_put_attr(store *s, hid_t object, const char *name, const char *key, hid_t type, const void *value);
+MUST status hdf5_put_u32(store *s, hid_t object, const char *name, const char *key, uint32_t value);
+MUST status hdf5_get_u32(store *s, hid_t object, const char *name, const char *key, uint32_t *out);
+/* Is the stored size of a data set believable: no external or virtual storage, n_bytes raw bytes really in the file. */
+MUST status hdf5_check_storage(store *s, hid_t dataset, const char *name, int64_t n_bytes);
+/* Product of dims with overflow refused. */
+MUST status dims_count(store *s, const char *name, int ndim, const int64_t *dims, int64_t *n);
+
+/* Attributes of "/" and the label groups, common to shards and index. `format` is "medley-shard" or "medley-index". */
+MUST status meta_write(store *s, const char *format, const shard_meta *m);
+MUST status meta_read(store *s, const char *format, shard_meta *m); /* on failure m is freed */
+MUST status meta_copy(shard_meta *to, const shard_meta *from);
+MUST status meta_check(const shard_meta *m);          /* what a writer may ask for */
+void meta_label_path(char out[160], const shard_label *l, const char *member);
+/* Read a whole array of exactly these dims into new memory. */
+MUST status read_new(store *s, const char *name, enum dtype t, int ndim, const int64_t *dims, void *out_ptr);
+/* n texts of less than SHARD_TEXT bytes into new memory. */
+MUST status read_texts(store *s, const char *name, int64_t n, size_t width, void *out_ptr);
+/* The texts at first, first + stride, ... as a fixed-length string array as wide as the longest. */
+MUST status write_texts(store *s, const char *name, int64_t n, const char *first, size_t stride);
+
+/* One shard file from samples in memory (the writer of the folder cuts). */
+MUST status shard_write_file(const char *path, const shard_meta *m, const sample *const *samples, int64_t n);
+MUST status sample_check(const shard_meta *m, const sample *s); /* everything a reader relies on */
+
+#endif
