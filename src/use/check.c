@@ -54,9 +54,8 @@ static status check_tasks(const job *j)
     return OK;
 }
 
-static status check(const job *j, int n_ranks, bool resolved)
+static status check(const job *j, int n_ranks)
 {
-    if (resolved) return job_print(j, stdout);
     status st = check_tasks(j);
     if (st) return st;
     printf("\n%d rank%s:\n", n_ranks, n_ranks == 1 ? "" : "s");
@@ -67,12 +66,13 @@ static status check(const job *j, int n_ranks, bool resolved)
 
 status cmd_check(int argc, char **argv)
 {
-    bool resolved = false;
+    bool resolved = false, no_data = false;
     const char *set[MOST_SETS], *args[1];
     int n_set = 0, n_args = 0, n_ranks = 1;
     const use_option options[] = {
         {.name = "--ranks", .arg = "N", .number = &n_ranks, .lo = 1, .hi = 65536, .help = "forecast for N ranks (default 1)"},
         {.name = "--resolved", .flag = &resolved, .help = "print the job file with every setting and its meaning instead"},
+        {.name = "--no-data", .flag = &no_data, .help = "look at the job file alone: no data folder has to be there, no forecast"},
         {.name = "--set",
          .arg = "KEY=VALUE",
          .list = set,
@@ -82,7 +82,7 @@ status cmd_check(int argc, char **argv)
         {0},
     };
     const use_command c = {
-        "check JOB.cfg [--ranks N] [--resolved] [--set KEY=VALUE]...",
+        "check JOB.cfg [--ranks N] [--resolved] [--no-data] [--set KEY=VALUE]...",
         "Checks the whole job file and opens every data set, lists all faults at once, and forecasts placement, memory and messages "
         "per rank. Needs neither MPI nor a run folder.",
         options, 1, 1};
@@ -90,8 +90,10 @@ status cmd_check(int argc, char **argv)
     TRY(use_parse(&c, argc, argv, args, &n_args), "medley check");
     job *j;
     TRY(mem_alloc(&j, sizeof *j, "job"), "check");
-    status st = job_load(j, args[0], set, n_set);
-    if (!st) st = check(j, n_ranks, resolved);
+    status st = no_data ? job_load_without_data(j, args[0], set, n_set) : job_load(j, args[0], set, n_set);
+    if (!st && resolved) st = job_print(j, stdout);
+    else if (!st && no_data) printf("%s: no faults in the file\n", j->file);
+    else if (!st) st = check(j, n_ranks);
     free(j);
     return st;
 }

@@ -2,6 +2,7 @@
 # job_faults: bad job files and command lines: exit 2, every fault with its line, printed once, on one rank and on two. TAP.
 # Usage: job_faults.sh MEDLEY [COMPLETION]
 medley=$1
+jobs=$(cd "$(dirname "$0")/../../jobs" 2>/dev/null && pwd)
 dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT
 cd "$dir" || exit 1
@@ -96,6 +97,14 @@ grep -v '^# Medley' out >second
 grep -v '^# Medley' resolved.cfg | diff - second >err
 code=$?
 expect "resolved job file reads back to itself" 0
+run "$medley" check --no-data --set=tasks[b].data=nowhere --ranks=2 -- good.cfg
+cp out err
+expect "without data" 0 "good.cfg: no faults in the file"
+for file in "$jobs"/*.cfg; do
+    [ -e "$file" ] || continue
+    run "$medley" check --no-data "$file"
+    expect "jobs/$(basename "$file") is a good job file" 0
+done
 if [ -n "$2" ]; then
     bash -c 'source "$1"; COMP_WORDS=("$2" train --set train.checkpoint_m); COMP_CWORD=3; _medley 2>/dev/null; echo "${COMPREPLY[@]}"' - "$2" "$medley" >err
     code=$?
