@@ -41,8 +41,22 @@ void task_forward(task_run *r, const params *pt, const float *w, const batch *b,
 double task_loss(task_run *r, const batch *b, int64_t *n_valid, double parts[4]);
 /* g += weight * d loss / d w for every block the task uses. */
 void task_backward(task_run *r, const params *pt, const float *w, float *g, const batch *b);
-/* The head's raw outputs after task_forward: image kinds (B,K); segmentation logits (B,H,W,K). NULL for detection. */
+/* The head's raw outputs after task_forward: image kinds (B,K); segmentation logits (B,H,W,K). NULL for detection. In a run placed for
+ * training, task_loss turns segmentation logits into their gradient. */
 const float *task_output(const task_run *r);
+
+/* ---- results of task_forward(train = false), for metrics and prediction ------------------------------------------------ */
+
+/* Regression: label units from the head's raw output. */
+double task_scalar(const task_spec *s, double raw);
+/* One box: x0 y0 x1 y1 in network pixels. */
+typedef struct detection { float box[4], score; int32_t cls; } detection;
+/* Detection: the boxes of one image of the batch, best first; out has room for spec.max_boxes. Returns how many. */
+int task_detect(const task_run *r, int image, detection *out);
+/* Where network boxes lie in the stored image: the axis-parallel box around the four corners, cut to (h,w). */
+void task_box_native(const view *v, int h, int w, const float box[4], float out[4]);
+/* Segmentation: class of every pixel of the stored image (h,w): logits sampled bilinearly, edge values beyond the network's field. */
+void task_mask_native(const task_run *r, int image, const view *v, int h, int w, uint8_t *out);
 
 /* ---- metrics: collected per sample, merged over ranks, independent of order -------------------------------------------- */
 

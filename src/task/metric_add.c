@@ -1,0 +1,129 @@
+/* metric_add: from a forwarded batch to one record per sample. */
+#include "metric_internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static double sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
+
+static status add_class(metric *m, const task_run *r, const batch *b, int i, uint64_t case_id)
+{
+    int K = m->K;
+    const float *z = task_output(r) + (int64_t)i * K;
+    double *p, top = z[0], sum = 0;
+    if (b->cls[i] < 0 || b->cls[i] >= K) return OK;
+    TRY(metric_new_record(m, b->sample[i], case_id, 1 + K, &p), "task %s", m->task);
+    for (int k = 1; k < K; k++) top = z[k] > top ? z[k] : top;
+    for (int k = 0; k < K; k++) sum += p[1 + k] = exp(z[k] - top);
+    for (int k = 0; k < K; k++) p[1 + k] = isfinite(sum) ? p[1 + k] / sum : 0; /* diverged: ranks last everywhere */
+    p[0] = b->cls[i];
+    return OK;
+}
+
+static status add_labels(metric *m, const task_run *r, const batch *b, int i, uint64_t case_id)
+{
+    int K = m->K;
+    const float *z = task_output(r) + (int64_t)i * K, *y = b->vec + (int64_t)i * K;
+    double *p;
+    TRY(metric_new_record(m, b->sample[i], case_id, 2 * K, &p), "task %s", m->task);
+    for (int k = 0; k < K; k++) {
+        p[k] = y[k] >= 0 ? (y[k] > 0.5f ? 1 : 0) : -1;
+        p[K + k] = isfinite(z[k]) ? sigmoid(z[k]) : 0;
+    }
+    return OK;
+}
+
+static status add_scalar(metric *m, const task_run *r, const batch *b, int i, uint64_t case_id)
+{
+    double *p;
+    if (!isfinite(b->scalar[i])) return OK;
+    TRY(metric_new_record(m, b->sample[i], case_id, 2, &p), "task %s", m->task);
+    p[0] = b->scalar[i];
+    p[1] = task_scalar(&r->spec, task_output(r)[i]);
+    return OK;
+}
+
+static status add_counts(metric *m, const uint8_t *guess, const uint8_t *truth, int64_t n, int64_t sample, uint64_t case_id)
+{
+    int64_t count[3][256] = {{0}}; /* both, predicted, true */
+    for (int64_t i = 0; i < n; i++) {
+        if (truth[i] == IGNORE_MASK) continue;
+        count[0][truth[i]] += guess[i] == truth[i];
+        count[1][guess[i]]++;
+        count[2][truth[i]]++;
+    }
+    int present = 0;
+    for (int k = 0; k < m->K; k++) present += count[1][k] + count[2][k] > 0;
+    double *p;
+    TRY(metric_new_record(m, sample, case_id, 4 * present, &p), "task %s", m->task);
+    for (int k = 0; k < m->K; k++) {
+        if (count[1][k] + count[2][k] == 0) continue;
+        *p++ = k;
+        for (int j = 0; j < 3; j++) *p++ = (double)count[j][k];
+    }
+    return OK;
+}
+
+/* On the stored grid if the batch brings stored masks, else on the network's. `native` walks over the stored masks. */
+static status add_mask(metric *m, const task_run *r, const batch *b, int i, uint64_t case_id, const uint8_t **native)
+{
+    bool stored = b->native_mask && b->native_size && b->view;
+    int h = stored ? b->native_size[2 * i] : b->H, w = stored ? b->native_size[2 * i + 1] : b->W;
+    size_t n = (size_t)h * (size_t)w;
+    if (n > m->mask_bytes) {
+        free(m->mask);
+        m->mask = NULL;
+        m->mask_bytes = 0;
+        TRY(mem_alloc(&m->mask, n, "predicted mask"), "task %s", m->task);
+        m->mask_bytes = n;
+    }
+    static const view same = {.ax = 1, .by = 1};
+    const uint8_t *truth = stored ? *native : b->mask + (size_t)i * n;
+    task_mask_native(r, i, stored ? &b->view[i] : &same, h, w, m->mask);
+    if (stored) *native += n;
+    return add_counts(m, m->mask, truth, (int64_t)n, b->sample[i], case_id);
+}
+
+static status add_boxes(metric *m, const task_run *r, const batch *b, int i, uint64_t case_id)
+{
+    static const view same = {.ax = 1, .by = 1};
+    const view *v = b->view ? &b->view[i] : &same;
+    int h = b->native_size ? b->native_size[2 * i] : b->H, w = b->native_size ? b->native_size[2 * i + 1] : b->W;
+    int D = task_detect(r, i, m->found), G = b->box_off[i + 1] - b->box_off[i];
+    double *p;
+    float at[4];
+    TRY(metric_new_record(m, b->sample[i], case_id, 2 + (int64_t)D * DET + (int64_t)G * TRUE_BOX, &p), "task %s", m->task);
+    *p++ = D;
+    *p++ = G;
+    for (int d = 0; d < D; d++) {
+        task_box_native(v, h, w, m->found[d].box, at);
+        for (int k = 0; k < 4; k++) *p++ = at[k];
+        *p++ = m->found[d].score;
+        *p++ = m->found[d].cls;
+    }
+    for (int g = b->box_off[i]; g < b->box_off[i + 1]; g++) {
+        task_box_native(v, h, w, b->box + 4 * (int64_t)g, at);
+        for (int k = 0; k < 4; k++) *p++ = at[k];
+        *p++ = b->box_cls[g];
+    }
+    return OK;
+}
+
+status metric_add(metric *m, const task_run *r, const batch *b, const uint64_t *case_id)
+{
+    const uint8_t *native = b->native_mask;
+    for (int i = 0; i < b->n_valid; i++) {
+        status st = OK;
+        switch (m->kind) {
+        case TASK_CLASSIFICATION: st = add_class(m, r, b, i, case_id[i]); break;
+        case TASK_MULTILABEL: st = add_labels(m, r, b, i, case_id[i]); break;
+        case TASK_REGRESSION: st = add_scalar(m, r, b, i, case_id[i]); break;
+        case TASK_SEGMENTATION: st = add_mask(m, r, b, i, case_id[i], &native); break;
+        case TASK_DETECTION: st = add_boxes(m, r, b, i, case_id[i]); break;
+        case N_TASK_KINDS: break;
+        }
+        if (st) return status_note(st, __FILE__, __LINE__, "sample %lld", (long long)b->sample[i]);
+    }
+    return OK;
+}
