@@ -60,7 +60,8 @@ static metric_value score_of(const metric_result *r)
 
 static void put_row(evaluation *e, const task *tk, const metric_result *r, const metric_value *v, bool first)
 {
-    score_row row = {.value = v->value, .lo = v->lo, .hi = v->hi, .n_samples = r->n_samples, .n_cases = r->n_cases, .step = trainer_step(e->t)};
+    score_row row = {
+        .value = v->value, .lo = v->lo, .hi = v->hi, .n_samples = r->n_samples, .n_cases = r->n_cases, .step = trainer_step(e->t)};
     char text[64];
     const char *base = strrchr(e->weights, '/');
     snprintf(row.task, sizeof row.task, "%s", tk->spec.name);
@@ -126,7 +127,8 @@ static status begin(evaluation *e)
     scores_head(e->csv);
     TRY(record_open(&e->record, path, INT64_MAX), "evaluate");
     printf("%s: %s split, weights \"%s\" of step %lld\n\n", e->run, split_name[e->split], e->weights, (long long)trainer_step(e->t));
-    printf("%-24s %-14s %7s %6s  %-22s %s\n", "task", "kind", "samples", "cases", "metric", e->n_boot ? "value [95 % interval]" : "value");
+    printf("%-24s %-14s %7s %6s  %-22s %s\n", "task", "kind", "samples", "cases", "metric",
+           e->n_boot ? "value [95 % interval]" : "value");
     return OK;
 }
 
@@ -179,10 +181,11 @@ status cmd_evaluate(int argc, char **argv)
          .help = "bootstrap samples of the 95 % intervals (default 1000; 0: no intervals)"},
         {0},
     };
-    const use_command c = {"evaluate RUN [--split SPLIT] [--weights WHICH] [--boot N]",
-                           "Metrics of every task of a run on one split, on any number of ranks. Prints a table and writes RUN/scores-SPLIT.csv and, "
-                           "with the prediction for every sample, RUN/samples-SPLIT-TASK.csv. Intervals come from a bootstrap over cases.",
-                           options, 1, 1};
+    const use_command c = {
+        "evaluate RUN [--split SPLIT] [--weights WHICH] [--boot N]",
+        "Metrics of every task of a run on one split, on any number of ranks. Prints a table and writes RUN/scores-SPLIT.csv and, "
+        "with the prediction for every sample, RUN/samples-SPLIT-TASK.csv. Intervals come from a bootstrap over cases.",
+        options, 1, 1};
     if (use_help(&c, argc, argv)) return OK;
     comm *world;
     TRY(use_open(argc, argv, &world), "evaluate");

@@ -111,13 +111,16 @@ static void put_cards(FILE *out, const report *r)
 static void put_notes(FILE *out, const history *h)
 {
     if (!h->ended)
-        html_printf(out, "<p class=\"note\">%s at step %lld of %lld when this page was made.</p>\n", h->stopped ? "Stopped" : "Not finished",
-                    (long long)h->step, (long long)h->steps);
+        html_printf(out, "<p class=\"note\">%s at step %lld of %lld when this page was made.</p>\n",
+                    h->stopped ? "Stopped" : "Not finished", (long long)h->step, (long long)h->steps);
     for (int i = 0; i < h->n_tasks; i++)
         if (h->task[i].suspended)
-            html_printf(out, "<p class=\"note\">Task %s was suspended: its loss or gradient was not finite several times in a row.</p>\n", h->task[i].name);
+            html_printf(out,
+                        "<p class=\"note\">Task %s was suspended: its loss or gradient was not finite several times in a row.</p>\n",
+                        h->task[i].name);
     if (h->dropped)
-        html_printf(out, "<p class=\"note\">%lld units were dropped because a number was not finite or out of range.</p>\n", (long long)h->dropped);
+        html_printf(out, "<p class=\"note\">%lld units were dropped because a number was not finite or out of range.</p>\n",
+                    (long long)h->dropped);
 }
 
 static void put_settings(FILE *out, const report *r)
@@ -139,8 +142,9 @@ static void put_settings(FILE *out, const report *r)
         fputs("</pre></details>\n", out);
     }
     free(text);
-    html_printf(out, "<p class=\"sub\">The run used %s and %s; gradients are summed in %s mode.</p>\n", r->h.mpi[0] ? r->h.mpi : "an unknown MPI",
-                r->h.blas[0] ? r->h.blas : "an unknown BLAS", r->h.sum[0] ? r->h.sum : "unknown");
+    html_printf(out, "<p class=\"sub\">The run used %s and %s; gradients are summed in %s mode.</p>\n",
+                r->h.mpi[0] ? r->h.mpi : "an unknown MPI", r->h.blas[0] ? r->h.blas : "an unknown BLAS",
+                r->h.sum[0] ? r->h.sum : "unknown");
 }
 
 static void put_page(FILE *out, const report *r)
@@ -150,10 +154,13 @@ static void put_page(FILE *out, const report *r)
     struct tm utc;
     strftime(now, sizeof now, "%Y-%m-%d %H:%M UTC", gmtime_r(&t, &utc));
     strftime(first, sizeof first, "%Y-%m-%d %H:%M UTC", gmtime_r(&t0, &utc));
-    html_printf(out, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,"
-                     "initial-scale=1\"><title>%s: Medley run</title><style>\n", run_name(r->run));
+    html_printf(out,
+                "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,"
+                "initial-scale=1\"><title>%s: Medley run</title><style>\n",
+                run_name(r->run));
     fputs(report_style, out);
-    html_printf(out, "</style></head><body><main>\n<h1>%s</h1><p class=\"sub\">Medley run in %s, begun %s</p>\n", run_name(r->run), r->run, first);
+    html_printf(out, "</style></head><body><main>\n<h1>%s</h1><p class=\"sub\">Medley run in %s, begun %s</p>\n", run_name(r->run),
+                r->run, first);
     put_cards(out, r);
     put_notes(out, &r->h);
     report_scores(out, r);
@@ -170,9 +177,12 @@ status cmd_report(int argc, char **argv)
     char path[800], *text = NULL;
     size_t n = 0;
     int n_args = 0;
-    const use_option options[] = {{.name = "--out", .arg = "FILE", .text = &out, .help = "where the page goes (default RUN/report.html)"}, {0}};
-    const use_command c = {"report RUN [--out FILE]", "Writes one HTML page about a run: scores with intervals, learning curves, time and memory, data "
-                           "sets with licences and citations, settings. Self-contained; works beside a running job.", options, 1, 1};
+    const use_option options[] = {
+        {.name = "--out", .arg = "FILE", .text = &out, .help = "where the page goes (default RUN/report.html)"}, {0}};
+    const use_command c = {"report RUN [--out FILE]",
+                           "Writes one HTML page about a run: scores with intervals, learning curves, time and memory, data "
+                           "sets with licences and citations, settings. Self-contained; works beside a running job.",
+                           options, 1, 1};
     if (use_help(&c, argc, argv)) return OK;
     TRY(use_parse(&c, argc, argv, args, &n_args), "report");
     CHECK(strlen(args[0]) < 700, ST_USAGE, "path too long: %.80s...", args[0]);

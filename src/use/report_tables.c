@@ -21,16 +21,18 @@ static void score_line(FILE *out, const score_row *s, bool with_task)
 {
     char text[64];
     scores_text(s, text);
-    html_printf(out, "<tr><td class=\"name\">%s</td><td class=\"name\">%s</td><td class=\"n\">%s</td><td>", with_task ? s->task : "", s->metric,
-                isfinite(s->value) ? text : "no value");
+    html_printf(out, "<tr><td class=\"name\">%s</td><td class=\"name\">%s</td><td class=\"n\">%s</td><td>", with_task ? s->task : "",
+                s->metric, isfinite(s->value) ? text : "no value");
     if (s->value >= 0 && s->value <= 1 && !(s->hi > 1)) svg_interval(out, s->value, s->lo, s->hi, 0, 1);
     html_printf(out, "</td><td class=\"n\">%lld</td><td class=\"n\">%lld</td></tr>\n", (long long)s->n_samples, (long long)s->n_cases);
 }
 
 static void score_table(FILE *out, const score_row *s, int n, bool all)
 {
-    fputs("<div class=\"wide\"><table><thead><tr><th>task</th><th>metric</th><th class=\"n\">value [95 %]</th><th></th><th class=\"n\">samples</th>"
-          "<th class=\"n\">cases</th></tr></thead><tbody>\n", out);
+    fputs("<div class=\"wide\"><table><thead><tr><th>task</th><th>metric</th><th class=\"n\">value [95 %]</th><th></th><th "
+          "class=\"n\">samples</th>"
+          "<th class=\"n\">cases</th></tr></thead><tbody>\n",
+          out);
     for (int i = 0; i < n; i++) {
         bool first = i == 0 || strcmp(s[i].task, s[i - 1].task) != 0;
         if (all || first) score_line(out, &s[i], first);
@@ -48,17 +50,21 @@ void report_scores(FILE *out, const report *r)
         int n = r->n_score[s];
         if (n == 0) continue;
         any = true;
-        html_printf(out, "<p><b>%s split</b> <span class=\"sub\">%s weights of step %lld; mean of the tasks' scores %.3f</span></p>\n", split_name[s],
-                    r->score[s][0].weights, (long long)r->score[s][0].step, report_mean_score(r, s));
+        html_printf(out, "<p><b>%s split</b> <span class=\"sub\">%s weights of step %lld; mean of the tasks' scores %.3f</span></p>\n",
+                    split_name[s], r->score[s][0].weights, (long long)r->score[s][0].step, report_mean_score(r, s));
         score_table(out, r->score[s], n, false);
         fputs("<details><summary>all metrics and classes</summary>\n", out);
         score_table(out, r->score[s], n, true);
         fputs("</details>\n", out);
     }
     if (any)
-        fputs("<p class=\"sub\">Intervals: percentile bootstrap over cases (volumes or images), 95 %. The test split takes no part in training or in the "
-              "choice of weights.</p>\n", out);
-    else html_printf(out, "<p class=\"sub\">Not evaluated yet: <code>medley evaluate %s</code> writes scores with intervals.</p>\n", r->run);
+        fputs("<p class=\"sub\">Intervals: percentile bootstrap over cases (volumes or images), 95 %. The test split takes no part in "
+              "training or in the "
+              "choice of weights.</p>\n",
+              out);
+    else
+        html_printf(out, "<p class=\"sub\">Not evaluated yet: <code>medley evaluate %s</code> writes scores with intervals.</p>\n",
+                    r->run);
 }
 
 /* ---- data sets ------------------------------------------------------------------------------------------------------------------ */
@@ -87,7 +93,9 @@ static void data_line(FILE *out, const job *j, const char *data)
         for (int s = 0; s < N_SPLITS; s++) n[s] += c.n_split[i * N_SPLITS + s];
     html_printf(out, "<tr><td class=\"name\"><b>%s</b>%s%s<br><small>", c.meta.name, c.meta.title[0] ? ": " : "", c.meta.title);
     tasks_of(out, j, data);
-    html_printf(out, "</small></td><td>%s</td><td class=\"n\">%lld / %lld / %lld</td><td>%s</td><td class=\"name\"><small>%s%s%s</small></td></tr>\n",
+    html_printf(out,
+                "</small></td><td>%s</td><td class=\"n\">%lld / %lld / %lld</td><td>%s</td><td "
+                "class=\"name\"><small>%s%s%s</small></td></tr>\n",
                 c.meta.modality, (long long)n[SPLIT_TRAIN], (long long)n[SPLIT_VAL], (long long)n[SPLIT_TEST],
                 c.meta.licence[0] ? c.meta.licence : "not stated", c.meta.citation, c.meta.citation[0] && c.meta.origin[0] ? ". " : "",
                 c.meta.origin);
@@ -99,15 +107,19 @@ void report_data(FILE *out, const report *r)
     const job *j = r->job;
     fputs("<h2>Data</h2>\n", out);
     if (!j) {
-        fputs("<p class=\"sub\">The job file of this run is missing or from another version, so its data sets cannot be listed.</p>\n", out);
+        fputs("<p class=\"sub\">The job file of this run is missing or from another version, so its data sets cannot be listed.</p>\n",
+              out);
         return;
     }
-    fputs("<div class=\"wide\"><table><thead><tr><th>data set and its tasks</th><th>modality</th><th class=\"n\">train / val / test</th><th>licence</th>"
-          "<th>citation and origin</th></tr></thead><tbody>\n", out);
+    fputs("<div class=\"wide\"><table><thead><tr><th>data set and its tasks</th><th>modality</th><th class=\"n\">train / val / "
+          "test</th><th>licence</th>"
+          "<th>citation and origin</th></tr></thead><tbody>\n",
+          out);
     for (int i = 0; i < j->n_tasks; i++) {
         bool seen = false;
         for (int k = 0; k < i; k++) seen |= strcmp(j->task[k].data, j->task[i].data) == 0;
         if (!seen) data_line(out, j, j->task[i].data);
     }
-    fputs("</tbody></table></div>\n<p class=\"sub\">Weights trained on these images may be bound by the licences of all of them.</p>\n", out);
+    fputs("</tbody></table></div>\n<p class=\"sub\">Weights trained on these images may be bound by the licences of all of them.</p>\n",
+          out);
 }

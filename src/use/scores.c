@@ -74,7 +74,8 @@ static bool row(const char *p, score_row *r)
     for (int i = 0; i < 6; i++)
         if (!number(&p, &v[i])) return false;
     r->value = v[0], r->lo = v[1], r->hi = v[2];
-    r->n_samples = (int64_t)(v[3] > 0 ? v[3] : 0), r->n_cases = (int64_t)(v[4] > 0 ? v[4] : 0), r->step = (int64_t)(v[5] > 0 ? v[5] : 0);
+    r->n_samples = (int64_t)(v[3] > 0 ? v[3] : 0), r->n_cases = (int64_t)(v[4] > 0 ? v[4] : 0),
+    r->step = (int64_t)(v[5] > 0 ? v[5] : 0);
     return field(&p, r->weights, sizeof r->weights) && r->task[0] && r->metric[0];
 }
 

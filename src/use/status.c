@@ -16,7 +16,8 @@ static void put_state(const history *h, double now)
     else if (h->stopped) printf("state       stopped %s ago (%s); the same command goes on from there\n", age, h->stop_text);
     else if (h->last_time == 0) printf("state       unknown\n");
     else if (quiet > patience)
-        printf("state       silent for %s: ended without a word, or hangs; the same train command goes on from the last checkpoint\n", age);
+        printf("state       silent for %s: ended without a word, or hangs; the same train command goes on from the last checkpoint\n",
+               age);
     else printf("state       running, last word %s ago\n", age);
 }
 
@@ -26,8 +27,8 @@ static void put_progress(const history *h)
     double percent = h->steps > 0 ? 100.0 * (double)h->step / (double)h->steps : 0;
     printf("step        %lld of %lld (%.1f %%)\n", (long long)h->step, (long long)h->steps, percent);
     if (h->loss.n)
-        printf("training    loss %.4f, learning rate %.2e, gradient norm %.3f\n", h->loss.y[h->loss.n - 1], h->lr.n ? h->lr.y[h->lr.n - 1] : NAN,
-               h->grad_norm.n ? h->grad_norm.y[h->grad_norm.n - 1] : NAN);
+        printf("training    loss %.4f, learning rate %.2e, gradient norm %.3f\n", h->loss.y[h->loss.n - 1],
+               h->lr.n ? h->lr.y[h->lr.n - 1] : NAN, h->grad_norm.n ? h->grad_norm.y[h->grad_norm.n - 1] : NAN);
     if (h->rate.n && isfinite(h->last_step_s)) {
         human_seconds(h->last_step_s * (double)(h->steps - h->step), left);
         printf("speed       %.1f images/s, %.3f s per step", h->rate.y[h->rate.n - 1], h->last_step_s);
@@ -79,8 +80,10 @@ status cmd_status(int argc, char **argv)
     const char *args[1];
     int n_args = 0;
     const use_option options[] = {{0}};
-    const use_command c = {"status RUN", "Where a run is: state, step, speed, time left, last validation scores, last checkpoint. Reads "
-                           "RUN/record.jsonl only, so it works beside a running job.", options, 1, 1};
+    const use_command c = {"status RUN",
+                           "Where a run is: state, step, speed, time left, last validation scores, last checkpoint. Reads "
+                           "RUN/record.jsonl only, so it works beside a running job.",
+                           options, 1, 1};
     if (use_help(&c, argc, argv)) return OK;
     TRY(use_parse(&c, argc, argv, args, &n_args), "status");
     history h;

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WIDTH = 480, LEFT = 46, RIGHT = 10, TOP = 8, BOTTOM = 22, MAX_POINTS = 400, MAX_TICKS = 12 };
+enum { WIDTH = 360, LEFT = 42, RIGHT = 10, TOP = 8, BOTTOM = 22, MAX_POINTS = 400, MAX_TICKS = 12 };
 
 /* ---- text ---------------------------------------------------------------------------------------------------------------- */
 
@@ -85,7 +85,8 @@ static int ticks(const scale *s, int wanted, double out[MAX_TICKS])
         return n;
     }
     double step = nice_step(s->hi - s->lo, wanted);
-    for (double v = ceil(s->lo / step - 1e-9) * step; v <= s->hi + 1e-9 * step && n < MAX_TICKS; v += step) out[n++] = fabs(v) < 1e-9 * step ? 0 : v;
+    for (double v = ceil(s->lo / step - 1e-9) * step; v <= s->hi + 1e-9 * step && n < MAX_TICKS; v += step)
+        out[n++] = fabs(v) < 1e-9 * step ? 0 : v;
     return n;
 }
 
@@ -147,8 +148,8 @@ static void draw_curve(FILE *out, const curve *c, const scale *sx, const scale *
     if (!c->dots && n > 1) return;
     for (int i = 0; i < n; i++) {
         tick_text(y[i], value);
-        fprintf(out, "<circle class=\"dot %s\" cx=\"%.1f\" cy=\"%.1f\" r=\"%s\"><title>step %.0f: %s</title></circle>", c->css, at(sx, x[i]),
-                at(sy, y[i]), n > 60 ? "1.5" : "2.5", x[i], value);
+        fprintf(out, "<circle class=\"dot %s\" cx=\"%.1f\" cy=\"%.1f\" r=\"%s\"><title>step %.0f: %s</title></circle>", c->css,
+                at(sx, x[i]), at(sy, y[i]), n > 60 ? "1.5" : "2.5", x[i], value);
     }
 }
 
@@ -184,7 +185,9 @@ void svg_chart(FILE *out, const chart *c)
     for (int i = 0; i < n; i++) {
         double y = at(&sy, tick[i]);
         tick_text(tick[i], text);
-        fprintf(out, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/><text class=\"tick\" x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%s</text>",
+        fprintf(out,
+                "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/><text class=\"tick\" x=\"%d\" y=\"%.1f\" "
+                "text-anchor=\"end\">%s</text>",
                 LEFT, WIDTH - RIGHT, y, y, LEFT - 6, y + 3.5, text);
     }
     n = c->x_labels ? ticks(&sx, 6, tick) : 0;
@@ -205,8 +208,8 @@ void svg_stack(FILE *out, int n, const double *value, const char *const *name)
     fputs("<svg class=\"stack\" viewBox=\"0 0 1000 36\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"time by part\">", out);
     for (int i = 0; i < n && total > 0; i++) {
         double w = 1000 * value[i] / total;
-        html_printf(out, "<rect class=\"fill c%d\" x=\"%.2f\" y=\"0\" width=\"%.2f\" height=\"36\"><title>%s: %.1f %%</title></rect>", i, x,
-                    fmax(0, w - 1), name[i], 0.1 * w);
+        html_printf(out, "<rect class=\"fill c%d\" x=\"%.2f\" y=\"0\" width=\"%.2f\" height=\"36\"><title>%s: %.1f %%</title></rect>",
+                    i, x, fmax(0, w - 1), name[i], 0.1 * w);
         x += w;
     }
     fputs("</svg>\n", out);
@@ -216,8 +219,10 @@ void svg_interval(FILE *out, double value, double from, double to, double lo, do
 {
     scale s = {lo, hi > lo ? hi : lo + 1, false, 4, 116};
     if (!isfinite(value)) return;
-    fputs("<svg class=\"interval\" viewBox=\"0 0 120 16\" role=\"img\" aria-label=\"value on its range\"><line class=\"grid\" x1=\"4\" x2=\"116\" "
-          "y1=\"8\" y2=\"8\"/>", out);
+    fputs("<svg class=\"interval\" viewBox=\"0 0 120 16\" role=\"img\" aria-label=\"value on its range\"><line class=\"grid\" x1=\"4\" "
+          "x2=\"116\" "
+          "y1=\"8\" y2=\"8\"/>",
+          out);
     if (isfinite(from) && isfinite(to))
         fprintf(out, "<line class=\"span c0\" x1=\"%.1f\" x2=\"%.1f\" y1=\"8\" y2=\"8\"/>", at(&s, from), at(&s, to));
     fprintf(out, "<circle class=\"dot c0\" cx=\"%.1f\" cy=\"8\" r=\"3.5\"/></svg>", at(&s, value));

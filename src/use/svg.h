@@ -17,7 +17,7 @@ typedef struct chart {
     double  y_lo, y_hi;    /* NaN = from the data */
     bool    log_y;         /* if the data are positive and span much */
     bool    x_labels;
-    int     height;        /* of the drawing, in units of its width of 480 */
+    int     height;        /* of the drawing, in units of its width of 360 */
     int     n;
     curve   curve[4];
 } chart;

@@ -83,7 +83,8 @@ static void resume_drops_later_steps(void)
     record_close(r);
     EXPECT_OK(read_all());
     EXPECT(got.n == 6, "%d lines", got.n);
-    EXPECT(got.step[3] == 4 && strcmp(got.event[4], "stop") == 0 && got.step[5] == 5, "%g %s %g", got.step[3], got.event[4], got.step[5]);
+    EXPECT(got.step[3] == 4 && strcmp(got.event[4], "stop") == 0 && got.step[5] == 5, "%g %s %g", got.step[3], got.event[4],
+           got.step[5]);
     char part[140];
     snprintf(part, sizeof part, "%s.part", path);
     EXPECT(access(part, F_OK) != 0, "%s is left over", part);
@@ -116,8 +117,9 @@ static void damage_in_the_middle(void)
 
 static void refuses_what_is_not_ours(void)
 {
-    static const char *const bad[] = {"[1]", "{\"a\":{\"b\":1}}", "{\"a\":1,}", "{\"a\" 1}", "{\"a\":1} x", "{\"a\":\"\\q\"}", "{\"a\":\"open}",
-                                      "{a:1}", "", "{\"a\":\"\\u12\"}"};
+    static const char *const bad[] = {
+        "[1]", "{\"a\":{\"b\":1}}", "{\"a\":1,}", "{\"a\" 1}", "{\"a\":1} x", "{\"a\":\"\\q\"}", "{\"a\":\"open}", "{a:1}",
+        "",    "{\"a\":\"\\u12\"}"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         char text[128];
         snprintf(text, sizeof text, "%s\n{\"step\":1}\n", bad[i]);

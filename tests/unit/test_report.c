@@ -50,8 +50,11 @@ static status write_record(int64_t steps, bool end)
         record_f64(r, "images", 60);
         record_f64(r, "images_per_s", 24 + rng_normal(&noise));
         record_f64(r, "grad_norm", exp(2 - (double)s / 80 + 0.4 * rng_normal(&noise)));
-        static const struct { const char *key; double s; } parts[] = {{"load_s", 0.02}, {"forward_s", 0.14}, {"loss_s", 0.01}, {"backward_s", 0.24},
-            {"sum_s", 0.05}, {"clip_s", 0.005}, {"update_s", 0.015}, {"wait_s", 0.03}, {"step_s", 0.5}};
+        static const struct {
+            const char *key;
+            double s;
+        } parts[] = {{"load_s", 0.02},  {"forward_s", 0.14}, {"loss_s", 0.01}, {"backward_s", 0.24}, {"sum_s", 0.05},
+                     {"clip_s", 0.005}, {"update_s", 0.015}, {"wait_s", 0.03}, {"step_s", 0.5}};
         for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) record_f64(r, parts[i].key, parts[i].s);
         record_f64(r, "memory_bytes", 400e6 + 1e4 * (double)s);
         record_i64(r, "dropped", s >= 20);
@@ -88,8 +91,13 @@ static void write_scores(void)
     FILE *f = fopen(in_run("scores-test.csv"), "w");
     scores_head(f);
     for (int t = 0; t < 3; t++) {
-        score_row row = {.value = 0.9 - 0.1 * t, .lo = t == 2 ? NAN : 0.85 - 0.1 * t, .hi = t == 2 ? NAN : 0.94 - 0.1 * t, .n_samples = 24, .n_cases = 12,
-                         .step = 360, .weights = "best"};
+        score_row row = {.value = 0.9 - 0.1 * t,
+                         .lo = t == 2 ? NAN : 0.85 - 0.1 * t,
+                         .hi = t == 2 ? NAN : 0.94 - 0.1 * t,
+                         .n_samples = 24,
+                         .n_cases = 12,
+                         .step = 360,
+                         .weights = "best"};
         snprintf(row.task, sizeof row.task, "%s", tasks[t]);
         snprintf(row.metric, sizeof row.metric, "score");
         scores_line(f, &row);
@@ -127,7 +135,8 @@ static const char *unbalanced(const char *html)
         bool closing = p[1] == '/', single = false;
         const char *name = p + 1 + closing, *end = strchr(p, '>');
         char word[24] = "";
-        for (size_t i = 0; i + 1 < sizeof word && (isalnum((unsigned char)name[i]) || name[i] == '!'); i++) word[i] = name[i], word[i + 1] = 0;
+        for (size_t i = 0; i + 1 < sizeof word && (isalnum((unsigned char)name[i]) || name[i] == '!'); i++)
+            word[i] = name[i], word[i + 1] = 0;
         if (!end || !word[0]) return p;
         for (size_t i = 0; i < sizeof alone / sizeof *alone; i++) single |= strcmp(word, alone[i]) == 0;
         if (single || end[-1] == '/') continue;
@@ -151,12 +160,14 @@ static void the_page(void)
     if (html) {
         const char *bad = unbalanced(html);
         EXPECT(!bad, "%.80s", bad);
-        static const char *const must[] = {"cells&lt;script&gt;&amp;&quot;&#39;", "# not a &lt;job&gt;", "medley &lt;test&gt;", "0.900 [0.850, 0.940]",
-                                           "best mean validation score, step 400", "prefers-color-scheme", "<polyline", "backward 48.0 %",
-                                           "dice/a &quot;quoted&quot;, class", "of 400 steps", "1 units were dropped"};
+        static const char *const must[] = {
+            "cells&lt;script&gt;&amp;&quot;&#39;",  "# not a &lt;job&gt;",  "medley &lt;test&gt;", "0.900 [0.850, 0.940]",
+            "best mean validation score, step 400", "prefers-color-scheme", "<polyline",           "backward 48.0 %",
+            "dice/a &quot;quoted&quot;, class",     "of 400 steps",         "1 units were dropped"};
         static const char *const never[] = {"<script", "http", "src=", "href=", "@import", "url(", "nan", "inf\"", "-nan"};
         for (size_t i = 0; i < sizeof must / sizeof *must; i++) EXPECT(strstr(html, must[i]), "%s is missing", must[i]);
-        for (size_t i = 0; i < sizeof never / sizeof *never; i++) EXPECT(!strstr(html, never[i]), "%s is there: %.60s", never[i], strstr(html, never[i]));
+        for (size_t i = 0; i < sizeof never / sizeof *never; i++)
+            EXPECT(!strstr(html, never[i]), "%s is there: %.60s", never[i], strstr(html, never[i]));
     }
     free(said);
     free(html);
@@ -180,8 +191,10 @@ static void where_a_run_is(void)
     char *said = NULL;
     EXPECT_OK(write_record(200, false));
     EXPECT_OK(command(cmd_status, run, NULL, &said));
-    static const char *const must[] = {"running", "200 of 400 (50.0 %)", "about 2 min", "step 200", "balanced_accuracy", "for data 4.0 %", "2 ranks x 1"};
-    for (size_t i = 0; i < sizeof must / sizeof *must; i++) EXPECT(said && strstr(said, must[i]), "%s is missing in:\n%s", must[i], said);
+    static const char *const must[] = {"running",           "200 of 400 (50.0 %)", "about 2 min", "step 200",
+                                       "balanced_accuracy", "for data 4.0 %",      "2 ranks x 1"};
+    for (size_t i = 0; i < sizeof must / sizeof *must; i++)
+        EXPECT(said && strstr(said, must[i]), "%s is missing in:\n%s", must[i], said);
     free(said);
     EXPECT_OK(write_record(400, true));
     EXPECT_OK(command(cmd_status, run, NULL, &said));
@@ -213,7 +226,8 @@ static void history_over_two_sessions(void)
         "{\"event\":\"stop\",\"time\":\"2026-01-01T00:02:00Z\",\"text\":\"x\"}\n"
         "{\"event\":\"start\",\"time\":\"2026-01-01T10:00:00Z\",\"step\":12,\"steps\":100}\n"
         "{\"event\":\"step\",\"time\":\"2026-01-01T10:01:00Z\",\"step\":20,\"step_s\":1,\"forward_s\":0.5,\"images\":80}\n"
-        "{\"event\":\"evaluate\",\"time\":\"2026-01-03T10:01:00Z\",\"step\":20}\n{\"event\":\"news\",\"time\":\"2026-01-01T10:01:00Z\"}\n";
+        "{\"event\":\"evaluate\",\"time\":\"2026-01-03T10:01:00Z\",\"step\":20}\n{\"event\":\"news\",\"time\":\"2026-01-01T10:01:00Z\"}"
+        "\n";
     EXPECT_OK(file_write_atomic(in_run("record.jsonl"), text, sizeof text - 1));
     EXPECT_OK(history_load(&h, run));
     EXPECT(h.n_starts == 2 && h.step == 20 && !h.stopped, "%d starts, step %lld", h.n_starts, (long long)h.step);
@@ -233,7 +247,8 @@ static void scores_round_trip(void)
     EXPECT_OK(scores_read(in_run("scores-test.csv"), &rows, &n));
     EXPECT(n == 6, "%d rows", n);
     EXPECT(n == 6 && strcmp(rows[4].task, tasks[2]) == 0 && strcmp(rows[5].metric, "dice/a \"quoted\", class") == 0, "names");
-    EXPECT(n == 6 && rows[0].lo == 0.85 && isnan(rows[4].lo) && isnan(rows[5].value) && rows[5].n_cases == 12 && rows[5].step == 360, "numbers");
+    EXPECT(n == 6 && rows[0].lo == 0.85 && isnan(rows[4].lo) && isnan(rows[5].value) && rows[5].n_cases == 12 && rows[5].step == 360,
+           "numbers");
     free(rows);
     EXPECT_OK(scores_read("/nowhere", &rows, &n));
     EXPECT(n == 0 && !rows, "%d", n);
