@@ -1,4 +1,4 @@
-/* status: `medley status`: where a run is, from its record; the run may be going on meanwhile. */
+/* status_cmd: `medley status`: where a run is, from its record; the run may be going on meanwhile. */
 #include "medley/use.h"
 
 #include "history.h"
