@@ -1,0 +1,32 @@
+/* boxes: a growing list of boxes with class names. */
+#include "boxes.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+void boxes_free(boxes *b)
+{
+    free(b->edge);
+    free(b->name);
+    *b = (boxes){0};
+}
+
+status boxes_add(boxes *b, double x0, double y0, double x1, double y1, const char *name)
+{
+    CHECK(isfinite(x0) && isfinite(y0) && isfinite(x1) && isfinite(y1), ST_DATA, "a box with a number that is not finite");
+    CHECK(strlen(name) < sizeof *b->name, ST_DATA, "class name \"%.40s...\" is too long", name);
+    if (b->n == b->room) {
+        int room = b->room ? 2 * b->room : 16;
+        float(*edge)[4] = realloc(b->edge, (size_t)room * sizeof *edge);
+        if (edge) b->edge = edge;
+        char(*names)[64] = realloc(b->name, (size_t)room * sizeof *names);
+        if (names) b->name = names;
+        CHECK(edge && names, ST_RESOURCE, "no memory for %d boxes", room);
+        b->room = room;
+    }
+    b->edge[b->n][0] = (float)x0, b->edge[b->n][1] = (float)y0, b->edge[b->n][2] = (float)x1, b->edge[b->n][3] = (float)y1;
+    snprintf(b->name[b->n], sizeof *b->name, "%s", name);
+    b->n++;
+    return OK;
+}

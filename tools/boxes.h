@@ -1,0 +1,31 @@
+/* boxes: object boxes of one image, as read from Pascal VOC or COCO files, in pixel edges (the left edge of the first pixel is 0). */
+#ifndef MEDLEY_TOOLS_BOXES_H
+#define MEDLEY_TOOLS_BOXES_H
+
+#include "medley/core.h"
+
+typedef struct boxes {
+    int    n, room;
+    float (*edge)[4];      /* (n,4) x0 y0 x1 y1 */
+    char  (*name)[64];     /* (n) class name in the file; "" if the file has none */
+    int    width, height;  /* of the image as the file says; 0 unknown */
+} boxes;
+void   boxes_free(boxes *b);
+MUST status boxes_add(boxes *b, double x0, double y0, double x1, double y1, const char *name);
+
+/* Pascal VOC XML. VOC counts pixels from 1 and both corners belong to the object: one_based turns xmin, ymin into edges by taking 1 off.
+ * Files of tools that count from 0 take the numbers as edges. */
+MUST status voc_parse(boxes *b, const char *text, size_t n, bool one_based, const char *what);
+
+/* COCO JSON: all images of the file at once. */
+typedef struct coco_image { char *file_name; int64_t id; boxes boxes; } coco_image;
+typedef struct coco {
+    int n;
+    coco_image *image;     /* (n) sorted by file_name */
+    int n_no_category, n_no_image, n_crowd; /* annotations left out: no (known) category, no (known) image, iscrowd */
+} coco;
+MUST status coco_parse(coco *c, const char *text, size_t n, const char *what);
+const coco_image *coco_find(const coco *c, const char *file_name);
+void coco_free(coco *c);
+
+#endif

@@ -1,0 +1,186 @@
+/* case: loads one source image: pixels in the recipe's type, channels and plane, intensity range, labels, and the slices that count. */
+#include "case.h"
+
+#include "readers.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- intensity range ------------------------------------------------------------------------------------------------------- */
+
+/* Order-preserving number of a value, so that one radix selection serves all types. */
+static uint32_t order_of(const image *m, size_t i)
+{
+    if (m->type != DT_F32) return (uint32_t)((int32_t)image_at(m, i) + 32768);
+    uint32_t u;
+    memcpy(&u, (const float *)m->data + i, 4);
+    return u & 0x80000000u ? ~u : u | 0x80000000u;
+}
+
+static double value_of(const image *m, uint32_t order)
+{
+    if (m->type != DT_F32) return (double)order - 32768;
+    uint32_t u = order & 0x80000000u ? order & 0x7fffffffu : ~order;
+    float v;
+    memcpy(&v, &u, 4);
+    return (double)v;
+}
+
+/* The value with `rank` smaller or equal ones before it: two passes over 16 bits each. histogram: (65536). */
+static double ranked(const image *m, size_t rank, uint64_t *histogram)
+{
+    size_t n = image_count(m);
+    uint32_t high = 0;
+    for (int pass = 0; pass < 2; pass++) {
+        memset(histogram, 0, 65536 * sizeof *histogram);
+        for (size_t i = 0; i < n; i++) {
+            uint32_t u = order_of(m, i);
+            if (pass == 0) histogram[u >> 16]++;
+            else if (u >> 16 == high) histogram[u & 65535]++;
+        }
+        uint32_t bin = 0;
+        for (; rank >= histogram[bin]; bin++) rank -= histogram[bin];
+        if (pass == 1) return value_of(m, high << 16 | bin);
+        high = bin;
+    }
+    return NAN;
+}
+
+static status percentile(const image *m, double p, uint64_t *histogram, double *out)
+{
+    double at = p / 100 * (double)(image_count(m) - 1), below = floor(at);
+    double a = ranked(m, (size_t)below, histogram);
+    *out = at > below ? a + (at - below) * (ranked(m, (size_t)below + 1, histogram) - a) : a;
+    return OK;
+}
+
+static status find_range(one_case *c, const recipe *r, enum dtype file_type)
+{
+    double lo = r->range.lo, hi = r->range.hi;
+    if (!strcmp(r->range.rule, "dtype")) {
+        lo = file_type == DT_I16 ? -32768 : 0;
+        hi = file_type == DT_U8 ? 255 : file_type == DT_U16 ? 65535 : 32767;
+        CHECK(file_type != DT_F32, ST_DATA, "range.rule \"dtype\" says nothing about float images");
+    } else if (!strcmp(r->range.rule, "percentile")) {
+        uint64_t *histogram;
+        TRY(mem_alloc(&histogram, 65536 * sizeof *histogram, "a histogram"), "range");
+        status st = percentile(&c->px, r->range.lo, histogram, &lo);
+        if (!st) st = percentile(&c->px, r->range.hi, histogram, &hi);
+        free(histogram);
+        if (st) return st;
+    }
+    c->range[0] = (float)lo;
+    c->range[1] = (float)hi;
+    /* An image of one value maps to 0; the step is one that float32 can tell at this magnitude. */
+    if (!(c->range[1] > c->range[0])) c->range[1] = c->range[0] + fmaxf(1, fabsf(c->range[0]) * 1e-3f);
+    return OK;
+}
+
+/* ---- slices ---------------------------------------------------------------------------------------------------------------- */
+
+static int64_t foreground(const image *mask, int plane)
+{
+    size_t n = (size_t)mask->H * (size_t)mask->W;
+    const uint8_t *p = (const uint8_t *)mask->data + n * (size_t)plane;
+    int64_t sum = 0;
+    for (size_t i = 0; i < n; i++) sum += p[i] != 0 && p[i] != IGNORE_MASK;
+    return sum;
+}
+
+static void choose_slices(one_case *c, const recipe *r)
+{
+    const case_label *tell = c->px.is_volume && r->slice_label >= 0 ? &c->label[r->slice_label] : NULL;
+    bool known = tell && tell->present && strcmp(r->slices.empty, "keep");
+    int every = c->px.is_volume ? r->slices.every : 1, n_full = 0, n_empty = 0;
+    for (int d = 0; known && d < c->px.D; d += every) *(foreground(&tell->mask, d) >= r->slices.min_foreground ? &n_full : &n_empty) += 1;
+    int64_t keep = 0;
+    if (known && !strcmp(r->slices.empty, "cap")) keep = (int64_t)floor(r->slices.empty_share * n_full + 0.5);
+    if (keep > n_empty) keep = n_empty;
+    int64_t seen = 0;
+    for (int d = 0; d < c->px.D; d += every) {
+        bool take = true;
+        if (known && foreground(&tell->mask, d) < r->slices.min_foreground) {
+            take = keep * (seen + 1) / n_empty > keep * seen / n_empty; /* evenly spread over the empty ones */
+            seen++;
+        }
+        if (take) c->slice[c->n_slices++] = d;
+    }
+}
+
+static void choose_labels(one_case *c, const recipe *r)
+{
+    for (int i = 0; i < r->n_labels; i++) {
+        int area = recipe_label_find(r, r->label[i].where);
+        const case_label *mask = *r->label[i].where && area >= 0 && c->px.is_volume ? &c->label[area] : NULL;
+        int64_t fullest = 0;
+        for (int d = 0; mask && mask->present && d < c->px.D; d++) {
+            int64_t here = foreground(&mask->mask, d);
+            if (here > fullest) fullest = here;
+        }
+        for (int s = 0; s < c->n_slices; s++) {
+            bool has = c->label[i].present;
+            if (mask) {
+                double here = mask->present ? (double)foreground(&mask->mask, c->slice[s]) : 0;
+                has = has && here > 0 && here >= r->label[i].where_share * (double)fullest;
+            }
+            c->has[s] |= (uint8_t)(has << i);
+        }
+    }
+}
+
+/* ---- the whole ------------------------------------------------------------------------------------------------------------- */
+
+static status load(one_case *c, const source *s, const names *n, const char *path)
+{
+    const recipe *r = s->r;
+    TRY(image_read(&c->px, path, USE_PIXELS), "image");
+    enum dtype file_type = c->px.type;
+    TRY(image_to_channels(&c->px, r->images.channels), "%s", path);
+    TRY(image_to_type(&c->px, r->pixel), "%s", path);
+    TRY(find_range(c, r, file_type), "%s", path);
+    image_hash(&c->px, c->pixel_hash);
+    for (int i = 0; i < 2; i++)
+        if (!isfinite(c->px.spacing[1 + i])) c->px.spacing[1 + i] = r->images.spacing[i];
+    image shape = c->px; /* labels are checked against the image as it is in the file */
+    shape.data = NULL;
+    if (c->px.is_volume) TRY(image_across(&c->px, r->axis), "%s", path);
+    TRY(image_shrink(&c->px, r->images.max_side, false), "%s", path);
+    TRY(labels_load(c, s, n, &shape), "labels");
+    TRY(mem_alloc(&c->slice, (size_t)c->px.D * sizeof *c->slice, "slice numbers"), "%s", path);
+    TRY(mem_alloc(&c->has, (size_t)c->px.D, "slice labels"), "%s", path);
+    choose_slices(c, r);
+    choose_labels(c, r);
+    CHECK(c->n_slices > 0, ST_DATA, "%s: no slice is left by the rule slices.empty = \"%s\"", path, r->slices.empty);
+    return OK;
+}
+
+status case_load(one_case *c, const source *s, const names *n, const char *path)
+{
+    *c = (one_case){0};
+    status st = load(c, s, n, path);
+    if (st) case_free(c);
+    return st;
+}
+
+void case_free(one_case *c)
+{
+    image_free(&c->px);
+    for (int i = 0; i < SHARD_MAX_LABELS; i++) {
+        free(c->label[i].vec);
+        image_free(&c->label[i].mask);
+        free(c->label[i].box);
+        free(c->label[i].box_cls);
+    }
+    free(c->slice);
+    free(c->has);
+    *c = (one_case){0};
+}
+
+size_t case_bytes(const one_case *c, const recipe *r)
+{
+    size_t n = image_bytes(&c->px);
+    for (int i = 0; i < r->n_labels; i++)
+        if (c->label[i].mask.data) n += image_bytes(&c->label[i].mask);
+    return n;
+}

@@ -1,0 +1,221 @@
+/* case_label: finds and reads the labels of one source image. */
+#include "case.h"
+
+#include "readers.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- values ------------------------------------------------------------------------------------------------------------------ */
+
+enum { VALUE_MISSING = -1, VALUE_UNKNOWN = -2 };
+
+static bool is_missing(const recipe_label *l, const char *text)
+{
+    for (int i = 0; i < l->n_missing; i++)
+        if (!strcmp(l->missing[i], text)) return true;
+    return false;
+}
+
+/* Class of a value of the source: by the map, else by its own name. */
+static int class_of(const recipe_label *l, const char *text)
+{
+    if (is_missing(l, text)) return VALUE_MISSING;
+    for (int i = 0; i < l->n_map; i++) {
+        char from[160], to[160];
+        if (split_pair(l->map[i], "->", from, to, sizeof from) && !strcmp(from, text)) return label_class_find(l, to);
+    }
+    int k = label_class_find(l, text);
+    return k < 0 ? VALUE_UNKNOWN : k;
+}
+
+static char *trim(char *s)
+{
+    size_t n = strlen(s);
+    while (n > 0 && strchr(" \t\r\n", s[n - 1])) s[--n] = 0;
+    return s + strspn(s, " \t\r\n");
+}
+
+static status load_classes(case_label *out, const recipe_label *l, char *text)
+{
+    TRY(mem_alloc(&out->vec, (size_t)l->n_classes, "a label vector"), "label %s", l->name);
+    bool any = false;
+    for (char *rest = text; rest;) {
+        char *part = rest, *at = *l->separator ? strstr(rest, l->separator) : NULL;
+        rest = at ? at + strlen(l->separator) : NULL;
+        if (at) *at = 0;
+        int k = class_of(l, trim(part));
+        CHECK(k != VALUE_UNKNOWN, ST_DATA, "label %s: value \"%s\" is none of the classes", l->name, trim(part));
+        if (k >= 0) out->vec[k] = 1, any = true;
+    }
+    out->present = any;
+    return OK;
+}
+
+static status load_value(case_label *out, const recipe_label *l, const names *n)
+{
+    char text[PATTERN_PATH * 4];
+    for (int t = 0; t < n->s->r->n_tables; t++) { /* an image that a table does not know has no label from it */
+        char mark[40];
+        snprintf(mark, sizeof mark, "{%s.", n->s->r->table[t].name);
+        if (n->row[t] < 0 && strstr(l->value, mark)) return OK;
+    }
+    TRY(pattern_expand(l->value, &n->is, text, sizeof text), "label %s", l->name);
+    char *s = trim(text);
+    if (is_missing(l, s)) return OK;
+    if (l->task == TASK_MULTILABEL) return load_classes(out, l, s);
+    if (l->task == TASK_REGRESSION) {
+        char *end;
+        double v = strtod(s, &end);
+        CHECK(end != s && !*end && isfinite(v), ST_DATA, "label %s: \"%s\" is no number", l->name, s);
+        CHECK(v >= l->lo && v <= l->hi, ST_DATA, "label %s: %g is outside of %g to %g", l->name, v, l->lo, l->hi);
+        out->scalar = (float)v;
+        out->present = true;
+        return OK;
+    }
+    int k = class_of(l, s);
+    CHECK(k != VALUE_UNKNOWN, ST_DATA, "label %s: value \"%s\" is none of the classes", l->name, s);
+    out->present = k >= 0;
+    out->cls = k >= 0 ? k : IGNORE_CLASS;
+    return OK;
+}
+
+/* ---- masks --------------------------------------------------------------------------------------------------------------------- */
+
+/* Both turned to patient axes: the corners of the two grids must meet within half a voxel. */
+static status same_place(const image *px, const image *mask, const char *path)
+{
+    CHECK(mask->D == px->D && mask->H == px->H && mask->W == px->W, ST_DATA, "%s: mask of %d x %d x %d for an image of %d x %d x %d (z, y, x)",
+          path, mask->D, mask->H, mask->W, px->D, px->H, px->W);
+    if (!px->is_volume || !mask->is_volume) return OK;
+    CHECK(px->has_affine == mask->has_affine, ST_DATA, "%s: only one of image and mask says how it lies in the patient", path);
+    if (!px->has_affine) return OK;
+    double voxel = fmin(px->spacing[0], fmin(px->spacing[1], px->spacing[2]));
+    for (int corner = 0; corner < 8; corner++) {
+        double at[4] = {corner & 1 ? px->W - 1 : 0, corner & 2 ? px->H - 1 : 0, corner & 4 ? px->D - 1 : 0, 1}, far = 0;
+        for (int i = 0; i < 3; i++) {
+            double d = 0;
+            for (int j = 0; j < 4; j++) d += (px->affine[i][j] - mask->affine[i][j]) * at[j];
+            far += d * d;
+        }
+        CHECK(sqrt(far) <= 0.5 * voxel + 1e-3, ST_DATA, "%s: the mask lies %.3g mm away from its image", path, sqrt(far));
+    }
+    return OK;
+}
+
+/* One mask file into `to` by the value map; classes other than background cover what earlier files said. */
+static status merge_mask(image *to, const source *s, int i, const image *original, const char *path)
+{
+    image m;
+    TRY(image_read(&m, path, USE_LABELS), "mask");
+    status st = same_place(original, &m, path);
+    uint8_t *out = to->data;
+    for (size_t v = 0, n = image_count(&m); !st && v < n; v++) {
+        double x = image_at(&m, v);
+        int k = x == rint(x) && x >= -LUT_ZERO && x < LUT_SIZE - LUT_ZERO ? s->lut[i][LUT_ZERO + (int)x] : -1;
+        if (k < 0) st = status_raise(ST_DATA, __FILE__, __LINE__, "%s: value %g in the mask is no class of label %s", path, x, s->r->label[i].name);
+        else if (k > 0) out[v] = (uint8_t)k;
+    }
+    image_free(&m);
+    return st;
+}
+
+static status load_mask(one_case *c, case_label *out, const source *s, const names *n, int i, const image *original)
+{
+    const recipe_label *l = &s->r->label[i];
+    found_list files = {0};
+    status st = OK;
+    TRY_TO(out, pattern_list(s->root, l->file, &n->is, &files), "label %s", l->name);
+    if (files.n == 0) goto out;
+    TRY_TO(out, image_alloc(&out->mask, original->D, original->H, original->W, 1, DT_U8, l->name), "label %s", l->name);
+    for (int f = 0; f < files.n; f++) {
+        char path[2 * PATTERN_PATH];
+        snprintf(path, sizeof path, "%s/%s", s->root, files.v[f].path);
+        TRY_TO(out, merge_mask(&out->mask, s, i, original, path), "label %s", l->name);
+    }
+    out->mask.is_volume = c->px.is_volume;
+    if (c->px.is_volume) TRY_TO(out, image_across(&out->mask, s->r->axis), "label %s", l->name);
+    TRY_TO(out, image_shrink(&out->mask, s->r->images.max_side, true), "label %s", l->name);
+    out->present = true;
+out:
+    found_free(&files);
+    return st;
+}
+
+/* ---- boxes --------------------------------------------------------------------------------------------------------------------- */
+
+static float clip(float v, int size) { return v < 0 ? 0 : v > (float)size ? (float)size : v; }
+
+/* original: size in source pixels, which the boxes are given in; c->px: as stored. */
+static status take_boxes(one_case *c, case_label *out, const recipe_label *l, const boxes *b, const image *original, const char *path)
+{
+    CHECK(c->px.D == 1, ST_DATA, "%s: boxes need 2-D images", path);
+    CHECK((b->width == 0 || b->width == original->W) && (b->height == 0 || b->height == original->H), ST_DATA,
+          "%s: made for an image of %d x %d pixels, the image has %d x %d", path, b->width, b->height, original->W, original->H);
+    TRY(mem_alloc(&out->box, ((size_t)b->n + 1) * 4 * sizeof(float), "boxes"), "label %s", l->name);
+    TRY(mem_alloc(&out->box_cls, ((size_t)b->n + 1) * sizeof(int32_t), "boxes"), "label %s", l->name);
+    float sx = (float)c->px.W / (float)original->W, sy = (float)c->px.H / (float)original->H;
+    for (int i = 0; i < b->n; i++) {
+        int k = class_of(l, b->name[i]);
+        CHECK(k != VALUE_UNKNOWN, ST_DATA, "%s: class \"%s\" is none of label %s", path, b->name[i], l->name);
+        const float *e = b->edge[i];
+        float x0 = clip(e[0], original->W), y0 = clip(e[1], original->H), x1 = clip(e[2], original->W), y1 = clip(e[3], original->H);
+        if (k < 0 || !(x1 - x0 >= (float)l->min_box && y1 - y0 >= (float)l->min_box) || x1 <= x0 || y1 <= y0) {
+            c->n_box_dropped++;
+            continue;
+        }
+        c->n_box_clipped += x0 != e[0] || y0 != e[1] || x1 != e[2] || y1 != e[3];
+        float *to = out->box + 4 * (size_t)out->n_box;
+        to[0] = x0 * sx, to[1] = y0 * sy, to[2] = x1 * sx, to[3] = y1 * sy;
+        out->box_cls[out->n_box++] = k;
+    }
+    out->present = true;
+    return OK;
+}
+
+static status load_voc(one_case *c, case_label *out, const source *s, const names *n, const recipe_label *l, const image *original)
+{
+    found_list files = {0};
+    boxes b = {0};
+    char *text = NULL, path[2 * PATTERN_PATH];
+    size_t bytes;
+    status st = OK;
+    TRY_TO(out, pattern_list(s->root, l->file, &n->is, &files), "label %s", l->name);
+    if (files.n == 0) goto out;
+    CHECK_TO(out, files.n == 1, ST_DATA, "label %s: %d annotation files match %s", l->name, files.n, l->file);
+    snprintf(path, sizeof path, "%s/%s", s->root, files.v[0].path);
+    TRY_TO(out, file_read_all(path, (size_t)64 << 20, &text, &bytes), "label %s", l->name);
+    TRY_TO(out, voc_parse(&b, text, bytes, l->one_based, path), "label %s", l->name);
+    TRY_TO(out, take_boxes(c, out, l, &b, original, path), "label %s", l->name);
+out:
+    free(text);
+    boxes_free(&b);
+    found_free(&files);
+    return st;
+}
+
+static status load_coco(one_case *c, case_label *out, const source *s, const names *n, int i, const image *original)
+{
+    const recipe_label *l = &s->r->label[i];
+    char name[PATTERN_PATH];
+    TRY(pattern_expand(l->image_name, &n->is, name, sizeof name), "label %s", l->name);
+    const coco_image *hit = coco_find(&s->coco[i], name);
+    return hit ? take_boxes(c, out, l, &hit->boxes, original, l->file) : OK;
+}
+
+status labels_load(one_case *c, const source *s, const names *n, const image *original)
+{
+    for (int i = 0; i < s->r->n_labels; i++) {
+        const recipe_label *l = &s->r->label[i];
+        case_label *out = &c->label[i];
+        out->cls = IGNORE_CLASS;
+        out->scalar = NAN;
+        if (!strcmp(l->source, "value")) TRY(load_value(out, l, n), "%s", bindings_find(&n->is, "path"));
+        else if (!strcmp(l->source, "mask")) TRY(load_mask(c, out, s, n, i, original), "%s", bindings_find(&n->is, "path"));
+        else if (!strcmp(l->source, "voc")) TRY(load_voc(c, out, s, n, l, original), "%s", bindings_find(&n->is, "path"));
+        else TRY(load_coco(c, out, s, n, i, original), "%s", bindings_find(&n->is, "path"));
+        CHECK(out->present || !l->required, ST_DATA, "%s: no label %s", bindings_find(&n->is, "path"), l->name);
+    }
+    return OK;
+}

@@ -1,0 +1,96 @@
+/* convert_report: what a conversion did, for people: samples per split and class, what was left out, and what differs from the recipe. */
+#include "convert_internal.h"
+
+#include <string.h>
+
+static void report_label(const conversion *c, int i)
+{
+    const recipe_label *l = &c->r->label[i];
+    int64_t total[RECIPE_CLASSES + 1] = {0};
+    log_line(LOG_INFO, "  label %s (%s)%s", l->name, l->kind, l->task == TASK_DETECTION ? ", boxes per class"
+             : l->task == TASK_SEGMENTATION ? ", samples that show the class" : "");
+    for (int s = 0; s < N_SPLITS; s++) {
+        int64_t count[RECIPE_CLASSES + 1] = {0}, labelled = 0;
+        for (int k = 0; k < c->n; k++) {
+            const item *it = &c->item[k];
+            if (it->st || it->split != (enum split)s) continue;
+            labelled += it->n_labelled[i];
+            for (int a = 0; a < label_columns(l); a++) count[a] += it->count[i][a];
+        }
+        char line[2048];
+        int n = snprintf(line, sizeof line, "    %-5s %6lld labelled", split_name[s], (long long)labelled);
+        for (int a = 0; a < label_columns(l); a++) {
+            total[a] += count[a];
+            if (l->task != TASK_REGRESSION && n < (int)sizeof line - 100)
+                n += snprintf(line + n, sizeof line - (size_t)n, "%s%s %lld", a ? ", " : ": ", l->classes[a], (long long)count[a]);
+        }
+        log_line(LOG_INFO, "%s", line);
+    }
+    /* Volumes: the recipe's numbers are images, not slices. */
+    for (int a = 0; a < l->n_expect; a++) {
+        int64_t got = 0;
+        for (int k = 0; k < c->n; k++)
+            if (!c->item[k].st) got += l->task == TASK_DETECTION ? c->item[k].count[i][a] : c->item[k].count[i][a] > 0;
+        if (got != l->expect[a])
+            log_line(LOG_WARN, "%s: label %s, class %s: %lld, the recipe expects %d", c->r->name, l->name, l->classes[a], (long long)got, l->expect[a]);
+    }
+}
+
+static void expect(const conversion *c, const char *what, int64_t got, int64_t want)
+{
+    if (want >= 0 && got != want)
+        log_line(LOG_WARN, "%s: %lld %s, the recipe expects %lld: another edition of the source?", c->r->name, (long long)got, what, (long long)want);
+}
+
+/* Same subject in this list as in an earlier item? Items are sorted by path, subjects need not be. */
+static int64_t count_subjects(const conversion *c)
+{
+    int64_t n = 0;
+    for (int i = 0; i < c->n; i++) {
+        if (c->item[i].st) continue;
+        bool seen = false;
+        for (int k = 0; k < i && !seen; k++)
+            seen = !c->item[k].st && c->item[k].group == c->item[i].group && !strcmp(c->item[k].subject, c->item[i].subject);
+        n += !seen;
+    }
+    return n;
+}
+
+void convert_report(const conversion *c, const char *out_dir)
+{
+    int64_t n[N_SPLITS] = {0}, images[N_SPLITS] = {0}, dropped = 0, clipped = 0;
+    for (int i = 0; i < c->n; i++) {
+        const item *it = &c->item[i];
+        if (it->st) continue;
+        n[it->split] += it->n_samples;
+        images[it->split]++;
+        dropped += it->n_box_dropped;
+        clipped += it->n_box_clipped;
+    }
+    int64_t samples = n[0] + n[1] + n[2], subjects = count_subjects(c);
+    log_line(LOG_INFO, "%s: %lld samples from %d images of %lld subjects in %s/%s", c->r->name, (long long)samples, c->n_good,
+             (long long)subjects, out_dir, c->r->name);
+    log_line(LOG_INFO, "  samples (images): train %lld (%lld), val %lld (%lld), test %lld (%lld)", (long long)n[0], (long long)images[0],
+             (long long)n[1], (long long)images[1], (long long)n[2], (long long)images[2]);
+    for (int i = 0; i < c->r->n_labels; i++) report_label(c, i);
+    if (c->n_duplicates) log_line(LOG_INFO, "  %d images have the same pixels as another one; such images share a split", c->n_duplicates);
+    if (dropped || clipped)
+        log_line(LOG_INFO, "  boxes: %lld dropped (no area, or marked as missing), %lld clipped to the image", (long long)dropped, (long long)clipped);
+    for (int i = 0; i < c->r->n_labels; i++) {
+        const coco *k = &c->source.coco[i];
+        if (k->n_no_category + k->n_no_image + k->n_crowd)
+            log_line(LOG_INFO, "  label %s: annotations left out: %d without a category, %d without an image, %d crowd regions", c->r->label[i].name,
+                     k->n_no_category, k->n_no_image, k->n_crowd);
+    }
+    for (int t = 0; t < c->r->n_tables; t++)
+        if (c->n_rows_unused[t])
+            log_line(LOG_INFO, "  table %s: %d of %d rows have no image here", c->r->table[t].name, c->n_rows_unused[t], c->source.table[t].n_rows);
+    if (c->n_orphans) log_line(LOG_INFO, "  %d label files have no image", c->n_orphans);
+    log_line(LOG_INFO, "  skipped: %d of %d files", c->n - c->n_good, c->n);
+    for (int i = 0; i < c->n; i++)
+        if (c->item[i].st) log_line(LOG_INFO, "    %s", c->item[i].reason);
+    expect(c, "images", c->n_good, c->r->expect.images);
+    expect(c, "samples", samples, c->r->expect.samples);
+    expect(c, "subjects", subjects, c->r->expect.subjects);
+    expect(c, "skipped files", c->n - c->n_good, c->r->expect.skipped);
+}

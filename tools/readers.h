@@ -1,0 +1,18 @@
+/* readers: source formats to images. Formats are told by content, never by file name. All of them check every length they read. */
+#ifndef MEDLEY_TOOLS_READERS_H
+#define MEDLEY_TOOLS_READERS_H
+
+#include "image.h"
+
+/* Pixels: what the eye sees (palette and low bit depths widened, alpha laid over black, colour as RGB, grey as one channel).
+ * Labels: the stored numbers (palette indices, 1-bit masks as 0 and 1), one channel. */
+enum image_use { USE_PIXELS, USE_LABELS };
+
+MUST status image_read(image *m, const char *path, enum image_use use); /* any format below */
+
+/* The same from memory; `what` names the file in messages. */
+MUST status png_decode(image *m, const void *bytes, size_t n, enum image_use use, const char *what);  /* 8- and 16-bit results */
+MUST status jpeg_decode(image *m, const void *bytes, size_t n, const char *what);  /* grey or RGB; CMYK and YCCK are refused */
+MUST status nifti_decode(image *m, const void *bytes, size_t n, const char *what); /* NIfTI-1 and -2, plain or gzipped, either endian */
+
+#endif

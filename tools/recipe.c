@@ -1,0 +1,335 @@
+/* recipe: the key table of recipes, and the checks that go over single keys. */
+#include "recipe.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the table --------------------------------------------------------------------------------------------------------- */
+
+#define TEXT(where, field, deflt, text) {.name = #field, .type = KEY_TEXT, .offset = offsetof(where, field), \
+    .size = sizeof(((where *)0)->field), .def = deflt, .help = text}
+
+static const key table_keys[] = {
+    TEXT(recipe_table, name, NULL, "what templates call it: {NAME.column}"),
+    TEXT(recipe_table, file, NULL, "CSV or XLSX file, relative to the source folder"),
+    TEXT(recipe_table, sheet, "", "sheet of an XLSX file; empty: the first"),
+    {.name = "match", .type = KEY_TEXT_LIST, .offset = offsetof(recipe_table, match), .size = RECIPE_JOINS, .item_bytes = 128, .least = 1,
+     .count_offset = offsetof(recipe_table, n_match), .help = "the row of an image: \"column = template\", all of them"},
+    {.name = "line", .type = KEY_LINE, .offset = offsetof(recipe_table, line)},
+    {0}};
+
+static const key label_keys[] = {
+    TEXT(recipe_label, name, NULL, "name of the label set"),
+    {.name = "kind", .type = KEY_TEXT, .offset = offsetof(recipe_label, kind), .size = 20,
+     .choices = "classification|multilabel|regression|segmentation|detection", .help = "what the label is"},
+    {.name = "source", .type = KEY_TEXT, .offset = offsetof(recipe_label, source), .size = 8, .choices = "value|mask|voc|coco",
+     .help = "where it comes from: a value (folder name, table column), mask files, Pascal VOC files, one COCO file"},
+    TEXT(recipe_label, value, "", "source \"value\": template, \"{class}\" or \"{table.column}\""),
+    TEXT(recipe_label, separator, "", "multilabel: text between the values; empty: one value"),
+    TEXT(recipe_label, file, "", "other sources: path pattern; may use the names of images.files. Several mask files of one image are merged"),
+    TEXT(recipe_label, image_name, "{file}", "coco: file_name of an image, a template"),
+    {.name = "one_based", .type = KEY_BOOL, .offset = offsetof(recipe_label, one_based), .def = "true",
+     .help = "voc: pixels count from 1 and both corners belong to the object; false: the numbers are pixel edges"},
+    {.name = "required", .type = KEY_BOOL, .offset = offsetof(recipe_label, required), .def = "true",
+     .help = "an image without this label is skipped; false: it is kept and marked as unlabelled"},
+    {.name = "min_box", .type = KEY_FLOAT, .offset = offsetof(recipe_label, min_box), .def = "1", .lo = 0, .hi = 1e6,
+     .help = "detection: boxes with a shorter side (in source pixels, after clipping to the image) are dropped and counted"},
+    {.name = "lo", .type = KEY_FLOAT, .offset = offsetof(recipe_label, lo), .def = "0", .help = "regression: range of the value; losses are divided by hi - lo"},
+    {.name = "hi", .type = KEY_FLOAT, .offset = offsetof(recipe_label, hi), .def = "1", .help = "regression: see lo"},
+    TEXT(recipe_label, where, "", "volumes: a segmentation label; only slices with enough of it carry this label"),
+    {.name = "where_share", .type = KEY_FLOAT, .offset = offsetof(recipe_label, where_share), .def = "0.5", .lo = 0, .hi = 1,
+     .help = "enough: at least this share of the area that the volume's fullest slice has"},
+    {.name = "classes", .type = KEY_TEXT_LIST, .offset = offsetof(recipe_label, classes), .size = RECIPE_CLASSES, .item_bytes = 64, .def = "",
+     .count_offset = offsetof(recipe_label, n_classes), .help = "class names in order; segmentation: the first is the background"},
+    {.name = "map", .type = KEY_TEXT_LIST, .offset = offsetof(recipe_label, map), .size = RECIPE_MAPS, .item_bytes = 160, .def = "",
+     .count_offset = offsetof(recipe_label, n_map),
+     .help = "\"value in the source -> class\" for values that are no class name themselves; masks: \"255 -> nucleus\", \"9 -> ignore\"; "
+             "without a map a mask's values are class numbers"},
+    {.name = "missing", .type = KEY_TEXT_LIST, .offset = offsetof(recipe_label, missing), .size = RECIPE_MISSING, .item_bytes = 64, .def = "[\"\"]",
+     .count_offset = offsetof(recipe_label, n_missing), .help = "values that mean: not labelled"},
+    {.name = "expect", .type = KEY_INT_LIST, .offset = offsetof(recipe_label, expect), .size = RECIPE_CLASSES, .def = "",
+     .count_offset = offsetof(recipe_label, n_expect),
+     .help = "images per class (detection: boxes; segmentation: images that show the class) in the known source; a difference is a warning"},
+    {.name = "line", .type = KEY_LINE, .offset = offsetof(recipe_label, line)},
+    {0}};
+
+#define IN(group, field) (offsetof(recipe, group.field) - offsetof(recipe, group))
+#define TEXT_IN(group, field, deflt, text) {.name = #field, .type = KEY_TEXT, .offset = IN(group, field), \
+    .size = sizeof(((recipe *)0)->group.field), .def = deflt, .help = text}
+#define LINE_IN(group) {.name = "line", .type = KEY_LINE, .offset = IN(group, line)}
+
+static const key image_keys[] = {
+    {.name = "files", .type = KEY_TEXT_LIST, .offset = IN(images, files), .size = RECIPE_PATTERNS, .item_bytes = PATTERN_PATH, .least = 1,
+     .count_offset = IN(images, n_files), .help = "path patterns: * is any text, {name} any text that gets this name; formats are told by content"},
+    {.name = "pixel", .type = KEY_TEXT, .offset = IN(images, pixel), .size = 8, .def = "u8", .choices = "u8|u16|i16|f32",
+     .help = "stored type; a value that it cannot hold exactly makes the file a bad one"},
+    {.name = "channels", .type = KEY_INT, .offset = IN(images, channels), .def = "3", .lo = 1, .hi = 3, .help = "1 grey or 3 colour"},
+    {.name = "max_side", .type = KEY_INT, .offset = IN(images, max_side), .def = "0", .lo = 0, .hi = 65535,
+     .help = "larger images are stored smaller (area average), 0: as they are"},
+    TEXT_IN(images, id, "{stem}", "template of the sample's id; must differ between images"),
+    TEXT_IN(images, subject, "{stem}", "template of the subject; a subject never falls into two splits"),
+    TEXT_IN(images, centre, "", "template of the centre"),
+    {.name = "spacing", .type = KEY_FLOAT_LIST, .offset = IN(images, spacing), .size = 2, .least = 2, .def = "[0, 0]", .lo = 0, .hi = 1e6,
+     .help = "pixel height and width, for formats that do not say; 0: unknown"},
+    {.name = "units", .type = KEY_TEXT, .offset = IN(images, units), .size = 8, .def = "", .choices = "mm|um", .help = "of the spacing"},
+    LINE_IN(images),
+    {0}};
+
+static const key range_keys[] = {
+    {.name = "rule", .type = KEY_TEXT, .offset = IN(range, rule), .size = 12, .def = "dtype", .choices = "dtype|window|percentile",
+     .help = "intensities that load time maps to 0 and 1: what the source's type can hold, lo and hi themselves, or percentiles of each "
+             "image or volume"},
+    {.name = "lo", .type = KEY_FLOAT, .offset = IN(range, lo), .def = "0", .help = "window: intensity; percentile: 0 to 100"},
+    {.name = "hi", .type = KEY_FLOAT, .offset = IN(range, hi), .def = "100", .help = "see lo"},
+    LINE_IN(range),
+    {0}};
+
+static const key slice_keys[] = {
+    {.name = "axis", .type = KEY_TEXT, .offset = IN(slices, axis), .size = 12, .def = "axial", .choices = "axial|coronal|sagittal",
+     .help = "volumes: the plane that becomes a sample"},
+    {.name = "every", .type = KEY_INT, .offset = IN(slices, every), .def = "1", .lo = 1, .hi = 65535, .help = "take every n-th slice"},
+    TEXT_IN(slices, label, "", "segmentation label that tells empty slices; empty: the first one"),
+    {.name = "min_foreground", .type = KEY_INT, .offset = IN(slices, min_foreground), .def = "1", .lo = 1, .hi = INT32_MAX,
+     .help = "slices with fewer foreground pixels count as empty"},
+    {.name = "empty", .type = KEY_TEXT, .offset = IN(slices, empty), .size = 8, .def = "keep", .choices = "keep|drop|cap",
+     .help = "empty slices: keep all, drop all, or keep at most empty_share of the volume's full ones, evenly spread"},
+    {.name = "empty_share", .type = KEY_FLOAT, .offset = IN(slices, empty_share), .def = "0.25", .lo = 0, .hi = 1000, .help = "empty = \"cap\": see there"},
+    LINE_IN(slices),
+    {0}};
+
+static const key split_keys[] = {
+    {.name = "fractions", .type = KEY_FLOAT_LIST, .offset = IN(split, fractions), .size = 3, .least = 3, .def = "[0.7, 0.15, 0.15]", .lo = 0, .hi = 1,
+     .help = "train, validation, test; of the images, by whole subjects"},
+    {.name = "seed", .type = KEY_INT, .offset = IN(split, seed), .size = 8, .def = "1", .help = "of the order in which subjects are dealt"},
+    TEXT_IN(split, stratify, "", "label whose classes get even shares; empty: the first that has classes per image or boxes"),
+    LINE_IN(split),
+    {0}};
+
+#define COUNT_IN(field, text) {.name = #field, .type = KEY_INT, .offset = IN(expect, field), .size = 8, .def = "-1", .lo = -1, .hi = 1e15, .help = text}
+static const key expect_keys[] = {
+    COUNT_IN(images, "images (or volumes) taken"), COUNT_IN(samples, "samples (2-D images or slices) written"),
+    COUNT_IN(subjects, "subjects"), COUNT_IN(skipped, "files skipped"),
+    {0}};
+
+#define GROUP(field, keys, text) {.name = #field, .type = KEY_GROUP, .offset = offsetof(recipe, field), .def = "", .sub = keys, .help = text}
+static const key recipe_keys[] = {
+    TEXT(recipe, name, NULL, "name of the data set and of its folder"),
+    TEXT(recipe, title, NULL, "one line for people"),
+    TEXT(recipe, modality, NULL, "CT, MR, X-ray, histology, fluorescence, blood smear, ...: picks the preset of augmentation"),
+    TEXT(recipe, licence, NULL, "licence of images and labels"),
+    TEXT(recipe, citation, "", "what to cite"),
+    TEXT(recipe, origin, "", "where the files come from"),
+    {.name = "images", .type = KEY_GROUP, .offset = offsetof(recipe, images), .sub = image_keys, .help = "the files"},
+    {.name = "tables", .type = KEY_GROUP_LIST, .offset = offsetof(recipe, table), .size = RECIPE_TABLES, .def = "", .sub = table_keys,
+     .sub_bytes = sizeof(recipe_table), .count_offset = offsetof(recipe, n_tables), .help = "CSV and XLSX tables joined to the images"},
+    GROUP(range, range_keys, "intensities that become 0 and 1"),
+    GROUP(slices, slice_keys, "how volumes become samples"),
+    {.name = "labels", .type = KEY_GROUP_LIST, .offset = offsetof(recipe, label), .size = SHARD_MAX_LABELS, .sub = label_keys,
+     .sub_bytes = sizeof(recipe_label), .count_offset = offsetof(recipe, n_labels), .least = 1, .help = "label sets of the images"},
+    GROUP(split, split_keys, "training, validation, test"),
+    {.name = "on_error", .type = KEY_TEXT, .offset = offsetof(recipe, on_error), .size = 8, .def = "skip", .choices = "skip|fatal",
+     .help = "a bad or unlabelled file: is named, counted and skipped, or ends the conversion"},
+    GROUP(expect, expect_keys, "counts of the known source; a difference is a warning"),
+    {0}};
+
+/* ---- checks that see more than one key ------------------------------------------------------------------------------------ */
+
+bool split_pair(const char *text, const char *mark, char *left, char *right, size_t room)
+{
+    const char *at = strstr(text, mark);
+    if (!at) return false;
+    const char *end = at, *rest = at + strlen(mark);
+    while (*text == ' ') text++;
+    while (end > text && end[-1] == ' ') end--;
+    rest += strspn(rest, " ");
+    size_t n = strlen(rest);
+    while (n > 0 && rest[n - 1] == ' ') n--;
+    snprintf(left, room, "%.*s", (int)(end - text), text);
+    snprintf(right, room, "%.*s", (int)n, rest);
+    return true;
+}
+
+int recipe_label_find(const recipe *r, const char *name)
+{
+    for (int i = 0; i < r->n_labels; i++)
+        if (!strcmp(r->label[i].name, name)) return i;
+    return -1;
+}
+
+int label_class_find(const recipe_label *l, const char *name)
+{
+    for (int i = 0; i < l->n_classes; i++)
+        if (!strcmp(l->classes[i], name)) return i;
+    return -1;
+}
+
+typedef struct names_check {
+    const recipe *r;
+    bool captures;   /* may use the names of images.files */
+    bool tables;     /* may use {table.column} */
+    char unknown[64];
+} names_check;
+
+typedef struct search { const char *name; bool hit; } search;
+
+static status is_same(void *ctx, const char *name)
+{
+    search *s = ctx;
+    s->hit |= !strcmp(s->name, name);
+    return OK;
+}
+
+static status is_known(void *ctx, const char *name)
+{
+    names_check *c = ctx;
+    static const char *const always[] = {"path", "file", "stem", "folder"};
+    for (size_t i = 0; i < 4; i++)
+        if (!strcmp(name, always[i])) return OK;
+    const char *dot = strchr(name, '.');
+    for (int i = 0; dot && c->tables && i < c->r->n_tables; i++)
+        if (strlen(c->r->table[i].name) == (size_t)(dot - name) && !strncmp(c->r->table[i].name, name, (size_t)(dot - name))) return OK;
+    bool in_all = c->captures && !dot;
+    for (int i = 0; in_all && i < c->r->images.n_files; i++) {
+        search s = {.name = name};
+        in_all = pattern_names(c->r->images.files[i], is_same, &s) == OK && s.hit;
+    }
+    if (!in_all) snprintf(c->unknown, sizeof c->unknown, "%s", name);
+    return OK;
+}
+
+static void check_template(const recipe *r, config_faults *f, int line, const char *where, const char *text, bool tables)
+{
+    names_check c = {.r = r, .captures = true, .tables = tables};
+    if (pattern_names(text, is_known, &c)) config_fault(f, line, where, "%s", status_message());
+    else if (*c.unknown)
+        config_fault(f, line, where, "{%s} is no name in images.files, no column \"table.column\" of a table in this recipe, and none of "
+                     "{path}, {file}, {stem}, {folder}", c.unknown);
+}
+
+static void check_mask_map(const recipe_label *l, config_faults *f, const char *where)
+{
+    for (int i = 0; i < l->n_map; i++) {
+        char from[160], to[160], *end;
+        if (!split_pair(l->map[i], "->", from, to, sizeof from)) continue; /* reported already */
+        long v = strtol(from, &end, 10);
+        if (end == from || *end || v < -32768 || v > 65535) config_fault(f, l->line, where, "\"%s\" is no mask value", from);
+    }
+}
+
+static void check_label(recipe *r, int i, config_faults *f)
+{
+    recipe_label *l = &r->label[i];
+    char where[64];
+    static const char *const sources[N_TASK_KINDS] = {"value", "value", "value", "mask", "voc|coco"};
+#define KEY(field) (snprintf(where, sizeof where, "labels[%d]." field, i), where)
+    l->task = (enum task_kind)task_kind_find(l->kind);
+    if ((int)l->task < 0) return;
+    if (*l->source && !strstr(sources[l->task], l->source))
+        config_fault(f, l->line, KEY("source"), "kind \"%s\" comes from \"%s\"", l->kind, sources[l->task]);
+    bool value = !strcmp(l->source, "value");
+    if (value && !*l->value) config_fault(f, l->line, KEY("value"), "missing; source \"value\" needs a template");
+    if (!value && !*l->file) config_fault(f, l->line, KEY("file"), "missing; source \"%s\" needs a path pattern", l->source);
+    check_template(r, f, l->line, KEY("value"), l->value, true);
+    check_template(r, f, l->line, KEY("file"), l->file, strcmp(l->source, "coco") != 0);
+    check_template(r, f, l->line, KEY("image_name"), l->image_name, true);
+    int least = l->task == TASK_REGRESSION ? 0 : l->task == TASK_DETECTION || l->task == TASK_MULTILABEL ? 1 : 2;
+    if (l->n_classes < least) config_fault(f, l->line, KEY("classes"), "%s needs at least %d class names", l->kind, least);
+    if (l->task == TASK_REGRESSION && !(l->hi > l->lo)) config_fault(f, l->line, KEY("hi"), "must be above lo");
+    if (l->task == TASK_SEGMENTATION && l->n_classes > IGNORE_MASK)
+        config_fault(f, l->line, KEY("classes"), "a mask holds at most %d classes", IGNORE_MASK);
+    for (int a = 0; a < l->n_classes; a++)
+        for (int b = 0; b < a; b++)
+            if (!strcmp(l->classes[a], l->classes[b])) config_fault(f, l->line, KEY("classes"), "\"%s\" appears twice", l->classes[a]);
+    for (int m = 0; m < l->n_map; m++) {
+        char from[160], to[160];
+        if (!split_pair(l->map[m], "->", from, to, sizeof from))
+            config_fault(f, l->line, KEY("map"), "\"%s\" has no arrow: \"value in the source -> class\"", l->map[m]);
+        else if (l->task != TASK_REGRESSION && label_class_find(l, to) < 0 && !(l->task == TASK_SEGMENTATION && !strcmp(to, "ignore")))
+            config_fault(f, l->line, KEY("map"), "\"%s\" is none of the classes", to);
+    }
+    if (l->task == TASK_SEGMENTATION) check_mask_map(l, f, KEY("map"));
+    if (l->n_expect && l->n_expect != l->n_classes)
+        config_fault(f, l->line, KEY("expect"), "%d counts for %d classes", l->n_expect, l->n_classes);
+    int area = recipe_label_find(r, l->where);
+    if (*l->where && (area < 0 || strcmp(r->label[area].kind, "segmentation")))
+        config_fault(f, l->line, KEY("where"), "\"%s\" is no segmentation label of this recipe", l->where);
+    if (recipe_label_find(r, l->name) < i) config_fault(f, l->line, KEY("name"), "label \"%s\" is there twice", l->name);
+    if (strchr(l->name, '/') || !*l->name || *l->name == '.') config_fault(f, l->line, KEY("name"), "must be a plain name");
+}
+
+static void check_table(recipe *r, int i, config_faults *f)
+{
+    char where[64];
+    snprintf(where, sizeof where, "tables[%d].match", i);
+    for (int m = 0; m < r->table[i].n_match; m++) {
+        char column[128], text[128];
+        if (!split_pair(r->table[i].match[m], "=", column, text, sizeof column))
+            config_fault(f, r->table[i].line, where, "\"%s\" is not \"column = template\"", r->table[i].match[m]);
+        else check_template(r, f, r->table[i].line, where, text, false);
+    }
+    if (strpbrk(r->table[i].name, ".{}/")) config_fault(f, r->table[i].line, "tables", "name \"%s\" must be a plain word", r->table[i].name);
+}
+
+static void check(void *out, config_faults *f)
+{
+    recipe *r = out;
+    static const char *const pixel[] = {"u8", "u16", "i16", "f32"}, *const axis[] = {"axial", "coronal", "sagittal"};
+    static const enum dtype type[] = {DT_U8, DT_U16, DT_I16, DT_F32};
+    for (int i = 0; i < 4; i++)
+        if (!strcmp(r->images.pixel, pixel[i])) r->pixel = type[i];
+    for (int i = 0; i < 3; i++)
+        if (!strcmp(r->slices.axis, axis[i])) r->axis = i;
+    if (!*r->name || *r->name == '.' || strchr(r->name, '/')) config_fault(f, 0, "name", "must be a plain folder name");
+    for (int i = 0; i < r->images.n_files; i++) {
+        search s = {.name = ""};
+        if (pattern_names(r->images.files[i], is_same, &s)) config_fault(f, r->images.line, "images.files", "%s", status_message());
+        else if (*r->images.files[i] == '/' || strstr(r->images.files[i], ".."))
+            config_fault(f, r->images.line, "images.files", "must lie under the source folder");
+    }
+    check_template(r, f, r->images.line, "images.id", r->images.id, true);
+    check_template(r, f, r->images.line, "images.subject", r->images.subject, true);
+    check_template(r, f, r->images.line, "images.centre", r->images.centre, true);
+    if (r->images.channels == 2) config_fault(f, r->images.line, "images.channels", "1 or 3");
+    if (!(r->range.hi > r->range.lo) && strcmp(r->range.rule, "dtype")) config_fault(f, r->range.line, "range.hi", "must be above range.lo");
+    if (!strcmp(r->range.rule, "percentile") && (r->range.lo < 0 || r->range.hi > 100))
+        config_fault(f, r->range.line, "range.lo", "percentiles go from 0 to 100");
+    if (!strcmp(r->range.rule, "dtype") && r->pixel == DT_F32)
+        config_fault(f, r->range.line, "range.rule", "f32 has no range of its own: say \"window\" or \"percentile\"");
+    for (int i = 0; i < r->n_tables; i++) check_table(r, i, f);
+    for (int i = 0; i < r->n_labels; i++) check_label(r, i, f);
+    r->slice_label = recipe_label_find(r, r->slices.label);
+    if (*r->slices.label && (r->slice_label < 0 || r->label[r->slice_label].task != TASK_SEGMENTATION))
+        config_fault(f, r->slices.line, "slices.label", "\"%s\" is no segmentation label of this recipe", r->slices.label);
+    for (int i = 0; r->slice_label < 0 && i < r->n_labels; i++)
+        if (r->label[i].task == TASK_SEGMENTATION) r->slice_label = i;
+    if (r->slice_label < 0 && strcmp(r->slices.empty, "keep"))
+        config_fault(f, r->slices.line, "slices.empty", "without a segmentation label no slice is known to be empty");
+    double sum = r->split.fractions[0] + r->split.fractions[1] + r->split.fractions[2];
+    if (!(fabs(sum - 1) < 1e-6)) config_fault(f, r->split.line, "split.fractions", "add up to %g, not to 1", sum);
+    if (*r->split.stratify && recipe_label_find(r, r->split.stratify) < 0)
+        config_fault(f, r->split.line, "split.stratify", "\"%s\" is no label of this recipe", r->split.stratify);
+}
+
+status recipe_load(recipe **out, const char *path)
+{
+    recipe *r;
+    *out = NULL;
+    TRY(mem_alloc(&r, sizeof *r, "a recipe"), "%s", path);
+    status st = config_load(path, recipe_keys, r, NULL, 0, check);
+    if (!st) st = sha256_file(path, r->sha256);
+    if (st) {
+        free(r);
+        return st;
+    }
+    snprintf(r->file, sizeof r->file, "%s", path);
+    for (int i = 0; i < 2; i++)
+        if (r->images.spacing[i] == 0) r->images.spacing[i] = NAN;
+    *out = r;
+    return OK;
+}
+
+status recipe_explain(FILE *out)
+{
+    return config_explain(recipe_keys, out);
+}

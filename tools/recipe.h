@@ -1,0 +1,63 @@
+/* recipe: how the files of one data set become samples; a file datasets/NAME.cfg, read by one key table. */
+#ifndef MEDLEY_TOOLS_RECIPE_H
+#define MEDLEY_TOOLS_RECIPE_H
+
+#include "medley/config.h"
+#include "medley/store.h"
+#include "pattern.h"
+
+enum { RECIPE_PATTERNS = 8, RECIPE_TABLES = 4, RECIPE_JOINS = 4, RECIPE_CLASSES = 256, RECIPE_MAPS = 256, RECIPE_MISSING = 16 };
+
+typedef struct recipe_table {
+    char name[32], file[PATTERN_PATH], sheet[64];
+    int  n_match, line;
+    char match[RECIPE_JOINS][128];           /* "column = template" */
+} recipe_table;
+
+typedef struct recipe_label {
+    char   name[64], kind[20], source[8];
+    char   value[128], separator[8];         /* source = "value" */
+    char   file[PATTERN_PATH], image_name[128];
+    bool   one_based, required;
+    double min_box, lo, hi;
+    char   where[64];                        /* a mask label: slices without enough of it do not carry this label */
+    double where_share;
+    int    n_classes, n_map, n_missing, n_expect, line;
+    char   classes[RECIPE_CLASSES][64];
+    char   map[RECIPE_MAPS][160];            /* "a -> b" */
+    char   missing[RECIPE_MISSING][64];
+    int    expect[RECIPE_CLASSES];
+    enum task_kind task;                     /* kind as a number */
+} recipe_label;
+
+typedef struct recipe {
+    char file[512], sha256[65];
+    char name[64], title[256], modality[64], licence[256], citation[512], origin[512], on_error[8];
+    struct {
+        int    n_files, channels, max_side, line;
+        char   files[RECIPE_PATTERNS][PATTERN_PATH];
+        char   pixel[8], id[128], subject[128], centre[128], units[8];
+        double spacing[2];                   /* y, x; NaN: from the file, else unknown */
+    } images;
+    struct { char rule[12]; double lo, hi; int line; } range;
+    struct { char axis[12], empty[8], label[64]; int every, min_foreground, line; double empty_share; } slices;
+    struct { double fractions[N_SPLITS]; int64_t seed; char stratify[64]; int line; } split;
+    struct { int64_t images, samples, subjects, skipped; } expect; /* -1: not said */
+    int  n_tables, n_labels;
+    recipe_table table[RECIPE_TABLES];
+    recipe_label label[SHARD_MAX_LABELS];
+    enum dtype pixel;
+    int  axis;                               /* 0 axial, 1 coronal, 2 sagittal */
+    int  slice_label;                        /* the mask label that tells empty slices; -1 none */
+} recipe;
+
+/* Allocates; free with free(). All faults at once, "file:line: key: what". ST_USAGE. */
+MUST status recipe_load(recipe **out, const char *path);
+MUST status recipe_explain(FILE *out);       /* every key: type, default, range, meaning */
+int  recipe_label_find(const recipe *r, const char *name); /* -1 */
+int  label_class_find(const recipe_label *l, const char *name); /* -1 */
+
+/* "a -> b" and "a = b": the two sides without white space around them. False if there is no arrow (or equals sign). */
+bool split_pair(const char *text, const char *mark, char *left, char *right, size_t room);
+
+#endif
