@@ -2,6 +2,7 @@
 #include "medley/use.h"
 
 #include <time.h>
+#include <unistd.h>
 
 status use_open(int argc, char **argv, comm **world)
 {
@@ -20,9 +21,9 @@ status use_close(comm *world, status st)
     if (!world) return st;
     if (st && comm_size(world) > 1) {
         if (!is_agreed(st)) {
-            /* if all ranks met the same fault, rank 0 says so and ends the others meanwhile */
-            struct timespec pause = {comm_rank(world) ? 2 : 0, 0};
-            nanosleep(&pause, NULL);
+            /* If all ranks met the same fault, rank 0 says so and ends the others meanwhile: the launcher's signal wakes them. */
+            struct timespec pause = {2, 0};
+            if (comm_rank(world) != 0 && nanosleep(&pause, NULL)) _exit((int)st);
             log_line(LOG_ERROR, "%s", status_message());
             comm_abort(world, st);
         }
