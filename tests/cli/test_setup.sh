@@ -1,6 +1,7 @@
 #!/bin/sh
 # test_setup: what set-up, quick start and test script do when something is missing or wrong; package tools are stand-ins. TAP.
 # Usage: test_setup.sh SOURCE-ROOT
+# shellcheck disable=SC2317 # check calls what looks unreachable
 root=$1
 cd "$root" || exit 1
 n=0
