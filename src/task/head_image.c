@@ -1,6 +1,7 @@
 /* head_image: mean over positions -> dropout -> linear, for classes, label vectors and scalars. */
 #include "task_internal.h"
 
+#include <math.h>
 #include <string.h>
 
 enum { P_WEIGHT, P_BIAS };
@@ -10,7 +11,10 @@ static int channels(const shared *sh) { return sh->enc.embed * 8; }
 static status init(task *t, const shared *sh, params *pt)
 {
     int64_t K = t->spec.K, weight[2] = {K, channels(sh)};
-    TRY(head_param(t, pt, "weight", 2, weight, INIT_TRUNC_NORMAL, 0.02f, true), "image head");
+    /* pooled vectors are about sqrt(C) long (they come from a layer norm): outputs start about 0.1 from 0, losses near 1; a
+     * scalar's loss is steeper */
+    float sd = (t->spec.kind == TASK_REGRESSION ? 0.02f : 0.1f) / sqrtf((float)weight[1]);
+    TRY(head_param(t, pt, "weight", 2, weight, INIT_TRUNC_NORMAL, sd, true), "image head");
     return head_param(t, pt, "bias", 1, &K, INIT_ZERO, 0, false);
 }
 
