@@ -207,16 +207,6 @@ static void check_template(const recipe *r, config_faults *f, int line, const ch
                      "{path}, {file}, {stem}, {folder}", c.unknown);
 }
 
-static void check_mask_map(const recipe_label *l, config_faults *f, const char *where)
-{
-    for (int i = 0; i < l->n_map; i++) {
-        char from[160], to[160], *end;
-        if (!split_pair(l->map[i], "->", from, to, sizeof from)) continue; /* reported already */
-        long v = strtol(from, &end, 10);
-        if (end == from || *end || v < -32768 || v > 65535) config_fault(f, l->line, where, "\"%s\" is no mask value", from);
-    }
-}
-
 static void check_label(recipe *r, int i, config_faults *f)
 {
     recipe_label *l = &r->label[i];
@@ -241,14 +231,20 @@ static void check_label(recipe *r, int i, config_faults *f)
     for (int a = 0; a < l->n_classes; a++)
         for (int b = 0; b < a; b++)
             if (!strcmp(l->classes[a], l->classes[b])) config_fault(f, l->line, KEY("classes"), "\"%s\" appears twice", l->classes[a]);
-    for (int m = 0; m < l->n_map; m++) {
-        char from[160], to[160];
-        if (!split_pair(l->map[m], "->", from, to, sizeof from))
-            config_fault(f, l->line, KEY("map"), "\"%s\" has no arrow: \"value in the source -> class\"", l->map[m]);
-        else if (l->task != TASK_REGRESSION && label_class_find(l, to) < 0 && !(l->task == TASK_SEGMENTATION && !strcmp(to, "ignore")))
-            config_fault(f, l->line, KEY("map"), "\"%s\" is none of the classes", to);
+    for (int m = 0; m < l->n_map && l->task != TASK_REGRESSION; m++) {
+        char from[160], to[160], *end;
+        snprintf(where, sizeof where, "labels[%d].map[%d]", i, m);
+        if (!split_pair(l->map[m], "->", from, to, sizeof from)) {
+            config_fault(f, l->line, where, "\"%s\" has no arrow: \"value in the source -> class\"", l->map[m]);
+            continue;
+        }
+        long v = strtol(from, &end, 10);
+        if (label_class_find(l, to) < 0 && !(l->task == TASK_SEGMENTATION && !strcmp(to, "ignore")))
+            config_fault(f, l->line, where, "\"%s\" is none of the classes", to);
+        else if (l->task == TASK_SEGMENTATION && (end == from || *end || v < -32768 || v > 65535))
+            config_fault(f, l->line, where, "\"%s\" is no mask value", from);
     }
-    if (l->task == TASK_SEGMENTATION) check_mask_map(l, f, KEY("map"));
+    if (l->n_map && l->task == TASK_REGRESSION) config_fault(f, l->line, KEY("map"), "a regression label has no classes");
     if (l->n_expect && l->n_expect != l->n_classes)
         config_fault(f, l->line, KEY("expect"), "%d counts for %d classes", l->n_expect, l->n_classes);
     int area = recipe_label_find(r, l->where);
