@@ -32,6 +32,10 @@ extern const char *const augment_presets[]; /* NULL-terminated */
 MUST status augment_preset(augment_spec *a, const char *name);
 const char *augment_for_modality(const char *modality); /* "CT" -> "ct" ...; "weak" if unknown */
 
+/* One image as evaluation sees it: mapped to [0,1] by range, fitted whole and centred. pixels (Hs,Ws,C) of `type`, C 1 or 3;
+ * out (H,W,3), 0 around the image; v: where its pixels lie in the stored one. */
+MUST status image_fit(const void *pixels, enum dtype type, int Hs, int Ws, int C, const float range[2], int H, int W, float *out, view *v);
+
 /* ---- a task's samples ------------------------------------------------------------------------------------------------ */
 
 typedef struct dataset dataset; /* open shards of one data set, seen through one label set */
