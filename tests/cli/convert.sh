@@ -1,0 +1,111 @@
+#!/bin/sh
+# convert: `medley-data convert` as a user meets it: faults of recipe and command line, bad source files, and, where ../shared/data is
+# there, the six real data sets with the counts their origin states. TAP. Usage: convert.sh MEDLEY-DATA SOURCE-ROOT [PYTHON]
+set -u
+program=$1 root=$2 python=${3:-}
+work=$(mktemp -d /tmp/medley-convert-cli-XXXXXX)
+trap 'rm -rf "$work"' EXIT
+n=0 bad=0
+
+# result NAME WANTED-EXIT WORDS...: the last run ended with this code and its output has all the words
+result() {
+    name=$1 wanted=$2
+    shift 2
+    n=$((n + 1)) wrong=
+    [ "$code" = "$wanted" ] || wrong="exit code $code, wanted $wanted"
+    for word in "$@"; do
+        grep -qF -e "$word" "$work/log" || wrong="$wrong; no \"$word\""
+    done
+    if [ -z "$wrong" ]; then echo "ok $n - $name"; return; fi
+    bad=$((bad + 1))
+    echo "not ok $n - $name"
+    echo "# $wrong"
+    sed 's/^/# | /' "$work/log"
+}
+skip() {
+    n=$((n + 1))
+    echo "ok $n - $1 # SKIP $2"
+}
+convert() {
+    "$program" convert "$@" >"$work/log" 2>&1
+    code=$?
+}
+
+# ---- a small data set of folders: NIfTI images of one byte a voxel, made with printf
+image() { # FILE BYTE
+    mkdir -p "$(dirname "$1")"
+    {
+        printf '\134\001\000\000'; head -c 36 /dev/zero                                  # 348 ...
+        printf '\003\000\004\000\002\000\001\000\001\000\001\000\001\000\001\000'        # 3 dimensions: 4 x 2 x 1
+        head -c 14 /dev/zero; printf '\002\000\010\000'; head -c 2 /dev/zero             # unsigned bytes
+        printf '\000\000\200\077\000\000\200\077\000\000\200\077\000\000\200\077'        # 1 mm
+        head -c 16 /dev/zero; printf '\000\000\260\103'; head -c 232 /dev/zero           # data from byte 352
+        printf 'n+1\000\000\000\000\000'
+        printf "\\$2\\001\\002\\003\\004\\005\\006\\007"
+    } >"$1"
+}
+for i in 0 1 2 3 4 5 6 7; do
+    image "$work/src/cat/$i.nii" "01$i"
+    image "$work/src/dog/$i.nii" "02$i"
+done
+cat >"$work/pets.cfg" <<'EOF'
+name = "pets"; title = "Pets"; modality = "MR"; licence = "none";
+images: { files = "{animal}/{i}.nii"; channels = 1; id = "{animal}-{i}"; subject = "{animal}-{i}"; };
+labels: ( { name = "animal"; kind = "classification"; source = "value"; value = "{animal}"; classes = ["cat", "dog"]; } );
+EOF
+convert "$work/pets.cfg" --source "$work/src" --out "$work/out"
+result "folders become a data set" 0 "pets: 16 samples from 16 images of 16 subjects" "cat 6, dog 6" "skipped: 0 of 16 files"
+convert "$work/pets.cfg" --source "$work/src" --out "$work/out"
+result "an existing data set is not overwritten" 2 "--force"
+convert "$work/pets.cfg" --source "$work/src" --out "$work/out" --force --jobs 4
+result "unless it is asked for" 0 "pets: 16 samples"
+
+head -c 340 "$work/src/cat/3.nii" >"$work/cut" && mv "$work/cut" "$work/src/cat/3.nii"
+convert "$work/pets.cfg" --source "$work/src" --out "$work/out" --force
+result "a damaged file is named, counted and skipped" 0 "skipped: 1 of 16 files" "cat/3.nii" "pets: 15 samples"
+echo 'on_error = "fatal";' >>"$work/pets.cfg"
+convert "$work/pets.cfg" --source "$work/src" --out "$work/out2"
+result "or fatal, as the recipe says" 3 "cat/3.nii" "on_error"
+n=$((n + 1))
+if [ -z "$(ls -A "$work/out2" 2>/dev/null)" ]; then echo "ok $n - nothing half-written stays"; else echo "not ok $n - nothing half-written stays"; bad=$((bad + 1)); fi
+convert "$work/pets.cfg" --source "$work/out" --out "$work/out2"
+result "a source without matching files" 3 "no file matches images.files"
+sed 's/animal"; kind/animal"; knid/' "$work/pets.cfg" >"$work/wrong.cfg"
+convert "$work/wrong.cfg" --source "$work/src" --out "$work/out2"
+result "a fault in the recipe has file and line" 2 "wrong.cfg:3" "did you mean \"kind\""
+convert "$work/pets.cfg" --source "$work/src"
+result "a missing option" 2 "--out"
+convert "$work/pets.cfg" --source "$work/src" --out "$work/out2" --jobs many
+result "an option that is no number" 2 "--jobs"
+convert --explain
+result "every key of a recipe is explained" 0 "images" "where_share" "on_error"
+convert --help
+result "help" 0 "usage: medley-data convert"
+
+# ---- the real ones
+data=$root/../shared/data
+real() { # NAME WORDS...
+    name=$1
+    if [ ! -d "$data/$name" ]; then skip "$name" "no ../shared/data/$name"; return; fi
+    convert "$root/datasets/$name.cfg" --source "$data" --out "$work/real" --jobs 2
+    result "$@"
+    n=$((n + 1))
+    if grep -q "the recipe expects" "$work/log"; then
+        echo "not ok $n - $name has the counts of its recipe"; bad=$((bad + 1)); sed 's/^/# | /' "$work/log"
+    else echo "ok $n - $name has the counts of its recipe"; fi
+}
+real histo-lc25000-lung 0 "450 samples from 450 images" "skipped: 0 of 450"
+real xray-chest-covid 0 "128 samples from 128 images of 77 subjects" "1 without a category" "630 of 758 rows" "skipped: 0 of 128"
+real micro-bccd 0 "290 samples from 290 images" "2 dropped" "skipped: 0 of 290"
+real micro-nuclei-fluo 0 "82 samples from 82 images" "skipped: 0 of 82"
+real mr-hippocampus 0 "from 131 images" "hippocampus_118.nii.gz: no label" "hippocampus_010.nii.gz has no image" "hippocampus_281.nii.gz has no image" "skipped: 1 of 132"
+real ct-lidc-nodules 0 "2470 samples from 321 images of 162 subjects" "LIDC-IDRI-1002_R_1.nii.gz has no image" "675 of 996 rows" "skipped: 0 of 321"
+if [ ! -d "$work/real" ]; then skip "the shards against other readers" "no real data"
+elif [ -z "$python" ] || ! "$python" -c 'import h5py, numpy' 2>/dev/null; then skip "the shards against other readers" "no Python with h5py"
+else
+    "$python" "$root/tests/cli/convert_check.py" "$work/real" "$data" >"$work/log" 2>&1
+    code=$?
+    result "the shards against other readers" 0
+fi
+echo "1..$n"
+[ $bad = 0 ]
