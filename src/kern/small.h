@@ -33,14 +33,17 @@ INLINE void small_tile(const int MR, const int NV, float *C, int64_t ldc, const 
         for (int v = 0; v < NV; v++) *(v16 *)(C + r * ldc + 16 * v) = alpha * sum[r][v];
 }
 
-/* Rows in tiles that fill the 32 registers: 7 x 4 when M is a multiple of 7 (window 7), else 8 x NV (NV < 4) or 4 x 4. */
+/* Rows in tiles that fill the 32 registers without spilling and leave no single rows at M = 49 and 64: 5 (and 4) x 4; with fewer
+ * vectors 7 or 8 x NV. */
 INLINE void small_rows(const int NV, int M, float *C, int64_t ldc, const float *A, int64_t rs, int64_t cs, const float *B, int64_t ldb,
                        int K, float alpha)
 {
     int m = 0;
-    if (M % 7 == 0)
+    if (NV == 4)
+        for (; m + 5 <= M; m += 5) small_tile(5, NV, C + m * ldc, ldc, A + m * rs, rs, cs, B, ldb, K, alpha);
+    else if (M % 7 == 0)
         for (; m < M; m += 7) small_tile(7, NV, C + m * ldc, ldc, A + m * rs, rs, cs, B, ldb, K, alpha);
-    else if (NV < 4)
+    else
         for (; m + 8 <= M; m += 8) small_tile(8, NV, C + m * ldc, ldc, A + m * rs, rs, cs, B, ldb, K, alpha);
     for (; m + 4 <= M; m += 4) small_tile(4, NV, C + m * ldc, ldc, A + m * rs, rs, cs, B, ldb, K, alpha);
     for (; m < M; m++) small_tile(1, NV, C + m * ldc, ldc, A + m * rs, rs, cs, B, ldb, K, alpha);

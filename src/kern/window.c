@@ -14,7 +14,12 @@ void window_grid_place(window_grid *g, int H, int W, int ws, int shift, arena *a
     g->src = arena_take(a, sizeof(int32_t) * (size_t)(g->n_windows * N));
     g->kind = arena_take(a, (size_t)g->n_windows);
     g->mask = ARENA_F32(a, 4 * N * g->Np);
-    if (!g->src) return;
+    if (g->src) window_grid_fill(g);
+}
+
+void window_grid_fill(const window_grid *g)
+{
+    int H = g->H, W = g->W, ws = g->ws, pad_H = g->pad_H, pad_W = g->pad_W, N = g->N;
     for (int wy = 0, w = 0; wy < pad_H / ws; wy++)
         for (int wx = 0; wx < pad_W / ws; wx++, w++) {
             for (int t = 0; t < N; t++) {
@@ -86,18 +91,32 @@ typedef struct cell {
     float q_inv[WINDOW_MAX_TOKENS], k_inv[WINDOW_MAX_TOKENS];                                   /* V2: 1/length */
 } cell;
 
-/* y (N,d) = x / |x| per row and inv = 1/|x|. A zero row (key of a padding token) stays zero, with inv 0. */
-static void unit_rows(float *y, float *inv, const float *x, int64_t ld, int N, int d)
+/* dot (N) = x_i . y_i of rows of d: 16 rows' partial sums are transposed and added, no sum runs across a vector. */
+static void row_dots(float *dot, const float *x, int64_t ldx, const float *y, int64_t ldy, int N, int d)
 {
-    for (int i = 0; i < N; i++) {
-        const float *xi = x + i * ld;
-        float square = 0.0f;
-#pragma omp simd reduction(+ : square)
-        for (int c = 0; c < d; c++) square += xi[c] * xi[c];
-        inv[i] = square > 1e-24f ? 1.0f / sqrtf(square) : 0.0f;
-#pragma omp simd
-        for (int c = 0; c < d; c++) y[i * d + c] = xi[c] * inv[i];
+    float part[16 * 16], turned[16 * 16];
+    for (int i = 0; i < N; i += 16) {
+        int n = N - i < 16 ? N - i : 16;
+        for (int r = 0; r < n; r++) {
+            v16 sum = {0};
+            for (int c = 0; c < d; c += 16) sum += *(const v16 *)(x + (i + r) * ldx + c) * *(const v16 *)(y + (i + r) * ldy + c);
+            *(v16 *)(part + 16 * r) = sum;
+        }
+        small_transpose16(turned, 16, part, 16, n, 1.0f);
+        v16 total = {0};
+        for (int r = 0; r < 16; r++) total += *(const v16 *)(turned + 16 * r);
+        *(v16 *)(dot + i) = total; /* dot has room for whole vectors */
     }
+}
+
+/* y (N,d) = x / |x| per row and inv = 1/|x|. A zero row (key of a padding token) stays zero, with inv 0. */
+static void unit_rows(float *y, float *inv, const float *x, int64_t ld, int N, int Np, int d)
+{
+    row_dots(inv, x, ld, x, ld, N, d);
+#pragma omp simd
+    for (int i = 0; i < Np; i++) inv[i] = inv[i] > 1e-24f ? 1.0f / sqrtf(inv[i]) : 0.0f;
+    for (int i = 0; i < N; i++)
+        for (int c = 0; c < d; c += 16) *(v16 *)(y + i * d + c) = *(const v16 *)(x + i * ld + c) * inv[i];
 }
 
 static void cell_open(cell *e, const float *qkv, const float *tau, const window_grid *g, int h, int heads, int d)
@@ -108,31 +127,29 @@ static void cell_open(cell *e, const float *qkv, const float *tau, const window_
     e->ld_q = e->ld_k = e->ld_v = 3 * C;
     e->s = tau ? tau[h] : 1.0f / sqrtf((float)d);
     if (!tau) return;
-    unit_rows(e->q_hat, e->q_inv, e->q, 3 * C, e->N, d);
-    unit_rows(e->k_hat, e->k_inv, e->k, 3 * C, e->N, d);
+    unit_rows(e->q_hat, e->q_inv, e->q, 3 * C, e->N, e->Np, d);
+    unit_rows(e->k_hat, e->k_inv, e->k, 3 * C, e->N, e->Np, d);
     e->q = e->q_hat, e->k = e->k_hat;
     e->ld_q = e->ld_k = d;
 }
 
-static void cell_probabilities(cell *e, const float *bias, const float *mask)
+/* P (N,Np) = softmax over the rows of P + bias + mask. Inlined, so that Np is a constant for the real window sizes. */
+INLINE void softmax_columns(float *restrict P, const float *bias, const float *mask, const int N, const int Np)
 {
-    int N = e->N, Np = e->Np;
-    float *restrict P = e->P, top[WINDOW_MAX_TOKENS], sum[WINDOW_MAX_TOKENS];
-    small_transpose(e->t, Np, e->q, e->ld_q, N, e->d, e->s);
-    small_product(N, Np, e->d, P, Np, e->k, e->ld_k, 1, e->t, Np, 1.0f);
+    float top[WINDOW_MAX_TOKENS], sum[WINDOW_MAX_TOKENS];
     for (int i = 0; i < Np; i++) top[i] = -INFINITY, sum[i] = 0.0f;
     for (int j = 0; j < N; j++) {
         float *p = P + j * Np;
-        const float *b = bias + j * Np, *m = mask + j * Np;
-        if (mask) {
+        const float *b = bias + j * Np, *m = mask ? mask + j * Np : NULL;
+        if (m) {
 #pragma omp simd
-            for (int i = 0; i < Np; i++) p[i] += b[i] + m[i];
-        } else {
-#pragma omp simd
-            for (int i = 0; i < Np; i++) p[i] += b[i];
+            for (int i = 0; i < Np; i++) p[i] += m[i];
         }
 #pragma omp simd
-        for (int i = 0; i < Np; i++) top[i] = p[i] > top[i] ? p[i] : top[i];
+        for (int i = 0; i < Np; i++) {
+            p[i] += b[i];
+            top[i] = p[i] > top[i] ? p[i] : top[i];
+        }
     }
     for (int j = 0; j < N; j++) {
         float *p = P + j * Np;
@@ -147,6 +164,39 @@ static void cell_probabilities(cell *e, const float *bias, const float *mask)
         float *p = P + j * Np;
 #pragma omp simd
         for (int i = 0; i < Np; i++) p[i] *= sum[i];
+    }
+}
+
+static void cell_probabilities(cell *e, const float *bias, const float *mask)
+{
+    int N = e->N, Np = e->Np;
+    small_transpose(e->t, Np, e->q, e->ld_q, N, e->d, e->s);
+    small_product(N, Np, e->d, e->P, Np, e->k, e->ld_k, 1, e->t, Np, 1.0f);
+    if (Np == 64) softmax_columns(e->P, bias, mask, N, 64);
+    else softmax_columns(e->P, bias, mask, N, Np);
+}
+
+/* dS (N,Np) = P * (dS - column sums of P * dS); dbias is set to or grows by it. */
+INLINE void softmax_columns_backward(float *restrict dS, const float *P, float *restrict dbias, bool set, const int N, const int Np)
+{
+    float dot[WINDOW_MAX_TOKENS];
+    for (int i = 0; i < Np; i++) dot[i] = 0.0f;
+    for (int j = 0; j < N; j++) {
+#pragma omp simd
+        for (int i = 0; i < Np; i++) dot[i] += P[j * Np + i] * dS[j * Np + i];
+    }
+    for (int j = 0; j < N; j++) {
+        float *s = dS + j * Np, *b = dbias + j * Np;
+        if (set) {
+#pragma omp simd
+            for (int i = 0; i < Np; i++) b[i] = s[i] = P[j * Np + i] * (s[i] - dot[i]);
+        } else {
+#pragma omp simd
+            for (int i = 0; i < Np; i++) {
+                s[i] = P[j * Np + i] * (s[i] - dot[i]);
+                b[i] += s[i];
+            }
+        }
     }
 }
 
@@ -174,15 +224,13 @@ void window_attention_forward(float *o, const float *qkv, const float *bias, con
  * x_hat . g over the rows. */
 static float unit_rows_backward(float *dx, int64_t ld, const float *x_hat, const float *inv, int N, int d)
 {
-    float total = 0.0f;
+    float dot[WINDOW_MAX_TOKENS], total = 0.0f;
+    row_dots(dot, x_hat, d, dx, ld, N, d);
     for (int i = 0; i < N; i++) {
-        float *g = dx + i * ld, dot = 0.0f;
-        const float *x = x_hat + i * d;
-#pragma omp simd reduction(+ : dot)
-        for (int c = 0; c < d; c++) dot += x[c] * g[c];
-#pragma omp simd
-        for (int c = 0; c < d; c++) g[c] = (g[c] - x[c] * dot) * inv[i];
-        total += dot;
+        float *g = dx + i * ld;
+        for (int c = 0; c < d; c += 16)
+            *(v16 *)(g + c) = (*(const v16 *)(g + c) - *(const v16 *)(x_hat + i * d + c) * dot[i]) * inv[i];
+        total += dot[i];
     }
     return total;
 }
@@ -191,25 +239,12 @@ static float unit_rows_backward(float *dx, int64_t ld, const float *x_hat, const
 static float cell_backward(cell *e, float *dqkv, int64_t C, const float *d_o, float *dbias, bool set, bool v2)
 {
     int N = e->N, Np = e->Np, d = e->d;
-    float dS[WINDOW_MAX_TOKENS * WINDOW_MAX_TOKENS], dot[WINDOW_MAX_TOKENS], dtau = 0.0f;
+    float dS[WINDOW_MAX_TOKENS * WINDOW_MAX_TOKENS], dtau = 0.0f;
     const float *P = e->P;
     small_transpose(e->t, Np, d_o, C, N, d, 1.0f);
     small_product(N, Np, d, dS, Np, e->v, e->ld_v, 1, e->t, Np, 1.0f); /* gradient of P */
-    for (int i = 0; i < Np; i++) dot[i] = 0.0f;
-    for (int j = 0; j < N; j++) {
-#pragma omp simd
-        for (int i = 0; i < Np; i++) dot[i] += P[j * Np + i] * dS[j * Np + i];
-    }
-    for (int j = 0; j < N; j++) {
-        float *s = dS + j * Np, *b = dbias + j * Np;
-#pragma omp simd
-        for (int i = 0; i < Np; i++) s[i] = P[j * Np + i] * (s[i] - dot[i]);
-        if (set) memcpy(b, s, sizeof(float) * (size_t)Np);
-        else {
-#pragma omp simd
-            for (int i = 0; i < Np; i++) b[i] += s[i];
-        }
-    }
+    if (Np == 64) softmax_columns_backward(dS, P, dbias, set, N, 64);
+    else softmax_columns_backward(dS, P, dbias, set, N, Np);
     float *dq = dqkv, *dk = dqkv + C, *dv = dqkv + 2 * C;
     small_product(N, d, N, dv, 3 * C, P, Np, 1, d_o, C, 1.0f);
     small_product(N, d, N, dk, 3 * C, dS, Np, 1, e->q, e->ld_q, e->s);

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+enum { MLP_ROWS = 1024 };
+
 static void at_least(int64_t *n, int64_t want)
 {
     if (*n < want) *n = want;
@@ -14,9 +16,8 @@ void block_need(scratch_need *n, const window_grid *g, int B, int C, int heads)
     int64_t Rw = (int64_t)B * g->n_windows * g->N, R = (int64_t)B * g->H * g->W;
     int T = (2 * g->ws - 1) * (2 * g->ws - 1);
     at_least(&n->a, Rw * C);
-    at_least(&n->c, Rw * 3 * C);
-    at_least(&n->c, R * 4 * C);
-    at_least(&n->d, R * 4 * C);
+    at_least(&n->qkv, Rw * 3 * C);
+    at_least(&n->mid, (R < MLP_ROWS ? R : MLP_ROWS) * 4 * C);
     at_least(&n->rows, Rw);
     at_least(&n->qkv_b, 3 * C);
     at_least(&n->bias, (int64_t)heads * g->N * g->Np);
@@ -121,23 +122,28 @@ static void attention_forward(block_run *k, const params *t, const float *w)
     pass_by(k->x2, k->x, &k->attn, k->B, (int64_t)k->H * k->W * C);
 }
 
+/* The MLP runs over fixed runs of rows, so that its four-fold wider middle stays in the cache and needs little room. */
+static int64_t run_length(int64_t R, int64_t r0) { return R - r0 < MLP_ROWS ? R - r0 : MLP_ROWS; }
+
 static void mlp_forward(block_run *k, const params *t, const float *w)
 {
     scratch *s = k->s;
     int64_t C = k->C, R = (int64_t)k->mlp.n * k->H * k->W;
     const int32_t *rows = branch_rows(k, &k->mlp, false);
-    const float *norm_w = PW(t, w, k->p.norm2_w), *norm_b = PW(t, w, k->p.norm2_b), *in = s->a;
-    if (k->version == 1) layernorm_gather_forward(s->a, k->stats2, k->x2, rows, norm_w, norm_b, R, C, SWIN_EPS);
-    else if (rows) rows_gather(s->a, k->x2, rows, 1.0f, R, C);
-    else in = k->x2;
-    linear_forward(k->h, in, PW(t, w, k->p.fc1_w), NULL, R, 4 * C, C);
-    gelu_bias_forward(s->c, k->h, PW(t, w, k->p.fc1_b), R, 4 * C);
-    if (k->version == 1) {
-        linear_forward(s->b, s->c, PW(t, w, k->p.fc2_w), NULL, R, C, 4 * C);
-        rows_scatter(k->y, k->x2, s->b, PW(t, w, k->p.fc2_b), rows, k->mlp.scale, R, C);
-    } else {
-        linear_forward(k->m, s->c, PW(t, w, k->p.fc2_w), PW(t, w, k->p.fc2_b), R, C, 4 * C);
-        layernorm_scatter_forward(k->y, k->stats2, k->m, rows, norm_w, norm_b, k->mlp.scale, k->x2, R, C, SWIN_EPS);
+    const float *norm_w = PW(t, w, k->p.norm2_w), *norm_b = PW(t, w, k->p.norm2_b);
+    for (int64_t r0 = 0; r0 < R; r0 += MLP_ROWS) {
+        int64_t n = run_length(R, r0), at = rows ? 0 : r0, keep = k->train ? r0 : 0;
+        const int32_t *map = rows ? rows + r0 : NULL;
+        const float *x2 = k->x2 + at * C, *in = s->a;
+        float *h = k->h + keep * 4 * C, *m = k->version == 1 ? s->b : k->m + keep * C, *stats = k->stats2 + 2 * keep;
+        if (k->version == 1) layernorm_gather_forward(s->a, stats, x2, map, norm_w, norm_b, n, C, SWIN_EPS);
+        else if (rows) rows_gather(s->a, x2, map, 1.0f, n, C);
+        else in = x2;
+        linear_forward(h, in, PW(t, w, k->p.fc1_w), NULL, n, 4 * C, C);
+        gelu_bias_forward(s->c, h, PW(t, w, k->p.fc1_b), n, 4 * C);
+        linear_forward(m, s->c, PW(t, w, k->p.fc2_w), k->version == 1 ? NULL : PW(t, w, k->p.fc2_b), n, C, 4 * C);
+        if (k->version == 1) rows_scatter(k->y + at * C, x2, m, PW(t, w, k->p.fc2_b), map, k->mlp.scale, n, C);
+        else layernorm_scatter_forward(k->y + at * C, stats, m, map, norm_w, norm_b, k->mlp.scale, x2, n, C, SWIN_EPS);
     }
     pass_by(k->y, k->x2, &k->mlp, k->B, (int64_t)k->H * k->W * C);
 }
@@ -154,22 +160,27 @@ static void mlp_backward(block_run *k, const params *t, const float *w, float *g
 {
     scratch *s = k->s;
     int64_t C = k->C, R = (int64_t)k->mlp.n * k->H * k->W;
-    if (R == 0) return;
     const int32_t *rows = branch_rows(k, &k->mlp, false);
-    const float *norm_w = PW(t, w, k->p.norm2_w), *norm_b = PW(t, w, k->p.norm2_b), *in = s->a, *dm = s->b;
+    const float *norm_w = PW(t, w, k->p.norm2_w), *norm_b = PW(t, w, k->p.norm2_b);
     float *dnorm_w = PW(t, g, k->p.norm2_w), *dnorm_b = PW(t, g, k->p.norm2_b);
-    if (k->version == 2) layernorm_scatter_backward(s->b, dnorm_w, dnorm_b, d, k->m, k->stats2, rows, norm_w, k->mlp.scale, R, C);
-    else if (rows || k->mlp.scale != 1.0f) rows_gather(s->b, d, rows, k->mlp.scale, R, C);
-    else dm = d;
-    linear_backward(s->d, false, NULL, NULL, dm, NULL, PW(t, w, k->p.fc2_w), R, C, 4 * C);
-    gelu_both(s->c, s->d, k->h, R * 4 * C);
-    linear_backward(NULL, false, PW(t, g, k->p.fc2_w), PW(t, g, k->p.fc2_b), dm, s->c, NULL, R, C, 4 * C);
-    if (k->version == 1) layernorm_gather_forward(s->a, k->stats2, k->x2, rows, norm_w, norm_b, R, C, SWIN_EPS);
-    else if (rows) rows_gather(s->a, k->x2, rows, 1.0f, R, C);
-    else in = k->x2;
-    linear_backward(s->b, false, PW(t, g, k->p.fc1_w), PW(t, g, k->p.fc1_b), s->d, in, PW(t, w, k->p.fc1_w), R, 4 * C, C);
-    if (k->version == 1) layernorm_gather_backward(d, dnorm_w, dnorm_b, s->b, k->x2, k->stats2, rows, norm_w, R, C);
-    else rows_scatter(d, d, s->b, NULL, rows, 1.0f, R, C);
+    for (int64_t r0 = 0; r0 < R; r0 += MLP_ROWS) {
+        int64_t n = run_length(R, r0), at = rows ? 0 : r0;
+        const int32_t *map = rows ? rows + r0 : NULL;
+        const float *x2 = k->x2 + at * C, *h = k->h + r0 * 4 * C, *dm = s->b, *in = s->a;
+        float *dx = d + at * C, *stats = k->stats2 + 2 * r0;
+        if (k->version == 2) layernorm_scatter_backward(s->b, dnorm_w, dnorm_b, dx, k->m + r0 * C, stats, map, norm_w, k->mlp.scale, n, C);
+        else if (rows || k->mlp.scale != 1.0f) rows_gather(s->b, dx, map, k->mlp.scale, n, C);
+        else dm = dx;
+        linear_backward(s->d, false, NULL, NULL, dm, NULL, PW(t, w, k->p.fc2_w), n, C, 4 * C);
+        gelu_both(s->c, s->d, h, n * 4 * C);
+        linear_backward(NULL, false, PW(t, g, k->p.fc2_w), PW(t, g, k->p.fc2_b), dm, s->c, NULL, n, C, 4 * C);
+        if (k->version == 1) layernorm_gather_forward(s->a, stats, x2, map, norm_w, norm_b, n, C, SWIN_EPS);
+        else if (rows) rows_gather(s->a, x2, map, 1.0f, n, C);
+        else in = x2;
+        linear_backward(s->b, false, PW(t, g, k->p.fc1_w), PW(t, g, k->p.fc1_b), s->d, in, PW(t, w, k->p.fc1_w), n, 4 * C, C);
+        if (k->version == 1) layernorm_gather_backward(dx, dnorm_w, dnorm_b, s->b, x2, stats, map, norm_w, n, C);
+        else rows_scatter(dx, dx, s->b, NULL, map, 1.0f, n, C);
+    }
 }
 
 static void attention_backward(block_run *k, const params *t, const float *w, float *g, float *d)

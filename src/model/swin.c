@@ -167,20 +167,19 @@ struct swin_run {
     float      *top_stats;  /* (B*h*w,2) */
 };
 
-static void scratch_place(scratch *s, const scratch_need *n, bool train, bool v2, int ws, arena *a)
+static void scratch_place(scratch *s, const scratch_need *n, bool train, bool v2, arena *a)
 {
     s->a = ARENA_F32(a, n->a);
     s->b = ARENA_F32(a, n->a);
-    s->c = ARENA_F32(a, n->c);
+    s->c = ARENA_F32(a, train && n->qkv > n->mid ? n->qkv : n->mid);
     s->rows = arena_take(a, sizeof(int32_t) * (size_t)n->rows);
     s->qkv_b = ARENA_F32(a, n->qkv_b);
     if (v2) {
         s->hidden = ARENA_F32(a, n->T * CPB_HIDDEN);
         s->coords = ARENA_F32(a, n->T * 2);
-        if (s->coords) position_coords(s->coords, ws);
     }
     if (!train) return;
-    s->d = ARENA_F32(a, n->d);
+    s->d = ARENA_F32(a, n->mid);
     s->dbias = ARENA_F32(a, n->bias);
     s->part = ARENA_F32(a, n->part);
     if (v2) {
@@ -192,9 +191,9 @@ static void scratch_place(scratch *s, const scratch_need *n, bool train, bool v2
 /* Without train all blocks share one set of buffers of the largest sizes. */
 static void shared_place(block_run *k, const scratch_need *n, bool v2, arena *a)
 {
-    k->qkv = ARENA_F32(a, n->c);
+    k->qkv = ARENA_F32(a, n->qkv);
     k->o = ARENA_F32(a, n->a);
-    k->h = ARENA_F32(a, n->d);
+    k->h = ARENA_F32(a, n->mid);
     k->stats1 = ARENA_F32(a, n->rows * 2);
     k->stats2 = ARENA_F32(a, n->rows * 2);
     k->bias = ARENA_F32(a, n->bias);
@@ -269,7 +268,7 @@ status swin_place(swin_run **out, const swin *net, int B, int H, int W, bool tra
     const feature *last = &r->out.level[3];
     feature_place(&r->out.top, B, last->H, last->W, last->C, train, a);
     r->top_stats = ARENA_F32(a, (int64_t)B * last->H * last->W * 2);
-    scratch_place(&r->s, &need, train, net->version == 2, net->window, a);
+    scratch_place(&r->s, &need, train, net->version == 2, a);
     block_run shared = {0};
     if (!train) shared_place(&shared, &need, net->version == 2, a);
 
@@ -303,6 +302,9 @@ static void zero_gradient(const feature *f, int B)
 void swin_forward(swin_run *r, const params *t, const float *w, const float *image, const rng_key *key)
 {
     const swin *net = &r->net;
+    for (int s = 0; s < 4; s++) /* plans of several tasks share the arena's bytes */
+        for (int i = 0; i < 2; i++) window_grid_fill(&r->grid[s][i]);
+    if (net->version == 2) position_coords(r->s.coords, net->window);
     patch_forward(&r->patch, t, w, image, net->mean, net->std);
     block_run *k = r->block;
     for (int s = 0; s < 4; s++) {

@@ -29,8 +29,8 @@ typedef struct branch {
 /* Buffers that the blocks use one after another. Sizes are the largest of any block. */
 typedef struct scratch {
     float   *a, *b;   /* (Rw,C) */
-    float   *c;       /* (Rw,4C) */
-    float   *d;       /* (R,4C); train */
+    float   *c;       /* (Rw,3C) gradient of qkv in train; (run of rows,4C) after GELU */
+    float   *d;       /* (run of rows,4C) gradient before GELU; train */
     int32_t *rows;    /* (Rw) row map */
     float   *qkv_b;   /* (3C) bias with the key third zeroed; its gradient in backward */
     float   *dbias;   /* (heads,N,Np); train */
@@ -60,7 +60,7 @@ typedef struct block_run {
 } block_run;
 
 /* Offers the sizes that block_place and merge_place need of the shared buffers. */
-typedef struct scratch_need { int64_t a, c, d, rows, qkv_b, bias, part, C; int heads, T; } scratch_need;
+typedef struct scratch_need { int64_t a, qkv, mid, rows, qkv_b, bias, part, C; int heads, T; } scratch_need;
 
 void block_need(scratch_need *n, const window_grid *g, int B, int C, int heads);
 /* Fills the buffers of a block whose version .. s are set. x, y: given; shared: buffers of a block to use as well (no train), or NULL. */

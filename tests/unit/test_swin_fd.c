@@ -194,7 +194,7 @@ static void block_check(int version, int shift)
         window_grid_place(&grid, H, W, WS, shift, &a);
         block_need(&n, &grid, B, C, HEADS);
         float **part[] = {&s.a, &s.b, &s.c, &s.d, &s.qkv_b, &s.dbias, &s.part, &s.hidden, &s.dhidden, &s.dtable, &s.coords};
-        int64_t size[] = {n.a, n.a, n.c, n.d, n.qkv_b, n.bias, n.part, n.T * CPB_HIDDEN, n.T * CPB_HIDDEN, n.T * HEADS, n.T * 2};
+        int64_t size[] = {n.a, n.a, n.qkv > n.mid ? n.qkv : n.mid, n.mid, n.qkv_b, n.bias, n.part, n.T * CPB_HIDDEN, n.T * CPB_HIDDEN, n.T * HEADS, n.T * 2};
         for (int i = 0; i < 11; i++) *part[i] = ARENA_F32(&a, size[i]);
         s.rows = arena_take(&a, sizeof(int32_t) * (size_t)n.rows);
         block_index index = e.b.p;
