@@ -20,6 +20,8 @@ typedef struct window_grid {
 } window_grid;
 /* Lays the grid out in the arena (measuring: sizes only). ws*ws <= WINDOW_MAX_TOKENS. */
 void window_grid_place(window_grid *g, int H, int W, int ws, int shift, arena *a);
+/* Writes src, kind and mask again: the arena's bytes may have belonged to another plan since they were placed. */
+void window_grid_fill(const window_grid *g);
 
 /* Position bias of all heads, bias (heads,N,Np) as [head][key][query], from a table (T,heads) by relative position, T = (2ws-1)^2.
  * squash: 16 * sigmoid(table) (V2). Backward: dtable += . */

@@ -12,14 +12,18 @@ void merge_need(scratch_need *n, int B, int H, int W, int C)
 
 void merge_place(merge_run *k, const float *x, float *y, bool train, arena *a)
 {
-    int h = (k->H + 1) / 2, wd = (k->W + 1) / 2;
     int64_t R = n_rows(k);
     k->x = x;
     k->y = y;
     k->rows = arena_take(a, sizeof(int32_t) * (size_t)(4 * R));
     k->m = k->version == 2 && train ? ARENA_F32(a, R * 2 * k->C) : y;
     k->stats = ARENA_F32(a, R * 2);
-    if (!k->rows) return;
+}
+
+/* Source pixel of each quarter of each row. Written before every forward: plans of several tasks share the arena's bytes. */
+static void fill_rows(const merge_run *k)
+{
+    int h = (k->H + 1) / 2, wd = (k->W + 1) / 2;
     int32_t *row = k->rows;
     for (int b = 0; b < k->B; b++)
         for (int y0 = 0; y0 < h; y0++)
@@ -34,6 +38,7 @@ void merge_forward(merge_run *k, const params *t, const float *w)
 {
     int64_t R = n_rows(k), C = k->C;
     float *cat = k->s->a;
+    fill_rows(k);
     rows_gather(cat, k->x, k->rows, 1.0f, 4 * R, C);
     if (k->version == 1) layernorm_forward(cat, k->stats, cat, PW(t, w, k->p.norm_w), PW(t, w, k->p.norm_b), R, 4 * C, SWIN_EPS);
     linear_forward(k->m, cat, PW(t, w, k->p.reduction_w), NULL, R, 2 * C, 4 * C);
