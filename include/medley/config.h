@@ -12,6 +12,7 @@ typedef struct job_task {
     int    image[2];                  /* H, W; multiples of 32 */
     int    batch, units;              /* micro-batch size, units per step */
     double weight, dropout;
+    double spacing;                   /* mm (um) per network pixel; 0 = fit the whole image */
     bool   balance_loss;              /* class weights 1/frequency in the loss */
     bool   balance_sampling;
     bool   center_sampling;

@@ -57,6 +57,7 @@ typedef struct dataset_use {     /* how one task reads its data set */
     uint64_t task_hash;          /* hash_text(task name) */
     int      batch, H, W, K, units; /* units per step */
     int      max_boxes;
+    double   spacing;            /* size of a network pixel in the shard's units (mm, um); 0: the whole image is fitted into H x W */
     bool     balance;            /* class-balanced sampling of the training split (classification) */
     augment_spec augment;
 } dataset_use;

@@ -52,6 +52,8 @@ static const key task_keys[] = {
     INT("batch", IN(batch), "8", 1, 4096, "images per unit (micro-batch)"),
     INT("units", IN(units), "1", 1, 1024, "units of this task in every step"),
     FLOAT("weight", IN(weight), "1", 0, 1000, "weight of the loss in the sum over tasks"),
+    FLOAT("spacing", IN(spacing), "0", 0, 1000,
+          "size of a network pixel in the data set's units (mm, um), so that size is seen; 0: fit the whole image"),
     FLOAT("dropout", IN(dropout), "0.1", 0, 0.95, "dropout before the linear layer of image-level heads"),
     BOOL("balance_loss", IN(balance_loss), "false", "weigh classes by 1/frequency in the loss (classification)"),
     BOOL("balance_sampling", IN(balance_sampling), "false", "draw classes equally often in training (classification)"),

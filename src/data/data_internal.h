@@ -19,6 +19,8 @@ typedef struct raw_sample {
     enum dtype     type;
     int            H, W, C;
     float          range[2];
+    float          spacing[2];  /* row, column; NaN unknown */
+    float          step;        /* stored pixels per network pixel; 0: the whole image is fitted */
     int32_t        cls;
     float          scalar;
     const uint8_t *vec;         /* (K) */
@@ -48,7 +50,7 @@ typedef struct augment_draw {   /* what the random numbers decided */
     bool  invert;
 } augment_draw;
 view view_fit(int Hs, int Ws, int H, int W);  /* whole stored image in the middle of the network's grid */
-augment_draw augment_decide(const augment_spec *a, rng_key key, int Hs, int Ws, int H, int W); /* a == NULL: evaluation */
+augment_draw augment_decide(const augment_spec *a, rng_key key, const raw_sample *s, int H, int W); /* a == NULL: evaluation */
 
 /* Columns [from, to) of row y whose centres lie in the stored image (Hs,Ws). */
 typedef struct span { int from, to; } span;

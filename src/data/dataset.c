@@ -212,7 +212,7 @@ static status fetch(dataset *d, int64_t sample, scratch *t, raw_sample *out)
     shard *s = d->open[i];
     int64_t k = sample - d->first[i];
     *out = (raw_sample){.type = s->meta.pixel, .H = s->size[2 * k], .W = s->size[2 * k + 1], .C = s->meta.channels, .cls = IGNORE_CLASS,
-                        .range = {s->range[2 * k], s->range[2 * k + 1]}, .scalar = __builtin_nanf("")};
+                        .range = {s->range[2 * k], s->range[2 * k + 1]}, .spacing = {s->spacing[2 * k], s->spacing[2 * k + 1]}, .scalar = __builtin_nanf("")};
     size_t area = (size_t)out->H * (size_t)out->W;
     TRY(buffer_need(&t->pixels, area * (size_t)out->C * dtype_bytes(out->type), "pixels"), "%s", s->path);
     TRY(shard_read_image(s, k, t->pixels.at), "data set %s", d->cat.meta.name);

@@ -1,6 +1,7 @@
 /* loader: one thread that reads, augments and lays out batches ahead of their use, in a ring of batches made once. */
 #include "data_internal.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -135,6 +136,8 @@ static status put_sample(loader *l, const dataset_use *u, slot *s, int i, int64_
     raw_sample raw;
     size_t at = (size_t)i, area = (size_t)u->H * (size_t)u->W;
     TRY(dataset_fetch(u->data, sample, &l->tmp, &raw), "loader");
+    double stored = sqrt((double)raw.spacing[0] * raw.spacing[1]); /* NaN, and then fitted, if unknown */
+    if (u->spacing > 0 && stored > 0) raw.step = (float)(u->spacing / stored);
     b->sample[i] = sample;
     b->key[i] = (rng_key){l->seed ^ u->task_hash, (uint32_t)sample, epoch};
     b->native_size[2 * i] = raw.H, b->native_size[2 * i + 1] = raw.W;

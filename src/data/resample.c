@@ -150,7 +150,7 @@ void replicate(const float *image, int C, size_t n, float *out)
 
 status sample_image(const raw_sample *s, const augment_spec *a, rng_key key, int H, int W, float *out, view *v, scratch *tmp)
 {
-    augment_draw d = augment_decide(a, key, s->H, s->W, H, W);
+    augment_draw d = augment_decide(a, key, s, H, W);
     *v = d.v;
     float width = s->range[1] - s->range[0], lo = s->range[0] + d.window[0] * width, hi = s->range[1] + d.window[1] * width;
     if (!(hi > lo)) lo = s->range[0], hi = s->range[1]; /* jitter of a full width and more */

@@ -32,8 +32,9 @@ view view_fit(int Hs, int Ws, int H, int W)
 
 static float either_way(rng *r, float strength) { return strength * (2 * rng_uniform(r) - 1); }
 
-static view decide_view(const augment_spec *a, rng_key key, int Hs, int Ws, int H, int W)
+static view decide_view(const augment_spec *a, rng_key key, const raw_sample *raw, int H, int W)
 {
+    int Hs = raw->H, Ws = raw->W;
     rng r = rng_open(key, RNG_AUGMENT, SUB_GEOMETRY);
     geometry g = {.centre = {Ws / 2.0, Hs / 2.0}};
     g.flip_x = rng_uniform(&r) < a->flip_x;
@@ -43,7 +44,7 @@ static view decide_view(const augment_spec *a, rng_key key, int Hs, int Ws, int 
     g.quarter = turn90 ? quarter : 0;
     g.turn = either_way(&r, a->rotate_deg) * (3.14159265358979323846 / 180);
     double zoom = exp(log(a->scale_lo) + (log(a->scale_hi) - log(a->scale_lo)) * rng_uniform(&r)) * a->crop_scale;
-    g.scale = fit_scale(Hs, Ws, H, W, g.quarter & 1) / zoom;
+    g.scale = (raw->step > 0 ? (double)raw->step : fit_scale(Hs, Ws, H, W, g.quarter & 1)) / zoom;
     g.shift[0] = either_way(&r, a->shift) * (float)W;
     g.shift[1] = either_way(&r, a->shift) * (float)H;
     double u = either_way(&r, 0.5f), v = either_way(&r, 0.5f);
@@ -55,14 +56,14 @@ static view decide_view(const augment_spec *a, rng_key key, int Hs, int Ws, int 
     return make_view(&g, H, W);
 }
 
-augment_draw augment_decide(const augment_spec *a, rng_key key, int Hs, int Ws, int H, int W)
+augment_draw augment_decide(const augment_spec *a, rng_key key, const raw_sample *s, int H, int W)
 {
     augment_draw d = {.contrast = 1, .gamma = 1, .saturation = 1};
     if (!a) {
-        d.v = view_fit(Hs, Ws, H, W);
+        d.v = s->step > 0 ? make_view(&(geometry){.scale = (double)s->step, .centre = {s->W / 2.0, s->H / 2.0}}, H, W) : view_fit(s->H, s->W, H, W);
         return d;
     }
-    d.v = decide_view(a, key, Hs, Ws, H, W);
+    d.v = decide_view(a, key, s, H, W);
     rng r = rng_open(key, RNG_AUGMENT, SUB_INTENSITY);
     d.window[0] = either_way(&r, a->window);
     d.window[1] = either_way(&r, a->window);

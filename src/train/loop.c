@@ -29,6 +29,18 @@ static status gather_times(trainer *t, double slowest[N_VERBS + 1], double *imag
     return comm_max_f64(t->world, memory, 1);
 }
 
+/* Under mpirun every rank has a terminal of its own, so isatty says yes always: then the launcher's output counts. */
+static bool on_terminal(void)
+{
+    if (!isatty(STDOUT_FILENO)) return false;
+    if (!getenv("OMPI_COMM_WORLD_RANK")) return true;
+    char link[64], target[64];
+    snprintf(link, sizeof link, "/proc/%d/fd/1", (int)getppid());
+    ssize_t n = readlink(link, target, sizeof target - 1);
+    target[n > 0 ? n : 0] = 0;
+    return strncmp(target, "/dev/pts/", 9) == 0 || strncmp(target, "/dev/tty", 8) == 0;
+}
+
 static status log_steps(trainer *t)
 {
     double slowest[N_VERBS + 1], images, memory;
@@ -68,12 +80,12 @@ static status log_steps(trainer *t)
         char left[32], bar[32] = "";
         double per_step = elapsed / (double)t->steps_since;
         human_time(per_step * (double)(t->job.train.steps - t->step), left);
-        bool terminal = isatty(STDOUT_FILENO);
+        bool terminal = on_terminal();
         int done = (int)(20 * t->step / t->job.train.steps);
         for (int k = 0; terminal && k < 20; k++) bar[k] = k < done ? '#' : '.';
         printf("%s%s%sstep %lld/%lld  loss %.3f  lr %.2e  |g| %.2f  %.1f images/s  %s left%s", terminal ? "\r[" : "", bar,
                terminal ? "] " : "", (long long)t->step, (long long)t->job.train.steps, loss, t->lr, t->grad_norm, rate, left,
-               terminal ? "   " : "\n");
+               terminal && t->step < t->job.train.steps ? "   " : "\n");
         fflush(stdout);
     }
     memset(t->verb_s, 0, sizeof t->verb_s);

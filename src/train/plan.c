@@ -217,7 +217,7 @@ static status make_uses(trainer *t)
         task_state *ts = &t->ts[i];
         dataset_use *u = &t->uses[i];
         *u = (dataset_use){.data = ts->data, .task = i, .task_hash = hash_text(jt->name), .batch = jt->batch, .H = jt->image[0],
-                           .W = jt->image[1], .K = ts->task.spec.K, .units = jt->units, .max_boxes = jt->max_boxes,
+                           .W = jt->image[1], .K = ts->task.spec.K, .units = jt->units, .max_boxes = jt->max_boxes, .spacing = jt->spacing,
                            .balance = jt->balance_sampling && ts->task.spec.kind == TASK_CLASSIFICATION};
         const char *preset = jt->augment[0] ? jt->augment : augment_for_modality(ts->meta.modality);
         TRY(augment_preset(&u->augment, preset), "task %s", jt->name);

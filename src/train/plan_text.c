@@ -23,9 +23,9 @@ status plan_text(const trainer *t, char **out)
         const task_state *ts = &t->ts[i];
         const augment_spec *a = t->uses ? &t->uses[i].augment : NULL;
         fprintf(f, "tasks[%s] = %s, %d classes, %lld samples, image %dx%d, batch %d, units %d, weight %.9g, dropout %.9g, balance %d %d, "
-                   "center_sampling %d, max_boxes %d", k->name, task_kind_name[ts->task.spec.kind], ts->task.spec.K,
+                   "center_sampling %d, max_boxes %d, spacing %.9g", k->name, task_kind_name[ts->task.spec.kind], ts->task.spec.K,
                 (long long)ts->n_split[SPLIT_TRAIN], k->image[0], k->image[1], k->batch, k->units, k->weight, k->dropout, k->balance_loss,
-                k->balance_sampling, k->center_sampling, k->max_boxes);
+                k->balance_sampling, k->center_sampling, k->max_boxes, k->spacing);
         if (a)
             fprintf(f, ", augment %s %.6g %.6g %.6g %.6g %.6g %.6g %.6g %.6g %.6g %.6g %.6g %.6g %.6g %.6g %.6g %.6g %.6g", a->preset,
                     (double)a->flip_x, (double)a->flip_y, (double)a->rot90, (double)a->rotate_deg, (double)a->scale_lo, (double)a->scale_hi,
