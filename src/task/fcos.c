@@ -18,30 +18,40 @@ void fcos_grids(fcos *f, int H, int W, int K)
     }
 }
 
-static int32_t assign_one(double x, double y, double lower, double upper, double radius, const float *box, int M)
+static double area_of(const float *g) { return ((double)g[2] - g[0]) * ((double)g[3] - g[1]); }
+
+/* Cells [*from, *to) of n whose centres (i + 0.5) s may lie in (lo, hi); one more on both sides against rounding. */
+static void cells(double lo, double hi, double s, int n, int *from, int *to)
 {
-    int32_t best = -1;
-    double smallest = INFINITY;
-    for (int m = 0; m < M; m++) {
-        const float *g = box + 4 * m;
-        double l = x - g[0], t = y - g[1], r = g[2] - x, b = g[3] - y;
-        double nearest = fmin(fmin(l, t), fmin(r, b)), farthest = fmax(fmax(l, t), fmax(r, b));
-        double off = fmax(fabs(x - 0.5 * ((double)g[0] + g[2])), fabs(y - 0.5 * ((double)g[1] + g[3])));
-        double area = ((double)g[2] - g[0]) * ((double)g[3] - g[1]);
-        if (nearest > 0 && farthest > lower && farthest < upper && off < radius && area < smallest) best = m, smallest = area;
-    }
-    return best;
+    *from = (int)fmin(fmax(floor(lo / s) - 1, 0), n);
+    *to = (int)fmin(fmax(ceil(hi / s) + 1, 0), n);
+}
+
+/* Box m claims its locations of a level, from larger boxes only. */
+static void claim(const fcos_level *v, double lower, double upper, double radius, const float *box, int32_t m, int32_t *match)
+{
+    const float *g = box + 4 * (int64_t)m;
+    double s = v->stride, mx = 0.5 * ((double)g[0] + g[2]), my = 0.5 * ((double)g[1] + g[3]), area = area_of(g);
+    int i0, i1, j0, j1;
+    cells(fmax(g[0], mx - radius), fmin(g[2], mx + radius), s, v->w, &j0, &j1);
+    cells(fmax(g[1], my - radius), fmin(g[3], my + radius), s, v->h, &i0, &i1);
+    for (int i = i0; i < i1; i++)
+        for (int j = j0; j < j1; j++) {
+            double x = (j + 0.5) * s, y = (i + 0.5) * s, l = x - g[0], t = y - g[1], r = g[2] - x, b = g[3] - y;
+            double nearest = fmin(fmin(l, t), fmin(r, b)), farthest = fmax(fmax(l, t), fmax(r, b));
+            if (!(nearest > 0 && farthest > lower && farthest < upper && fmax(fabs(x - mx), fabs(y - my)) < radius)) continue;
+            int32_t *at = &match[v->first + (int64_t)i * v->w + j];
+            if (*at < 0 || area < area_of(box + 4 * (int64_t)*at)) *at = m;
+        }
 }
 
 void fcos_assign(const fcos *f, const float *box, int M, bool center, int32_t *match)
 {
+    for (int64_t p = 0; p < f->n; p++) match[p] = -1;
     for (int l = 0; l < FPN_LEVELS; l++) {
         const fcos_level *v = &f->level[l];
         double s = v->stride, lower = l == 0 ? 0 : 4 * s, upper = l == FPN_LEVELS - 1 ? INFINITY : 8 * s;
-        for (int i = 0; i < v->h; i++)
-            for (int j = 0; j < v->w; j++)
-                match[v->first + (int64_t)i * v->w + j] =
-                    assign_one((j + 0.5) * s, (i + 0.5) * s, lower, upper, center ? 1.5 * s : INFINITY, box, M);
+        for (int m = 0; m < M; m++) claim(v, lower, upper, center ? 1.5 * s : INFINITY, box, m, match);
     }
 }
 
@@ -104,8 +114,8 @@ static void positive_loss(const float *reg, float *d, double *d_scale, double sc
 }
 
 /* All locations of one level of one image. */
-static void level_loss(const fcos_level *v, int K, int image, const int32_t *match, const float *box, const int32_t *box_cls, double scale,
-                       double *d_scale, double per_positive, double sums[3])
+static void level_loss(const fcos_level *v, int K, int image, const int32_t *match, const float *box, const int32_t *box_cls,
+                       double scale, double *d_scale, double per_positive, double sums[3])
 {
     int64_t first = (int64_t)image * v->h * v->w;
     for (int64_t p = 0; p < (int64_t)v->h * v->w; p++) {
@@ -131,12 +141,13 @@ int64_t fcos_loss(const fcos *f, int n_images, const int32_t *match, const int32
     int64_t n_pos = 0;
     for (int64_t i = 0; i < n_images * f->n; i++) n_pos += match[i] >= 0;
     double per_positive = factor / (double)(n_pos > 0 ? n_pos : 1);
-    double part[FPN_LEVELS][4] = {{0}}; /* focal, GIoU, centerness, gradient of the scale: one row per level, so threads cannot reorder */
+    /* focal, GIoU, centerness, gradient of the scale: one row per level, so threads cannot reorder */
+    double part[FPN_LEVELS][4] = {{0}};
 #pragma omp parallel for schedule(dynamic)
     for (int l = 0; l < FPN_LEVELS; l++)
         for (int b = 0; b < n_images; b++)
-            level_loss(&f->level[l], f->K, b, match + b * f->n, box + 4 * box_off[b], box_cls + box_off[b], scale[l], &part[l][3], per_positive,
-                       part[l]);
+            level_loss(&f->level[l], f->K, b, match + b * f->n, box + 4 * box_off[b], box_cls + box_off[b], scale[l], &part[l][3],
+                       per_positive, part[l]);
     sums[0] = sums[1] = sums[2] = 0;
     for (int l = 0; l < FPN_LEVELS; l++) {
         for (int i = 0; i < 3; i++) sums[i] += part[l][i];

@@ -2,8 +2,8 @@
  * 5,770 + 1,153 K parameters. Distances are exp(scale of the level * raw) strides: they move from the first step, wherever raw starts.
  *
  *   loss = (focal + GIoU + centerness) / START, each summed over the unit and divided by its positives (at least 1), as in torchvision.
- *   START = 0.25 * 0.99^2 * ln 100 + 1 + ln 2: what they are at the start per positive (prior 0.01; boxes that hardly overlap; logit 0),
- *   whatever the number of classes. */
+ *   START = 0.25 * 0.99^2 * ln 100 + 1 + ln 2: what they are at the start per positive (prior 0.01; boxes that hardly overlap;
+ *   logit 0), whatever the number of classes. */
 #include "task_internal.h"
 
 #include <math.h>
@@ -82,9 +82,11 @@ static double loss(task_run *r, const batch *b, int64_t *n_valid, double parts[4
     double start = start_value(), sums[3], value = 0;
 #pragma omp parallel for schedule(static)
     for (int i = 0; i < b->n_valid; i++)
-        fcos_assign(&r->fcos, b->box + 4 * (int64_t)b->box_off[i], b->box_off[i + 1] - b->box_off[i], s->center_sampling, r->match + i * r->fcos.n);
+        fcos_assign(&r->fcos, b->box + 4 * (int64_t)b->box_off[i], b->box_off[i + 1] - b->box_off[i], s->center_sampling,
+                    r->match + i * r->fcos.n);
     clear_padding(r, b->n_valid);
-    int64_t n_pos = fcos_loss(&r->fcos, b->n_valid, r->match, b->box_off, b->box, b->box_cls, r->scale, r->d_scale, s->weight / start, sums);
+    int64_t n_pos =
+        fcos_loss(&r->fcos, b->n_valid, r->match, b->box_off, b->box, b->box_cls, r->scale, r->d_scale, s->weight / start, sums);
     for (int i = 0; i < 3; i++) value += parts[i] = sums[i] / (start * (double)(n_pos > 0 ? n_pos : 1));
     parts[3] = (double)n_pos;
     *n_valid = b->n_valid; /* an image without boxes is a label too */
@@ -98,9 +100,11 @@ static void backward(task_run *r, const params *pt, const float *w, float *g)
         const feature *fc = fpn_cls(r->det, l), *fr = fpn_reg(r->det, l);
         conv_in in_cls = {.x = fc->x, .C = FPN_CHANNELS}, in_reg = {.x = fr->x, .C = FPN_CHANNELS};
         conv_out to_cls = {.d = fc->d, .C = FPN_CHANNELS, .add = true}, to_reg = {.d = fr->d, .C = FPN_CHANNELS, .add = true};
-        conv_backward_weight(&r->conv_cls[l], PW(pt, g, r->param[P_CLS_WEIGHT]), PW(pt, g, r->param[P_CLS_BIAS]), v->d_cls, &in_cls, 1, r->scratch);
+        conv_backward_weight(&r->conv_cls[l], PW(pt, g, r->param[P_CLS_WEIGHT]), PW(pt, g, r->param[P_CLS_BIAS]), v->d_cls, &in_cls, 1,
+                             r->scratch);
         conv_backward_input(&r->conv_cls[l], &to_cls, 1, v->d_cls, PW(pt, w, r->param[P_CLS_WEIGHT]), r->scratch);
-        conv_backward_weight(&r->conv_reg[l], PW(pt, g, r->param[P_BOX_WEIGHT]), PW(pt, g, r->param[P_BOX_BIAS]), v->d_reg, &in_reg, 1, r->scratch);
+        conv_backward_weight(&r->conv_reg[l], PW(pt, g, r->param[P_BOX_WEIGHT]), PW(pt, g, r->param[P_BOX_BIAS]), v->d_reg, &in_reg, 1,
+                             r->scratch);
         conv_backward_input(&r->conv_reg[l], &to_reg, 1, v->d_reg, PW(pt, w, r->param[P_BOX_WEIGHT]), r->scratch);
     }
     float *d_scale = PW(pt, g, r->param[P_SCALE]);

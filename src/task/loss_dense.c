@@ -4,8 +4,8 @@
  *           frequent classes), so the loss starts near 1 for any K
  *   focal = mean over the sample's valid pixels of (1 - p_y)^2 (-ln p_y), p the softmax
  *   dice  = mean over the classes present in the sample's mask (background included) of 1 - (2 I + 1) / (S + T + 1), with sums over the
- *           sample's valid pixels: I of p where the class is, S of p, T of pixels of the class. A class absent from the mask has no Dice:
- *           focal and the Dice of the classes that are there punish it where it is predicted.
+ *           sample's valid pixels: I of p where the class is, S of p, T of pixels of the class. A class absent from the mask has no
+ *           Dice: focal and the Dice of the classes that are there punish it where it is predicted.
  *
  * Both are per sample, then averaged over the samples with valid pixels: nothing couples samples, as with the norms of the model.
  * Pixels are taken in blocks, turned so that the inner loops run over pixels: K is small. Partial sums per fixed chunk of pixels. */
@@ -123,8 +123,10 @@ static void run_chunk(float *z, const uint8_t *mask, int64_t from, int64_t to, i
     for (int64_t p = from; p < to; p += step) {
         int64_t n = to - p < step ? to - p : step;
         turn(planes, z + p * K, n, K);
-        if (ab) block_gradient(planes, n, K, mask + p, focal, ab);
-        else block_sums(planes, n, K, mask + p, part);
+        if (ab)
+            block_gradient(planes, n, K, mask + p, focal, ab);
+        else
+            block_sums(planes, n, K, mask + p, part);
         if (ab || store) turn_back(z + p * K, planes, n, K);
     }
 }

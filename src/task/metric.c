@@ -5,7 +5,10 @@
 #include <string.h>
 
 enum { PACK_MAGIC = 0x4d455452 };
-typedef struct pack_head { uint32_t magic, kind; int64_t K, n, n_data; } pack_head;
+typedef struct pack_head {
+    uint32_t magic, kind;
+    int64_t K, n, n_data;
+} pack_head;
 
 status metric_init(metric **out, const task *t)
 {
@@ -18,8 +21,10 @@ status metric_init(metric **out, const task *t)
     m->kind = s->kind, m->K = s->K, m->lo = s->lo, m->hi = s->hi, m->max_boxes = s->max_boxes;
     TRY_TO(fail, mem_alloc(&m->class_name, sizeof *m->class_name * (size_t)s->K, "class names"), "task %s", s->name);
     for (int k = 0; k < s->K; k++) {
-        if (s->class_name && s->class_name[k][0]) memcpy(m->class_name[k], s->class_name[k], sizeof m->class_name[k]);
-        else snprintf(m->class_name[k], sizeof m->class_name[k], "%d", k);
+        if (s->class_name && s->class_name[k][0])
+            memcpy(m->class_name[k], s->class_name[k], sizeof m->class_name[k]);
+        else
+            snprintf(m->class_name[k], sizeof m->class_name[k], "%d", k);
         m->class_name[k][sizeof m->class_name[k] - 1] = 0;
     }
     if (s->kind == TASK_DETECTION)
@@ -92,7 +97,8 @@ status metric_merge(metric *m, const void *bytes, size_t n_bytes)
         record r;
         double *payload;
         memcpy(&r, rec + sizeof r * (size_t)i, sizeof r);
-        CHECK(r.at >= 0 && r.n >= 0 && r.at <= head.n_data - r.n, ST_BUG, "task %s: packed metric: record %lld is damaged", m->task, (long long)i);
+        CHECK(r.at >= 0 && r.n >= 0 && r.at <= head.n_data - r.n, ST_BUG, "task %s: packed metric: record %lld is damaged", m->task,
+              (long long)i);
         TRY(metric_new_record(m, r.sample, r.case_id, r.n, &payload), "task %s", m->task);
         memcpy(payload, data + sizeof(double) * (size_t)r.at, sizeof(double) * (size_t)r.n);
     }

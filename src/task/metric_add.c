@@ -116,12 +116,23 @@ status metric_add(metric *m, const task_run *r, const batch *b, const uint64_t *
     for (int i = 0; i < b->n_valid; i++) {
         status st = OK;
         switch (m->kind) {
-        case TASK_CLASSIFICATION: st = add_class(m, r, b, i, case_id[i]); break;
-        case TASK_MULTILABEL: st = add_labels(m, r, b, i, case_id[i]); break;
-        case TASK_REGRESSION: st = add_scalar(m, r, b, i, case_id[i]); break;
-        case TASK_SEGMENTATION: st = add_mask(m, r, b, i, case_id[i], &native); break;
-        case TASK_DETECTION: st = add_boxes(m, r, b, i, case_id[i]); break;
-        case N_TASK_KINDS: break;
+        case TASK_CLASSIFICATION:
+            st = add_class(m, r, b, i, case_id[i]);
+            break;
+        case TASK_MULTILABEL:
+            st = add_labels(m, r, b, i, case_id[i]);
+            break;
+        case TASK_REGRESSION:
+            st = add_scalar(m, r, b, i, case_id[i]);
+            break;
+        case TASK_SEGMENTATION:
+            st = add_mask(m, r, b, i, case_id[i], &native);
+            break;
+        case TASK_DETECTION:
+            st = add_boxes(m, r, b, i, case_id[i]);
+            break;
+        case N_TASK_KINDS:
+            break;
         }
         if (st) return status_note(st, __FILE__, __LINE__, "sample %lld", (long long)b->sample[i]);
     }

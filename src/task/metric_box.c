@@ -8,13 +8,19 @@
 
 enum { N_IOU = 10, N_RECALL = 101 };
 
-typedef struct scored { double score; int32_t cls, at_case, serial; uint16_t hits; } scored; /* hits: bit t = matched at threshold t */
-typedef struct truth { int32_t cls, at_case; } truth;
+typedef struct scored {
+    double score;
+    int32_t cls, at_case, serial;
+    uint16_t hits;
+} scored; /* hits: bit t = matched at threshold t */
+typedef struct truth {
+    int32_t cls, at_case;
+} truth;
 typedef struct boxes {
-    scored *det;            /* by class, then falling score, then order of samples */
-    truth  *gt;
+    scored *det; /* by class, then falling score, then order of samples */
+    truth *gt;
     int64_t n_det, n_gt;
-    int64_t *first;         /* (K+1) first detection of each class */
+    int64_t *first;             /* (K+1) first detection of each class */
     double *precision, *recall; /* (n_det) */
 } boxes;
 
@@ -26,7 +32,8 @@ static double iou(const double *a, const double *b)
     return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both);
 }
 
-void match_boxes(const double *det, const int32_t *order, int D, const double *gt, const int32_t *which, int G, double limit, bool *hit, bool *taken)
+void match_boxes(const double *det, const int32_t *order, int D, const double *gt, const int32_t *which, int G, double limit, bool *hit,
+                 bool *taken)
 {
     memset(taken, 0, sizeof *taken * (size_t)G);
     for (int d = 0; d < D; d++) {

@@ -5,9 +5,15 @@
 #include <stdlib.h>
 
 /* order (K,n): records by falling probability of each class. */
-typedef struct ranks { int32_t *order; double *value; } ranks; /* value (K,n) */
+typedef struct ranks {
+    int32_t *order;
+    double *value;
+} ranks; /* value (K,n) */
 
-typedef struct keyed { double value; int32_t at; } keyed;
+typedef struct keyed {
+    double value;
+    int32_t at;
+} keyed;
 
 static int falling(const void *pa, const void *pb)
 {
@@ -145,7 +151,11 @@ static void score_vector(const scorer *s, const int32_t *times, metric_result *r
     r->score = area;
 }
 
-static status prepare_nothing(scorer *s) { (void)s; return OK; }
+static status prepare_nothing(scorer *s)
+{
+    (void)s;
+    return OK;
+}
 static void release_nothing(scorer *s) { (void)s; }
 
 static void score_values(const scorer *s, const int32_t *times, metric_result *r)

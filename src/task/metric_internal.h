@@ -52,6 +52,7 @@ void result_add(metric_result *r, double value, const char *name, const char *su
 /* Dice of one class from pixel counts; NaN if the class is in neither. */
 double dice_of(double both, double predicted, double truth);
 /* Greedy matching of one image's boxes of one class at an IoU: hit[d] set for each of the D detections in score order. */
-void match_boxes(const double *det, const int32_t *order, int D, const double *truth, const int32_t *which, int G, double iou, bool *hit, bool *taken);
+void match_boxes(const double *det, const int32_t *order, int D, const double *truth, const int32_t *which, int G, double iou,
+                 bool *hit, bool *taken);
 
 #endif

@@ -15,8 +15,10 @@ void result_add(metric_result *r, double value, const char *name, const char *su
     if (r->n == METRIC_MAX) return; /* more classes than places: the means come first and still cover all */
     metric_value *v = &r->value[r->n++];
     *v = (metric_value){.value = value, .lo = NAN, .hi = NAN};
-    if (sub) snprintf(v->name, sizeof v->name, "%s/%.50s", name, sub);
-    else snprintf(v->name, sizeof v->name, "%s", name);
+    if (sub)
+        snprintf(v->name, sizeof v->name, "%s/%.50s", name, sub);
+    else
+        snprintf(v->name, sizeof v->name, "%s", name);
 }
 
 static int by_id(const void *pa, const void *pb)
@@ -122,7 +124,11 @@ done:
 
 /* ---- one line per sample ------------------------------------------------------------------------------------------------------- */
 
-typedef struct text { char *s; size_t n, cap; bool failed; } text;
+typedef struct text {
+    char *s;
+    size_t n, cap;
+    bool failed;
+} text;
 
 static void put(text *t, const char *fmt, ...) PRINTF_LIKE(2, 3);
 static void put(text *t, const char *fmt, ...)
@@ -133,15 +139,18 @@ static void put(text *t, const char *fmt, ...)
         size_t room = t->cap - t->n;
         int n = vsnprintf(t->s ? t->s + t->n : NULL, t->s ? room : 0, fmt, args);
         va_end(args);
-        if (n < 0) t->failed = true;
+        if (n < 0)
+            t->failed = true;
         else if (t->s && (size_t)n < room) {
             t->n += (size_t)n;
             return;
         } else {
             size_t cap = 2 * t->cap + (size_t)n + 256;
             char *grown = realloc(t->s, cap);
-            if (grown) t->s = grown, t->cap = cap;
-            else t->failed = true;
+            if (grown)
+                t->s = grown, t->cap = cap;
+            else
+                t->failed = true;
         }
     }
 }
@@ -157,8 +166,10 @@ static void put_name(text *t, const char *prefix, const char *name)
 
 static void put_number(text *t, double x)
 {
-    if (isnan(x)) put(t, ",");
-    else put(t, ",%.6g", x);
+    if (isnan(x))
+        put(t, ",");
+    else
+        put(t, ",%.6g", x);
 }
 
 static void put_header(text *t, const metric *m)
@@ -167,7 +178,8 @@ static void put_header(text *t, const metric *m)
     if (m->kind == TASK_CLASSIFICATION || m->kind == TASK_REGRESSION) put(t, ",label,prediction");
     if (m->kind == TASK_DETECTION) put(t, ",boxes,found,matched_50");
     for (int k = 0; m->kind == TASK_MULTILABEL && k < m->K; k++) put_name(t, "label_", m->class_name[k]);
-    for (int k = 0; (m->kind == TASK_MULTILABEL || m->kind == TASK_CLASSIFICATION) && k < m->K; k++) put_name(t, "p_", m->class_name[k]);
+    for (int k = 0; (m->kind == TASK_MULTILABEL || m->kind == TASK_CLASSIFICATION) && k < m->K; k++)
+        put_name(t, "p_", m->class_name[k]);
     for (int k = 1; m->kind == TASK_SEGMENTATION && k < m->K; k++) put_name(t, "dice_", m->class_name[k]);
 }
 

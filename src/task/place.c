@@ -1,13 +1,23 @@
-/* place: which rank runs which unit. Longest processing time first over groups of units; groups are whole tasks until that costs balance. */
+/* place: which rank runs which unit. Longest processing time first over groups of units; groups are whole tasks until that costs
+ * balance. */
 #include "medley/task.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 /* Units [first, last) of the sorted list: they stay on one rank. */
-typedef struct group { int first, last, rank; double cost; } group;
+typedef struct group {
+    int first, last, rank;
+    double cost;
+} group;
 
-typedef struct packing { const unit **sorted; group *group; int n_group, n_ranks; double *load; int *held; } packing;
+typedef struct packing {
+    const unit **sorted;
+    group *group;
+    int n_group, n_ranks;
+    double *load;
+    int *held;
+} packing;
 
 static int by_task(const void *pa, const void *pb)
 {
@@ -25,7 +35,8 @@ static int by_cost(const void *pa, const void *pb)
     return a->first < b->first ? -1 : a->first > b->first;
 }
 
-/* Gives each group in turn to the rank with the least load (then the fewest groups, then the lowest number). Returns the largest load. */
+/* Gives each group in turn to the rank with the least load (then the fewest groups, then the lowest number). Returns the largest load.
+ */
 static double pack(packing *p)
 {
     memset(p->load, 0, sizeof *p->load * (size_t)p->n_ranks);

@@ -6,12 +6,13 @@
 #include <string.h>
 
 /* What a kind of label needs. */
-static const struct { const head_ops *head; bool seg, det; } kinds[N_TASK_KINDS] = {
-    [TASK_CLASSIFICATION] = {&head_image, false, false},
-    [TASK_MULTILABEL]     = {&head_image, false, false},
-    [TASK_REGRESSION]     = {&head_image, false, false},
-    [TASK_SEGMENTATION]   = {&head_dense, true, false},
-    [TASK_DETECTION]      = {&head_detect, false, true},
+static const struct {
+    const head_ops *head;
+    bool seg, det;
+} kinds[N_TASK_KINDS] = {
+    [TASK_CLASSIFICATION] = {&head_image, false, false}, [TASK_MULTILABEL] = {&head_image, false, false},
+    [TASK_REGRESSION] = {&head_image, false, false},     [TASK_SEGMENTATION] = {&head_dense, true, false},
+    [TASK_DETECTION] = {&head_detect, false, true},
 };
 
 status head_param(task *t, params *pt, const char *name, int ndim, const int64_t *shape, enum param_init init, float value, bool decay)
@@ -36,7 +37,8 @@ static status check_spec(const task_spec *s, const shared *sh)
     CHECK(s->K >= least && s->K <= most, ST_USAGE, "task %s: %d classes; %s takes %d to %d", s->name, s->K, kind, least, most);
     CHECK(s->kind != TASK_REGRESSION || s->K == 1, ST_USAGE, "task %s: regression has one value per image, not %d", s->name, s->K);
     CHECK(s->dropout >= 0 && s->dropout < 1, ST_USAGE, "task %s: dropout is %g, must be in [0,1)", s->name, s->dropout);
-    CHECK(s->kind != TASK_DETECTION || s->max_boxes > 0, ST_USAGE, "task %s: max_boxes is %d, must be at least 1", s->name, s->max_boxes);
+    CHECK(s->kind != TASK_DETECTION || s->max_boxes > 0, ST_USAGE, "task %s: max_boxes is %d, must be at least 1", s->name,
+          s->max_boxes);
     CHECK(!kinds[s->kind].seg || sh->has_seg, ST_BUG, "task %s: no segmentation decoder for it", s->name);
     CHECK(!kinds[s->kind].det || sh->has_det, ST_BUG, "task %s: no detection decoder for it", s->name);
     return OK;
@@ -52,10 +54,14 @@ status task_init(task *t, const task_spec *spec, int index, const shared *sh, pa
 bool task_uses(const task *t, int block)
 {
     switch (block) {
-    case BLOCK_ENCODER: return true;
-    case BLOCK_SEG: return kinds[t->spec.kind].seg;
-    case BLOCK_DET: return kinds[t->spec.kind].det;
-    default: return block == BLOCK_HEAD0 + t->index;
+    case BLOCK_ENCODER:
+        return true;
+    case BLOCK_SEG:
+        return kinds[t->spec.kind].seg;
+    case BLOCK_DET:
+        return kinds[t->spec.kind].det;
+    default:
+        return block == BLOCK_HEAD0 + t->index;
     }
 }
 

@@ -40,8 +40,10 @@ double fcos_giou(const double a[4], const double b[4], double *da);
 
 /* Candidates of one image: top n_top per level by score = sqrt(class * centerness), then NMS per class. */
 #define DETECT_TOP 1000
-int  detect_candidates(const fcos *f, int image, const float *scale, float score_min, int H, int W, detection *heap /* FPN_LEVELS * DETECT_TOP */);
-/* d has room for 2 n. Sorts by score (ties: as they came), drops those that overlap a better one of their class by more than iou; returns how many stay. */
+int  detect_candidates(const fcos *f, int image, const float *scale, float score_min, int H, int W,
+                       detection *heap /* FPN_LEVELS * DETECT_TOP */);
+/* d has room for 2 n. Sorts by score (ties: as they came), drops those that overlap a better one of their class by more than iou;
+ * returns how many stay. */
 int  detect_nms(detection *d, int n, float iou, int keep);
 
 /* ---- losses: value, and gradient at the outputs (d NULL: not wanted) ------------------------------------------------------------- */
@@ -52,8 +54,10 @@ double loss_classes(float *d, const float *z, const int32_t *cls, const float *w
 double loss_labels(float *d, const float *z, const float *vec, const float *weight, int64_t B, int64_t K, int64_t *n_valid);
 /* Mean over labels that are there of 12 (z - t)^2, t = (y - middle) / range. z, d, y (B). */
 double loss_scalar(float *d, const float *z, const float *y, double lo, double hi, int64_t B, int64_t *n_valid);
-/* Softmax focal + Dice of P pixels per sample, see loss_dense.c. gradient != 0: z (B,P,K) becomes gradient * d loss / d z. parts: focal, Dice. */
-double  loss_dense(float *z, float gradient, const uint8_t *mask, int64_t B, int64_t P, int64_t K, double *work, int64_t *n_valid, double parts[4]);
+/* Softmax focal + Dice of P pixels per sample, see loss_dense.c. gradient != 0: z (B,P,K) becomes gradient * d loss / d z.
+ * parts: focal, Dice. */
+double  loss_dense(float *z, float gradient, const uint8_t *mask, int64_t B, int64_t P, int64_t K, double *work, int64_t *n_valid,
+                   double parts[4]);
 int64_t loss_dense_work(int64_t B, int64_t P, int64_t K); /* doubles */
 
 /* ---- a placed task ----------------------------------------------------------------------------------------------------------- */

@@ -126,7 +126,8 @@ def random_boxes(r, n, H, W):
 
 def assign(boxes, labels, anchors, per_level, center):
     got = []
-    stub = SimpleNamespace(center_sampling_radius=1.5 if center else 1e9, head=SimpleNamespace(compute_loss=lambda t, h, a, m: got.extend(m)))
+    catch = SimpleNamespace(compute_loss=lambda t, h, a, m: got.extend(m))
+    stub = SimpleNamespace(center_sampling_radius=1.5 if center else 1e9, head=catch)
     FCOS.compute_loss(stub, [{"boxes": b, "labels": l} for b, l in zip(boxes, labels)], None, [anchors] * len(boxes), per_level)
     return got
 
@@ -167,10 +168,11 @@ def fcos():
         put_gradient(f"fcos_{K}_reg", raw.grad)
         put(f"fcos_{K}_scale", scale.grad)
 
-        stub = SimpleNamespace(box_coder=det_utils.BoxLinearCoder(True), score_thresh=0.3, topk_candidates=1000, nms_thresh=0.5, detections_per_img=40)
+        stub = SimpleNamespace(box_coder=det_utils.BoxLinearCoder(True), score_thresh=0.3, topk_candidates=1000, nms_thresh=0.5,
+                               detections_per_img=40)
         cut = lambda t: list(torch.split(t.detach(), per_level, dim=1))
-        found = FCOS.postprocess_detections(stub, {"cls_logits": cut(cls), "bbox_regression": cut(dist), "bbox_ctrness": cut(raw[..., 4:])},
-                                            [list(torch.split(anchors, per_level))] * 3, [(H, W)] * 3)
+        out = {"cls_logits": cut(cls), "bbox_regression": cut(dist), "bbox_ctrness": cut(raw[..., 4:])}
+        found = FCOS.postprocess_detections(stub, out, [list(torch.split(anchors, per_level))] * 3, [(H, W)] * 3)
         for i, f in enumerate(found):
             put(f"detect_{K}_{i}", torch.cat([f["boxes"], f["scores"][:, None], f["labels"][:, None].double()], 1))
 
@@ -192,7 +194,8 @@ def classes():
         p[np.arange(N), y] += 0.25
         area = [roc_auc_score(y == c, p[:, c]) for c in range(K)]
         guess = p.argmax(1)
-        put(f"metric_class_{K}", [balanced_accuracy_score(y, guess), accuracy_score(y, guess), area[1] if K == 2 else np.mean(area), *area])
+        both = [balanced_accuracy_score(y, guess), accuracy_score(y, guess)]
+        put(f"metric_class_{K}", [*both, area[1] if K == 2 else np.mean(area), *area])
     r = Lcg(60)
     N, K = 120, 3
     y = np.array([[r.below(3) - 1 for _ in range(K)] for _ in range(N)])

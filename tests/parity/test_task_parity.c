@@ -7,7 +7,10 @@ static const char *path; /* ref/task.txt */
 
 /* ---- the stored values and the generator of make_task.py ---------------------------------------------------------------------- */
 
-typedef struct ref { int n; double *v; } ref;
+typedef struct ref {
+    int n;
+    double *v;
+} ref;
 
 static ref get(const char *name)
 {
@@ -305,7 +308,10 @@ static void label_scores(void)
     metric_free(m);
 }
 
-typedef struct row { double v[6]; int at; } row;
+typedef struct row {
+    double v[6];
+    int at;
+} row;
 static int best_first(const void *pa, const void *pb)
 {
     const row *a = pa, *b = pb;

@@ -20,7 +20,8 @@ static double value_of(const metric_result *r, const char *name)
     return -1;
 }
 
-/* ---- segmentation ------------------------------------------------------------------------------------------------------------------ */
+/* ---- segmentation ------------------------------------------------------------------------------------------------------------------
+ */
 
 enum { S = 64 };
 
@@ -129,12 +130,14 @@ static void stored_masks(void)
     free(z);
 }
 
-/* ---- detection ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- detection ----------------------------------------------------------------------------------------------------------------------
+ */
 
 static void boxes_on_stored_grid(void)
 {
     enum { K = 2, N = 64 };
-    task_run r = {.spec = {.kind = TASK_DETECTION, .K = K, .H = N, .W = N, .batch = 1, .max_boxes = 10, .score_min = 0.05f, .nms_iou = 0.5f}};
+    task_run r = {
+        .spec = {.kind = TASK_DETECTION, .K = K, .H = N, .W = N, .batch = 1, .max_boxes = 10, .score_min = 0.05f, .nms_iou = 0.5f}};
     fcos_grids(&r.fcos, N, N, K);
     for (int l = 0; l < FPN_LEVELS; l++) {
         fcos_level *v = &r.fcos.level[l];
@@ -165,7 +168,16 @@ static void boxes_on_stored_grid(void)
     float box[8] = {8, 4, 32, 28, 40, 40, 60, 60};
     int64_t sample = 3;
     uint64_t one = 1;
-    batch b = {.B = 1, .H = N, .W = N, .n_valid = 1, .sample = &sample, .view = &where, .box_off = off, .box = box, .box_cls = cls, .native_size = size};
+    batch b = {.B = 1,
+               .H = N,
+               .W = N,
+               .n_valid = 1,
+               .sample = &sample,
+               .view = &where,
+               .box_off = off,
+               .box = box,
+               .box_cls = cls,
+               .native_size = size};
     metric *m = open_metric(TASK_DETECTION, K, NULL);
     metric_result res;
     EXPECT_OK(metric_add(m, &r, &b, &one));
@@ -184,7 +196,8 @@ static void boxes_on_stored_grid(void)
     free(r.found);
 }
 
-/* ---- merging, bootstrap, lines --------------------------------------------------------------------------------------------------------- */
+/* ---- merging, bootstrap, lines
+ * --------------------------------------------------------------------------------------------------------- */
 
 static void add_scalar(metric *m, int64_t sample, uint64_t case_id, double label, double prediction)
 {
@@ -204,7 +217,8 @@ static void merging(void)
     double *p = part[0]->data + part[0]->rec[part[0]->n - 1].at;
     for (int k = 0; k < 3; k++)
         for (int64_t i = 0; i < part[k]->n; i++)
-            if (part[k]->rec[i].sample == 50 && part[k]->data + part[k]->rec[i].at != p) memcpy(p, part[k]->data + part[k]->rec[i].at, 16);
+            if (part[k]->rec[i].sample == 50 && part[k]->data + part[k]->rec[i].at != p)
+                memcpy(p, part[k]->data + part[k]->rec[i].at, 16);
     for (int k = 0; k < 3; k++) {
         void *bytes;
         size_t n;
@@ -251,7 +265,8 @@ static void bootstrap(void)
 
 static void empty_and_broken(void)
 {
-    static const enum task_kind kinds[N_TASK_KINDS] = {TASK_CLASSIFICATION, TASK_MULTILABEL, TASK_REGRESSION, TASK_SEGMENTATION, TASK_DETECTION};
+    static const enum task_kind kinds[N_TASK_KINDS] = {TASK_CLASSIFICATION, TASK_MULTILABEL, TASK_REGRESSION, TASK_SEGMENTATION,
+                                                       TASK_DETECTION};
     metric_result r;
     for (int k = 0; k < N_TASK_KINDS; k++) {
         metric *m = open_metric(kinds[k], kinds[k] == TASK_REGRESSION ? 1 : 3, NULL);
@@ -295,7 +310,8 @@ static void csv_lines(void)
     EXPECT_OK(metric_each(m, keep_line, NULL));
     EXPECT(n_lines == 3, "%d lines", n_lines);
     EXPECT(strcmp(lines[0], "sample,case,label,prediction,p_normal,\"p_nodule, \"\"solid\"\"\"") == 0, "%s", lines[0]);
-    EXPECT(strcmp(lines[1], "4,0000000000000001,\"nodule, \"\"solid\"\"\",\"nodule, \"\"solid\"\"\",0.0474259,0.952574") == 0, "%s", lines[1]);
+    EXPECT(strcmp(lines[1], "4,0000000000000001,\"nodule, \"\"solid\"\"\",\"nodule, \"\"solid\"\"\",0.0474259,0.952574") == 0, "%s",
+           lines[1]);
     EXPECT(strcmp(lines[2], "7,00000000000000ff,normal,normal,0.5,0.5") == 0, "%s", lines[2]);
     metric_free(m);
 }

@@ -17,9 +17,18 @@ static float *random_floats(int64_t n, float lo, float hi)
 
 typedef double loss_fn(float *d, const float *z, int64_t B, int64_t K, const void *label, int64_t *n);
 
-static double by_class(float *d, const float *z, int64_t B, int64_t K, const void *y, int64_t *n) { return loss_classes(d, z, y, NULL, B, K, n); }
-static double by_label(float *d, const float *z, int64_t B, int64_t K, const void *y, int64_t *n) { return loss_labels(d, z, y, NULL, B, K, n); }
-static double by_scalar(float *d, const float *z, int64_t B, int64_t K, const void *y, int64_t *n) { return loss_scalar(d, z, y, 10, 14, B * K, n); }
+static double by_class(float *d, const float *z, int64_t B, int64_t K, const void *y, int64_t *n)
+{
+    return loss_classes(d, z, y, NULL, B, K, n);
+}
+static double by_label(float *d, const float *z, int64_t B, int64_t K, const void *y, int64_t *n)
+{
+    return loss_labels(d, z, y, NULL, B, K, n);
+}
+static double by_scalar(float *d, const float *z, int64_t B, int64_t K, const void *y, int64_t *n)
+{
+    return loss_scalar(d, z, y, 10, 14, B * K, n);
+}
 static double by_pixel(float *d, const float *z, int64_t P, int64_t K, const void *y, int64_t *n)
 {
     double parts[4], *work = malloc(sizeof *work * (size_t)loss_dense_work(1, P, K));
@@ -47,8 +56,8 @@ static void differences(const char *what, loss_fn *f, int64_t B, int64_t K, cons
         z[i] = keep - h;
         double down = f(NULL, z, B, K, label, &n), slope = (up - down) / (2 * (double)h);
         z[i] = keep;
-        EXPECT(fabs(slope - d[i]) <= 1e-3 * scale + 2e-6, "%s K=%lld [%lld]: slope %.7g, gradient %.7g", what, (long long)K, (long long)i, slope,
-               (double)d[i]);
+        EXPECT(fabs(slope - d[i]) <= 1e-3 * scale + 2e-6, "%s K=%lld [%lld]: slope %.7g, gradient %.7g", what, (long long)K,
+               (long long)i, slope, (double)d[i]);
     }
     free(z);
     free(d);
@@ -132,13 +141,29 @@ static void nothing_valid(void)
     EXPECT(by_pixel(d, z, 3, 2, mask, &n) == 0 && n == 0 && d[0] == 0 && d[5] == 0, "pixels");
 }
 
-/* ---- whole tasks ------------------------------------------------------------------------------------------------------------------- */
+/* ---- whole tasks -------------------------------------------------------------------------------------------------------------------
+ */
 
-typedef struct world { shared sh; params pt; task t[8]; int n; float *w, *g; } world;
+typedef struct world {
+    shared sh;
+    params pt;
+    task t[8];
+    int n;
+    float *w, *g;
+} world;
 
-static task_spec spec_of(enum task_kind kind, int K, int batch)
+static task_spec spec_of(enum task_kind kind, int K, int B)
 {
-    task_spec s = {.kind = kind, .K = K, .lo = 10, .hi = 20, .H = 64, .W = 64, .batch = batch, .weight = 1, .max_boxes = 20, .score_min = 0.05f,
+    task_spec s = {.kind = kind,
+                   .K = K,
+                   .lo = 10,
+                   .hi = 20,
+                   .H = 64,
+                   .W = 64,
+                   .batch = B,
+                   .weight = 1,
+                   .max_boxes = 20,
+                   .score_min = 0.05f,
                    .nms_iou = 0.5f};
     snprintf(s.name, sizeof s.name, "%s%d", task_kind_name[kind], K);
     return s;
@@ -166,7 +191,10 @@ static void world_close(world *o)
     params_free(&o->pt);
 }
 
-typedef struct placed { arena a; task_run *r; } placed;
+typedef struct placed {
+    arena a;
+    task_run *r;
+} placed;
 
 static placed place(const world *o, int t, bool train)
 {
@@ -246,15 +274,18 @@ static double run(world *o, task_run *r, const batch *b, bool backward, bool tra
 
 static void counts(void)
 {
-    task_spec s[4] = {spec_of(TASK_CLASSIFICATION, 10, 1), spec_of(TASK_SEGMENTATION, 5, 1), spec_of(TASK_DETECTION, 2, 1), spec_of(TASK_DETECTION, 1, 1)};
+    task_spec s[4] = {spec_of(TASK_CLASSIFICATION, 10, 1), spec_of(TASK_SEGMENTATION, 5, 1), spec_of(TASK_DETECTION, 2, 1),
+                      spec_of(TASK_DETECTION, 1, 1)};
     world o;
     world_open(&o, s, 4);
     EXPECT(params_count(&o.pt, BLOCK_HEAD0) == (o.sh.enc.embed * 8 + 1) * 10, "%lld", (long long)params_count(&o.pt, BLOCK_HEAD0));
     EXPECT(params_count(&o.pt, BLOCK_HEAD0 + 1) == 145 * 5, "%lld", (long long)params_count(&o.pt, BLOCK_HEAD0 + 1));
     EXPECT(params_count(&o.pt, BLOCK_HEAD0 + 2) == 5770 + 1153 * 2, "%lld", (long long)params_count(&o.pt, BLOCK_HEAD0 + 2));
     EXPECT(params_count(&o.pt, BLOCK_HEAD0 + 3) == 5770 + 1153, "%lld", (long long)params_count(&o.pt, BLOCK_HEAD0 + 3));
-    EXPECT(task_uses(&o.t[1], BLOCK_SEG) && !task_uses(&o.t[1], BLOCK_DET) && task_uses(&o.t[2], BLOCK_DET) && !task_uses(&o.t[0], BLOCK_SEG) &&
-               task_uses(&o.t[0], BLOCK_HEAD0) && !task_uses(&o.t[0], BLOCK_HEAD0 + 1) && task_uses(&o.t[0], BLOCK_ENCODER), "blocks");
+    EXPECT(task_uses(&o.t[1], BLOCK_SEG) && !task_uses(&o.t[1], BLOCK_DET) && task_uses(&o.t[2], BLOCK_DET) &&
+               !task_uses(&o.t[0], BLOCK_SEG) && task_uses(&o.t[0], BLOCK_HEAD0) && !task_uses(&o.t[0], BLOCK_HEAD0 + 1) &&
+               task_uses(&o.t[0], BLOCK_ENCODER),
+           "blocks");
     EXPECT(task_flops(&o.t[0], &o.sh) > 0 && task_flops(&o.t[1], &o.sh) > task_flops(&o.t[0], &o.sh), "costs");
     task bad;
     task_spec wrong = spec_of(TASK_SEGMENTATION, 1, 1);
@@ -267,9 +298,12 @@ static void counts(void)
 /* Initial weights, real forward: near 1 for every kind and number of classes. */
 static void start_of_tasks(void)
 {
-    static const struct { enum task_kind kind; int K; } each[] = {
-        {TASK_CLASSIFICATION, 2}, {TASK_CLASSIFICATION, 10}, {TASK_CLASSIFICATION, 1000}, {TASK_MULTILABEL, 14}, {TASK_REGRESSION, 1},
-        {TASK_SEGMENTATION, 2}, {TASK_SEGMENTATION, 5}, {TASK_SEGMENTATION, 100}, {TASK_DETECTION, 1}, {TASK_DETECTION, 2}, {TASK_DETECTION, 20}};
+    static const struct {
+        enum task_kind kind;
+        int K;
+    } each[] = {{TASK_CLASSIFICATION, 2}, {TASK_CLASSIFICATION, 10}, {TASK_CLASSIFICATION, 1000}, {TASK_MULTILABEL, 14},
+                {TASK_REGRESSION, 1},     {TASK_SEGMENTATION, 2},    {TASK_SEGMENTATION, 5},      {TASK_SEGMENTATION, 100},
+                {TASK_DETECTION, 1},      {TASK_DETECTION, 2},       {TASK_DETECTION, 20}};
     for (size_t i = 0; i < sizeof each / sizeof *each; i++) {
         task_spec s = spec_of(each[i].kind, each[i].K, 2);
         world o;
@@ -314,7 +348,8 @@ static void chain_gradients(void)
             }
             for (int64_t i = 0; i < n; i++) o.w[from + i] += (float)(step * o.g[from + i] / norm);
             double slope = (loss[0] - loss[1]) / (2 * step);
-            EXPECT(fabs(slope - norm) < 0.02 * norm, "%s, %s: slope %g, norm of the gradient %g", s.name, part ? "head" : "all", slope, norm);
+            EXPECT(fabs(slope - norm) < 0.02 * norm, "%s, %s: slope %g, norm of the gradient %g", s.name, part ? "head" : "all", slope,
+                   norm);
         }
         unplace(&p);
         batch_close(&b);
@@ -372,7 +407,8 @@ static void padding(void)
         o.g = calloc((size_t)o.pt.n_local, sizeof *o.g);
         b.cls[2] = 0, b.vec[2 * K] = 1 - b.vec[2 * K], b.scalar[2] = 12, memset(b.mask + 2 * 64 * 64, 0, 64 * 64);
         double second = run(&o, p.r, &b, true, true);
-        EXPECT(first == second && memcmp(keep, o.g, sizeof *keep * (size_t)o.pt.n_local) == 0, "%s: the label of a padding sample counts", s.name);
+        EXPECT(first == second && memcmp(keep, o.g, sizeof *keep * (size_t)o.pt.n_local) == 0,
+               "%s: the label of a padding sample counts", s.name);
         unplace(&p);
         o.t[0].spec.weight = 0;
         memset(o.g, 0, sizeof *o.g * (size_t)o.pt.n_local);
@@ -404,9 +440,38 @@ static void dropout_by_key(void)
     world_close(&o);
 }
 
+/* Losses and gradients have the same bits with one thread and with two. */
+static void threads(void)
+{
+    for (int kind = 0; kind < N_TASK_KINDS; kind++) {
+        int K = kind == TASK_REGRESSION ? 1 : 3;
+        task_spec s = spec_of((enum task_kind)kind, K, 2);
+        world o;
+        world_open(&o, &s, 1);
+        batch b = batch_open(2, K);
+        float *keep = NULL;
+        double loss[2];
+        for (int n = 1; n <= 2; n++) {
+            kern_init(n);
+            placed p = place(&o, 0, true);
+            memset(o.g, 0, sizeof *o.g * (size_t)o.pt.n_local);
+            loss[n - 1] = run(&o, p.r, &b, true, true);
+            if (n == 1) {
+                keep = malloc(sizeof *keep * (size_t)o.pt.n_local);
+                memcpy(keep, o.g, sizeof *keep * (size_t)o.pt.n_local);
+            }
+            unplace(&p);
+        }
+        EXPECT(loss[0] == loss[1] && memcmp(keep, o.g, sizeof *keep * (size_t)o.pt.n_local) == 0, "%s: threads show in the bits", s.name);
+        free(keep);
+        batch_close(&b);
+        world_close(&o);
+    }
+}
+
 int main(void)
 {
-    kern_init(2);
+    kern_init(1);
     draws = rng_open((rng_key){.seed = 1}, RNG_TEST, 0);
     RUN(finite_differences);
     RUN(box_differences);
@@ -418,5 +483,6 @@ int main(void)
     RUN(joint_batch);
     RUN(padding);
     RUN(dropout_by_key);
+    RUN(threads);
     DONE();
 }
