@@ -77,7 +77,7 @@ typedef struct metric_result {
     double  score;                      /* the one number for model selection: higher is better, [0,1] (regression: 1 - MAE/range) */
     char    score_name[32];             /* "balanced_accuracy", "auroc", "dice", "ap50", "mae_score" */
     int     n;
-    metric_value value[METRIC_MAX]; /* balanced_accuracy, accuracy, auroc, auroc/CLASS, dice, dice/CLASS, ap50, ap, ap50/CLASS, mae ... */
+    metric_value value[METRIC_MAX]; /* balanced_accuracy, accuracy, auroc, auroc/CLASS, dice, dice/CLASS, ap50, ap, mae ... */
 } metric_result;
 /* n_boot > 0: percentile bootstrap over cases (seeded), 95 %. Deterministic: samples are sorted first. */
 MUST status metric_finish(metric *m, int n_boot, uint64_t seed, metric_result *out);

@@ -440,6 +440,47 @@ static void dropout_by_key(void)
     world_close(&o);
 }
 
+/* Tasks placed one over the other in one arena, run in turn, give the bits of a task placed alone: nothing is kept between units. */
+static void shared_arena(void)
+{
+    enum { N = N_TASK_KINDS, K = 3 };
+    task_spec s[N];
+    task_run *r[N], *measured;
+    world o;
+    arena a = {0};
+    float *alone[N];
+    for (int i = 0; i < N; i++) s[i] = spec_of((enum task_kind)i, i == TASK_REGRESSION ? 1 : K, 2);
+    world_open(&o, s, N);
+    batch b = batch_open(2, K);
+    size_t bytes = sizeof *o.g * (size_t)o.pt.n_local;
+    for (int i = 0; i < N; i++) {
+        placed p = place(&o, i, true);
+        memset(o.g, 0, bytes);
+        run(&o, p.r, &b, true, true);
+        alone[i] = malloc(bytes);
+        memcpy(alone[i], o.g, bytes);
+        unplace(&p);
+        a.used = 0;
+        EXPECT_OK(task_place(&measured, &o.t[i], &o.sh, true, &a));
+        task_run_free(measured);
+    }
+    EXPECT_OK(arena_init(&a, a.peak, "test"));
+    for (int i = 0; i < N; i++) {
+        a.used = 0;
+        EXPECT_OK(task_place(&r[i], &o.t[i], &o.sh, true, &a));
+    }
+    for (int i = N - 1; i >= 0; i--) {
+        memset(a.base, 0xff, a.size); /* what another task left: not a number anywhere */
+        memset(o.g, 0, bytes);
+        run(&o, r[i], &b, true, true);
+        EXPECT(memcmp(alone[i], o.g, bytes) == 0, "%s: depends on what lay in the arena", s[i].name);
+    }
+    for (int i = 0; i < N; i++) task_run_free(r[i]), free(alone[i]);
+    arena_free(&a);
+    batch_close(&b);
+    world_close(&o);
+}
+
 /* Losses and gradients have the same bits with one thread and with two. */
 static void threads(void)
 {
@@ -483,6 +524,7 @@ int main(void)
     RUN(joint_batch);
     RUN(padding);
     RUN(dropout_by_key);
+    RUN(shared_arena);
     RUN(threads);
     DONE();
 }
