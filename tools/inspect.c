@@ -1,0 +1,362 @@
+/* inspect: contact sheet of a data set: thumbnails as the trainer sees the intensities, masks, boxes and class names drawn in. */
+#include "canvas.h"
+#include "commands.h"
+#include "options.h"
+#include "shard_list.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct sheet {
+    canvas  c;
+    int     tile, cols, rows, n; /* pixels of a thumbnail; how many */
+    int     split, label;        /* filters; -1: all */
+    int64_t n_eligible;
+    int64_t *take;               /* (n) ranks among the eligible samples, rising */
+    const char *label_name;
+} sheet;
+
+enum { MARGIN = 16, GAP = 10, LINE = 12, CAPTION = 2 * LINE + 6 };
+static const rgb8 paper = {24, 26, 31}, panel = {36, 39, 46}, bright = {236, 238, 242}, dim = {150, 156, 168}, black = {0, 0, 0};
+
+/* ---- which samples ------------------------------------------------------------------------------------------------------ */
+
+static bool eligible(const sheet *s, const shard *f, int64_t i)
+{
+    return (s->split < 0 || f->split[i] == s->split) && (s->label < 0 || f->label[s->label].present[i]);
+}
+
+static status find_label(sheet *s, const shard *f)
+{
+    s->label = -1;
+    if (!s->label_name) return OK;
+    const char *names[SHARD_MAX_LABELS];
+    for (int l = 0; l < f->meta.n_labels; l++) {
+        names[l] = f->meta.label[l].name;
+        if (strcmp(names[l], s->label_name) == 0) s->label = l;
+    }
+    const char *near = s->label < 0 ? text_nearest(s->label_name, names, f->meta.n_labels) : NULL;
+    CHECK(s->label >= 0, ST_USAGE, "--label: %s has no label set \"%.63s\"; the %s is %s", f->path, s->label_name, near ? "nearest" : "first",
+          near ? near : names[0]);
+    return OK;
+}
+
+static status count_eligible(sheet *s, const shard_list *list)
+{
+    s->n_eligible = 0;
+    for (int k = 0; k < list->n; k++) {
+        shard f;
+        TRY(shard_open(&f, list->path[k]), "reading");
+        status st = find_label(s, &f);
+        for (int64_t i = 0; !st && i < f.n; i++) s->n_eligible += eligible(s, &f, i);
+        shard_close(&f);
+        if (st) return st;
+    }
+    CHECK(s->n_eligible > 0, ST_DATA, "%s: no sample%s%s%s%s", list->dir, s->split >= 0 ? " in split " : "", s->split >= 0 ? split_name[s->split] : "",
+          s->label_name ? " with label " : "", s->label_name ? s->label_name : "");
+    return OK;
+}
+
+/* One sample from each of n equal pieces, at a place in the piece that does not follow any period of the data. */
+static status choose(sheet *s, int64_t wanted)
+{
+    s->n = (int)(wanted < s->n_eligible ? wanted : s->n_eligible);
+    TRY(mem_alloc(&s->take, sizeof *s->take * (size_t)s->n, "choice of samples"), "contact sheet");
+    for (int j = 0; j < s->n; j++) {
+        int64_t from = j * s->n_eligible / s->n, to = (j + 1) * s->n_eligible / s->n;
+        rng r = rng_open((rng_key){0, (uint32_t)j, 0}, RNG_ORDER, 0);
+        s->take[j] = from + (int64_t)rng_below(&r, (uint32_t)(to - from));
+    }
+    return OK;
+}
+
+/* ---- one thumbnail -------------------------------------------------------------------------------------------------------- */
+
+typedef struct thumb { int x, y, w, h, H, W; } thumb; /* place on the sheet, size there; size of the image */
+
+static float pixel_at(enum dtype t, const void *px, int64_t i)
+{
+    switch (t) {
+    case DT_U8: return ((const uint8_t *)px)[i];
+    case DT_U16: return ((const uint16_t *)px)[i];
+    case DT_I16: return ((const int16_t *)px)[i];
+    default: return ((const float *)px)[i];
+    }
+}
+
+/* Mean over the source area of one thumbnail pixel, or bilinear if the image is enlarged. */
+static float sampled(const shard *f, const void *px, const thumb *t, int x, int y, int c)
+{
+    int C = f->meta.channels;
+    float sx = (float)t->W / (float)t->w, sy = (float)t->H / (float)t->h;
+    float x0 = (float)x * sx, y0 = (float)y * sy;
+    if (sx <= 1) {
+        float u = fminf(fmaxf(x0 + 0.5f * sx - 0.5f, 0), (float)t->W - 1), v = fminf(fmaxf(y0 + 0.5f * sy - 0.5f, 0), (float)t->H - 1);
+        int iu = (int)u, iv = (int)v, ju = iu + 1 < t->W ? iu + 1 : iu, jv = iv + 1 < t->H ? iv + 1 : iv;
+        float fu = u - (float)iu, fv = v - (float)iv;
+#define AT(yy, xx) pixel_at(f->meta.pixel, px, ((int64_t)(yy) * t->W + (xx)) * C + c)
+        return (1 - fv) * ((1 - fu) * AT(iv, iu) + fu * AT(iv, ju)) + fv * ((1 - fu) * AT(jv, iu) + fu * AT(jv, ju));
+    }
+    int ax = (int)x0, bx = (int)fminf((float)t->W, ceilf(x0 + sx)), ay = (int)y0, by = (int)fminf((float)t->H, ceilf(y0 + sy));
+    double sum = 0;
+    for (int yy = ay; yy < by; yy++)
+        for (int xx = ax; xx < bx; xx++) sum += (double)AT(yy, xx);
+#undef AT
+    int area = (by - ay) * (bx - ax);
+    return area > 0 ? (float)(sum / area) : 0;
+}
+
+static void draw_pixels(canvas *c, const shard *f, int64_t i, const void *px, const thumb *t)
+{
+    float lo = f->range[2 * i], scale = 255 / (f->range[2 * i + 1] - lo);
+    for (int y = 0; y < t->h; y++)
+        for (int x = 0; x < t->w; x++) {
+            uint8_t v[3] = {0};
+            for (int k = 0; k < f->meta.channels; k++) {
+                float g = (sampled(f, px, t, x, y, k) - lo) * scale;
+                v[k] = (uint8_t)(g > 0 ? g < 255 ? g + 0.5f : 255 : 0); /* not a number: 0 */
+            }
+            if (f->meta.channels == 1) v[1] = v[2] = v[0];
+            canvas_put(c, t->x + x, t->y + y, (rgb8){v[0], v[1], v[2]});
+        }
+}
+
+static void draw_mask(canvas *c, const uint8_t *mask, const thumb *t, int first_colour)
+{
+#define AT(yy, xx) mask[(int64_t)((yy) * t->H / t->h) * t->W + (int64_t)((xx) * t->W / t->w)]
+    for (int y = 0; y < t->h; y++)
+        for (int x = 0; x < t->w; x++) {
+            int v = AT(y, x);
+            if (v == 0) continue;
+            if (v == IGNORE_MASK) {
+                if ((x + y) % 6 == 0) canvas_mix(c, t->x + x, t->y + y, bright, 0.5f); /* hatched: takes no part */
+                continue;
+            }
+            bool edge = (x > 0 && AT(y, x - 1) != v) || (x + 1 < t->w && AT(y, x + 1) != v) || (y > 0 && AT(y - 1, x) != v) ||
+                        (y + 1 < t->h && AT(y + 1, x) != v);
+            canvas_mix(c, t->x + x, t->y + y, canvas_colour(first_colour + v - 1), edge ? 1 : 0.25f);
+        }
+#undef AT
+}
+
+/* A name on a dark ground; cut to `width` pixels, at least one letter. */
+static void draw_tag(canvas *c, int x, int y, int width, rgb8 ink, const char *name)
+{
+    char text[64];
+    int letters = (width - 1) / CANVAS_LETTER_W;
+    snprintf(text, sizeof text, "%.*s", letters < 1 ? 1 : letters, name);
+    canvas_fill(c, x, y, x + canvas_text_width(text, 1) + 2, y + CANVAS_LETTER_H + 1, black, 0.6f);
+    canvas_text(c, x + 1, y + 1, 1, ink, text);
+}
+
+static void draw_boxes(canvas *c, const shard *f, int l, int64_t i, const thumb *t, int first_colour)
+{
+    float sx = (float)t->w / (float)t->W, sy = (float)t->h / (float)t->H;
+    for (int pass = 0; pass < 2; pass++) /* names over all frames */
+        for (int64_t b = f->label[l].box_off[i]; b < f->label[l].box_off[i + 1]; b++) {
+            const float *e = f->label[l].box + 4 * b;
+            int k = f->label[l].box_cls[b];
+            int x0 = t->x + (int)floorf(e[0] * sx), y0 = t->y + (int)floorf(e[1] * sy), x1 = t->x + (int)ceilf(e[2] * sx), y1 = t->y + (int)ceilf(e[3] * sy);
+            if (!pass) canvas_frame(c, x0, y0, x1, y1, canvas_colour(first_colour + k), 1);
+            else if (x1 - x0 > 7 && y1 - y0 > 12) draw_tag(c, x0 + 1, y0 + 1, x1 - x0 - 3, canvas_colour(first_colour + k), f->meta.label[l].class_name[k]);
+        }
+}
+
+/* Text of an image-level label, empty if it has none. Returns the class for its colour. */
+static int image_label(const shard *f, int l, int64_t i, char *out, size_t room)
+{
+    const shard_label *label = &f->meta.label[l];
+    out[0] = 0;
+    if (!f->label[l].present[i]) return -1;
+    if (label->kind == TASK_CLASSIFICATION) {
+        snprintf(out, room, "%s", label->class_name[f->label[l].cls[i]]);
+        return f->label[l].cls[i];
+    }
+    if (label->kind == TASK_REGRESSION) snprintf(out, room, "%s %.4g", label->name, (double)f->label[l].scalar[i]);
+    if (label->kind == TASK_MULTILABEL) {
+        size_t used = 0;
+        for (int k = 0; k < label->n_classes && used < room; k++)
+            if (f->label[l].vec[i * label->n_classes + k] == 1)
+                used += (size_t)snprintf(out + used, room - used, "%s%s", used ? "+" : "", label->class_name[k]);
+        if (!used) snprintf(out, room, "none");
+    }
+    return 0;
+}
+
+/* Each label set takes the next colours, so that those of one sheet differ. */
+static int label_colour(const shard_meta *m, int l)
+{
+    int at = 0;
+    for (int k = 0; k < l; k++) at += m->label[k].kind == TASK_SEGMENTATION ? m->label[k].n_classes - 1 : m->label[k].n_classes;
+    return at;
+}
+
+static void draw_caption(canvas *c, const sheet *s, const shard *f, int64_t i, int x, int y)
+{
+    char text[SHARD_TEXT + 32], fitted[SHARD_TEXT];
+    if (f->slice[i] >= 0 && !strstr(f->id[i], "slice")) snprintf(text, sizeof text, "%s [%d]", f->id[i], f->slice[i]);
+    else snprintf(text, sizeof text, "%s", f->id[i]);
+    canvas_text_fit(text, s->tile - 8, 1, fitted, sizeof fitted);
+    canvas_text(c, x, y, 1, dim, fitted);
+    int left = x;
+    for (int l = 0; l < f->meta.n_labels; l++) {
+        if (s->label >= 0 && l != s->label) continue;
+        int k = image_label(f, l, i, text, sizeof text), room = x + s->tile - 8 - left;
+        if (!text[0] || room < 2 * CANVAS_LETTER_W) continue;
+        canvas_text_fit(text, room, 1, fitted, sizeof fitted);
+        canvas_text(c, left, y + LINE, 1, canvas_colour(label_colour(&f->meta, l) + k), fitted);
+        left += canvas_text_width(fitted, 1) + 2 * CANVAS_LETTER_W;
+    }
+}
+
+static status draw_sample(sheet *s, shard *f, int64_t i, int place, void *px, uint8_t *mask)
+{
+    int top = s->c.h - MARGIN - s->rows * (s->tile + CAPTION + GAP) + GAP;
+    int x = MARGIN + place % s->cols * (s->tile + GAP), y = top + place / s->cols * (s->tile + CAPTION + GAP);
+    canvas_fill(&s->c, x, y, x + s->tile, y + s->tile + CAPTION, panel, 1);
+    thumb t = {.H = f->size[2 * i], .W = f->size[2 * i + 1]};
+    float fit = fminf((float)s->tile / (float)t.H, (float)s->tile / (float)t.W);
+    t.w = (int)fmaxf(1, rintf((float)t.W * fit)), t.h = (int)fmaxf(1, rintf((float)t.H * fit));
+    t.x = x + (s->tile - t.w) / 2, t.y = y + (s->tile - t.h) / 2;
+    TRY(shard_read_image(f, i, px), "sample %s", f->id[i]);
+    draw_pixels(&s->c, f, i, px, &t);
+    for (int l = 0; l < f->meta.n_labels; l++) {
+        if ((s->label >= 0 && l != s->label) || !f->label[l].present[i]) continue;
+        int colour = label_colour(&f->meta, l);
+        if (f->label[l].has_mask) {
+            TRY(shard_read_mask(f, i, l, mask), "sample %s", f->id[i]);
+            draw_mask(&s->c, mask, &t, colour);
+        }
+        if (f->meta.label[l].kind == TASK_DETECTION) draw_boxes(&s->c, f, l, i, &t, colour);
+    }
+    draw_caption(&s->c, s, f, i, x + 4, y + s->tile + 5);
+    return OK;
+}
+
+static status draw_samples(sheet *s, const shard_list *list)
+{
+    int64_t rank = 0;
+    int place = 0;
+    for (int k = 0; k < list->n && place < s->n; k++) {
+        shard f;
+        void *px = NULL;
+        uint8_t *mask = NULL;
+        TRY(shard_open(&f, list->path[k]), "reading");
+        size_t area = (size_t)f.Hmax * (size_t)f.Wmax;
+        status st = mem_alloc(&px, area * (size_t)f.meta.channels * dtype_bytes(f.meta.pixel), "one image");
+        if (!st) st = mem_alloc(&mask, area, "one mask");
+        for (int64_t i = 0; !st && i < f.n && place < s->n; i++) {
+            if (!eligible(s, &f, i)) continue;
+            if (rank++ == s->take[place]) st = draw_sample(s, &f, i, place++, px, mask);
+        }
+        free(px);
+        free(mask);
+        shard_close(&f);
+        if (st) return st;
+    }
+    return OK;
+}
+
+/* ---- head: title, counts, legend ------------------------------------------------------------------------------------------- */
+
+/* Class names with their colours, in lines of at most the sheet's width; with c == NULL it only counts lines. */
+static int draw_legend(canvas *c, const sheet *s, const shard_meta *m, int width, int y)
+{
+    int lines = 0;
+    for (int l = 0; l < m->n_labels; l++) {
+        const shard_label *label = &m->label[l];
+        if (s->label >= 0 && l != s->label) continue;
+        char text[160];
+        snprintf(text, sizeof text, "%s (%s):", label->name, task_kind_name[label->kind]);
+        int x = MARGIN, first = label->kind == TASK_SEGMENTATION;
+        if (c) canvas_text(c, x, y + lines * (LINE + 3), 1, bright, text);
+        x += canvas_text_width(text, 1) + 10;
+        for (int k = first; label->kind != TASK_REGRESSION && k < label->n_classes; k++) {
+            int need = canvas_text_width(label->class_name[k], 1) + 26;
+            if (x + need > width - MARGIN && x > MARGIN + 30) x = MARGIN + 30, lines++;
+            if (c) {
+                int top = y + lines * (LINE + 3);
+                canvas_fill(c, x, top, x + 9, top + 8, canvas_colour(label_colour(m, l) + k - first), 1);
+                canvas_text(c, x + 13, top, 1, dim, label->class_name[k]);
+            }
+            x += need;
+        }
+        lines++;
+    }
+    return lines;
+}
+
+static status draw_head(sheet *s, const shard_meta *m)
+{
+    int width = 2 * MARGIN + s->cols * (s->tile + GAP) - GAP, lines = draw_legend(NULL, s, m, width, 0);
+    int head = MARGIN + 24 + LINE + 4 + lines * (LINE + 3) + 6;
+    TRY(canvas_init(&s->c, width, head + s->rows * (s->tile + CAPTION + GAP) - GAP + MARGIN, paper), "contact sheet");
+    char text[512], fitted[512];
+    canvas_text_fit(m->name, width - 2 * MARGIN, 2, fitted, sizeof fitted);
+    canvas_text(&s->c, MARGIN, MARGIN, 2, bright, fitted);
+    int used = canvas_text_width(fitted, 2) + 16;
+    if (width - 2 * MARGIN - used > 60) {
+        canvas_text_fit(m->title, width - 2 * MARGIN - used, 1, fitted, sizeof fitted);
+        canvas_text(&s->c, MARGIN + used, MARGIN + 7, 1, dim, fitted);
+    }
+    snprintf(text, sizeof text, "%s, %s%s: %d of %lld samples%s%s", m->modality, s->split < 0 ? "all splits" : "split ",
+             s->split < 0 ? "" : split_name[s->split], s->n, (long long)s->n_eligible, s->label_name ? " with label " : "",
+             s->label_name ? s->label_name : "");
+    canvas_text_fit(text, width - 2 * MARGIN, 1, fitted, sizeof fitted);
+    canvas_text(&s->c, MARGIN, MARGIN + 24, 1, dim, fitted);
+    draw_legend(&s->c, s, m, width, MARGIN + 24 + LINE + 4);
+    return OK;
+}
+
+static status make_sheet(sheet *s, const shard_list *list, int64_t wanted, int64_t cols, const char *png)
+{
+    TRY(count_eligible(s, list), "contact sheet");
+    TRY(choose(s, wanted), "contact sheet");
+    s->cols = cols ? (int)cols : (int)ceil(sqrt((double)s->n * 1.4));
+    s->cols = s->cols > s->n ? s->n : s->cols;
+    s->rows = (s->n + s->cols - 1) / s->cols;
+    shard f;
+    TRY(shard_open(&f, list->path[0]), "contact sheet");
+    status st = draw_head(s, &f.meta);
+    shard_close(&f);
+    if (!st) st = draw_samples(s, list);
+    if (!st) st = canvas_save(&s->c, png);
+    return st;
+}
+
+status cmd_inspect(int argc, char **argv)
+{
+    const char *png = NULL, *split = NULL, *args[1];
+    int64_t n = 24, cols = 0, tile = 176;
+    sheet s = {.split = -1, .label = -1};
+    int n_args;
+    bool help;
+    const tool_option options[] = {
+        {.name = "--png", .arg = "SHEET.png", .help = "where to write; required", .text = &png},
+        {.name = "--n", .arg = "N", .help = "samples, spread evenly over the data set (default 24)", .number = &n, .lo = 1, .hi = 2000},
+        {.name = "--split", .arg = "S", .help = "only samples of train, val or test", .text = &split, .choices = "train|val|test"},
+        {.name = "--label", .arg = "NAME", .help = "draw one label set, only samples that have it (default: all label sets)", .text = &s.label_name},
+        {.name = "--cols", .arg = "C", .help = "thumbnails a row (default: about 4:3)", .number = &cols, .lo = 1, .hi = 100},
+        {.name = "--tile", .arg = "P", .help = "side of a thumbnail in pixels (default 176)", .number = &tile, .lo = 48, .hi = 1024},
+        {0}};
+    const tool_command command = {"inspect DIR|FILE --png SHEET.png [--n N] [--split S] [--label NAME] [--cols C] [--tile P]",
+                                  "Draws a contact sheet: thumbnails with the intensities the trainer maps to 0 and 1, masks as outlines and\n"
+                                  "tints (ignored pixels hatched), boxes with their class names, classes and sample ids below.",
+                                  options, 1, 1};
+    TRY(tool_parse(&command, argc, argv, args, &n_args, &help), "inspect");
+    if (help) return OK;
+    CHECK(png, ST_USAGE, "inspect: --png SHEET.png is missing\nusage: medley-data %s", command.synopsis);
+    for (int k = 0; split && k < N_SPLITS; k++)
+        if (strcmp(split, split_name[k]) == 0) s.split = k;
+    s.tile = (int)tile;
+    shard_list list;
+    TRY(shard_list_open(&list, args[0], NULL, 0), "inspect");
+    status st = make_sheet(&s, &list, n, cols, png);
+    if (!st) log_line(LOG_INFO, "%s: %d samples, %dx%d pixels", png, s.n, s.c.w, s.c.h);
+    canvas_free(&s.c);
+    free(s.take);
+    shard_list_close(&list);
+    TRY(st, "inspect");
+    return OK;
+}
