@@ -8,7 +8,7 @@
 
 enum { MOST_SETS = 256 };
 
-/* One line about a task's data set, or why it cannot be used. */
+/* Opens a task's data set: can it be used as the job says? */
 static status check_task(const job *j, int i)
 {
     const job_task *t = &j->task[i];
@@ -19,14 +19,11 @@ static status check_task(const job *j, int i)
     else snprintf(dir, sizeof dir, "%s/%s", j->data_root, t->data);
     TRY(dataset_open(&d, dir, t->label), "task %s", t->name);
     const shard_label *l = dataset_label(d);
-    const shard_meta *m = dataset_meta(d);
     CHECK_TO(done, !t->kind[0] || strcmp(t->kind, task_kind_name[l->kind]) == 0, ST_USAGE,
              "kind is \"%s\", but label %s of %s is \"%s\"", t->kind, l->name, dir, task_kind_name[l->kind]);
     int64_t n[N_SPLITS];
     for (int s = 0; s < N_SPLITS; s++) n[s] = dataset_count(d, (enum split)s);
     CHECK_TO(done, n[SPLIT_TRAIN] > 0, ST_DATA, "label %s of %s has no training samples (task %s)", l->name, dir, t->name);
-    printf("  %-24s %-14s %3d classes  %7lld train %6lld val %6lld test  %s\n", t->name, task_kind_name[l->kind], l->n_classes,
-           (long long)n[SPLIT_TRAIN], (long long)n[SPLIT_VAL], (long long)n[SPLIT_TEST], m->modality);
     if (n[SPLIT_VAL] == 0) log_line(LOG_WARN, "task %s: no validation samples", t->name);
 done:
     dataset_close(d);
@@ -40,7 +37,6 @@ static status check_tasks(const job *j)
     size_t used = 0;
     int n = 0;
     status worst = OK;
-    printf("%s: %d task%s\n", j->file, j->n_tasks, j->n_tasks == 1 ? "" : "s");
     for (int i = 0; i < j->n_tasks; i++) {
         status st = check_task(j, i);
         if (!st) continue;
@@ -58,7 +54,6 @@ static status check(const job *j, int n_ranks)
 {
     status st = check_tasks(j);
     if (st) return st;
-    printf("\n%d rank%s:\n", n_ranks, n_ranks == 1 ? "" : "s");
     TRY(trainer_forecast(j, n_ranks, stdout), "%s", j->file);
     printf("%s: no faults\n", j->file);
     return OK;

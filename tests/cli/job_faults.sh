@@ -1,7 +1,7 @@
 #!/bin/sh
 # job_faults: bad job files and command lines: exit 2, every fault with its line, printed once, on one rank and on two. TAP.
 # Usage: job_faults.sh MEDLEY [COMPLETION]
-medley=$1
+medley=$(realpath "$1")
 jobs=$(cd "$(dirname "$0")/../../jobs" 2>/dev/null && pwd)
 dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT
