@@ -16,7 +16,7 @@ typedef struct task_spec {
     int    batch;           /* B: micro-batch size */
     float  weight;          /* of the loss in the sum over tasks */
     float  dropout;         /* of image-level heads */
-    float *class_weight;    /* (K) loss weights, mean 1; NULL = equal. Borrowed. */
+    float *class_weight;    /* (K) loss weights, mean 1 over the samples; NULL = equal. Borrowed. */
     bool   center_sampling; /* FCOS: only locations within 1.5 strides of the box centre are positive */
     int    max_boxes;       /* most ground-truth boxes per image in a batch, and most detections kept */
     float  score_min, nms_iou; /* detection inference: 0.05, 0.5 */

@@ -140,9 +140,10 @@ status trainer_run(trainer *t)
 {
     const job *j = &t->job;
     watchdog_start(t->rank, j->train.watchdog_s);
-    if (t->step < j->train.steps)
-        TRY(comm_agree(t->world, loader_open(&t->loader, t->uses, t->n_uses, t->mine, t->n_mine, (uint64_t)j->seed, t->step, j->train.prefetch)),
-            "loader");
+    status st = OK;
+    if (t->step < j->train.steps && t->n_mine > 0) /* more ranks than units: some only sum and update */
+        st = loader_open(&t->loader, t->uses, t->n_uses, t->mine, t->n_mine, (uint64_t)j->seed, t->step, j->train.prefetch);
+    TRY(comm_agree(t->world, st), "loader");
     t->since = timer_now();
     t->last_checkpoint_time = t->since;
     while (t->step < j->train.steps) {

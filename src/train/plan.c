@@ -18,7 +18,7 @@ static status data_dir(const trainer *t, const job_task *jt, char out[1200])
     return OK;
 }
 
-/* Loss weights 1/frequency with mean 1 over the classes that occur. */
+/* Loss weights 1/frequency, n / (classes present * count): their mean over the samples is 1, so the loss still starts near 1. */
 static status class_weights(task_state *ts, dataset *data)
 {
     int K = ts->task.spec.K;
@@ -29,9 +29,8 @@ static status class_weights(task_state *ts, dataset *data)
     TRY_TO(done, dataset_class_counts(data, SPLIT_TRAIN, count), "class counts");
     double total = 0;
     int present = 0;
-    for (int k = 0; k < K; k++)
-        if (count[k] > 0) total += 1.0 / (double)count[k], present++;
-    for (int k = 0; k < K; k++) ts->class_weight[k] = count[k] > 0 ? (float)(present / total / (double)count[k]) : 0.0f;
+    for (int k = 0; k < K; k++) total += (double)count[k], present += count[k] > 0;
+    for (int k = 0; k < K; k++) ts->class_weight[k] = count[k] > 0 ? (float)(total / present / (double)count[k]) : 0.0f;
 done:
     free(count);
     return st;
