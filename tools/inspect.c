@@ -163,12 +163,11 @@ static void draw_boxes(canvas *c, const shard *f, int l, int64_t i, const thumb 
         }
 }
 
-/* Text of an image-level label, empty if it has none. Returns the class for its colour. */
+/* Text of a label of the whole image. Returns the class for its colour. */
 static int image_label(const shard *f, int l, int64_t i, char *out, size_t room)
 {
     const shard_label *label = &f->meta.label[l];
     out[0] = 0;
-    if (!f->label[l].present[i]) return -1;
     if (label->kind == TASK_CLASSIFICATION) {
         snprintf(out, room, "%s", label->class_name[f->label[l].cls[i]]);
         return f->label[l].cls[i];
@@ -192,21 +191,44 @@ static int label_colour(const shard_meta *m, int l)
     return at;
 }
 
-static void draw_caption(canvas *c, const sheet *s, const shard *f, int64_t i, int x, int y)
+/* One word of the caption; false when the line is full. */
+static bool put_word(canvas *c, const sheet *s, int x, int y, int *left, rgb8 ink, const char *word)
 {
-    char text[SHARD_TEXT + 32], fitted[SHARD_TEXT];
-    if (f->slice[i] >= 0 && !strstr(f->id[i], "slice")) snprintf(text, sizeof text, "%s [%d]", f->id[i], f->slice[i]);
-    else snprintf(text, sizeof text, "%s", f->id[i]);
-    canvas_text_fit(text, s->tile - 8, 1, fitted, sizeof fitted);
-    canvas_text(c, x, y, 1, dim, fitted);
+    char fitted[SHARD_TEXT];
+    int room = x + s->tile - 8 - *left;
+    if (!word[0]) return true;
+    if (room < 3 * CANVAS_LETTER_W) return false;
+    canvas_text_fit(word, room, 1, fitted, sizeof fitted);
+    canvas_text(c, *left, y, 1, ink, fitted);
+    *left += canvas_text_width(fitted, 1) + CANVAS_LETTER_W + 3;
+    return true;
+}
+
+/* The id, and below it classes, mask classes that show, boxes per class. shown (SHARD_MAX_LABELS,256): which mask values were drawn. */
+static void draw_caption(canvas *c, const sheet *s, const shard *f, int64_t i, const bool (*shown)[256], int x, int y)
+{
+    char text[256];
     int left = x;
+    put_word(c, s, x, y, &left, dim, f->id[i]);
+    left = x, y += LINE;
     for (int l = 0; l < f->meta.n_labels; l++) {
-        if (s->label >= 0 && l != s->label) continue;
-        int k = image_label(f, l, i, text, sizeof text), room = x + s->tile - 8 - left;
-        if (!text[0] || room < 2 * CANVAS_LETTER_W) continue;
-        canvas_text_fit(text, room, 1, fitted, sizeof fitted);
-        canvas_text(c, left, y + LINE, 1, canvas_colour(label_colour(&f->meta, l) + k), fitted);
-        left += canvas_text_width(fitted, 1) + 2 * CANVAS_LETTER_W;
+        if ((s->label >= 0 && l != s->label) || !f->label[l].present[i]) continue;
+        const shard_label *label = &f->meta.label[l];
+        int colour = label_colour(&f->meta, l);
+        if (label->kind == TASK_SEGMENTATION) {
+            for (int k = 1; k < label->n_classes; k++)
+                if (shown[l][k] && !put_word(c, s, x, y, &left, canvas_colour(colour + k - 1), label->class_name[k])) return;
+        } else if (label->kind == TASK_DETECTION) {
+            for (int k = 0; k < label->n_classes; k++) {
+                int n = 0;
+                for (int64_t b = f->label[l].box_off[i]; b < f->label[l].box_off[i + 1]; b++) n += f->label[l].box_cls[b] == k;
+                snprintf(text, sizeof text, "%s %d", label->class_name[k], n);
+                if (n && !put_word(c, s, x, y, &left, canvas_colour(colour + k), text)) return;
+            }
+        } else {
+            int k = image_label(f, l, i, text, sizeof text);
+            if (!put_word(c, s, x, y, &left, canvas_colour(colour + k), text)) return;
+        }
     }
 }
 
@@ -221,16 +243,18 @@ static status draw_sample(sheet *s, shard *f, int64_t i, int place, void *px, ui
     t.x = x + (s->tile - t.w) / 2, t.y = y + (s->tile - t.h) / 2;
     TRY(shard_read_image(f, i, px), "sample %s", f->id[i]);
     draw_pixels(&s->c, f, i, px, &t);
+    bool shown[SHARD_MAX_LABELS][256] = {{false}};
     for (int l = 0; l < f->meta.n_labels; l++) {
         if ((s->label >= 0 && l != s->label) || !f->label[l].present[i]) continue;
         int colour = label_colour(&f->meta, l);
         if (f->label[l].has_mask) {
             TRY(shard_read_mask(f, i, l, mask), "sample %s", f->id[i]);
             draw_mask(&s->c, mask, &t, colour);
+            for (int64_t k = 0, area = (int64_t)t.H * t.W; k < area; k++) shown[l][mask[k]] = true;
         }
         if (f->meta.label[l].kind == TASK_DETECTION) draw_boxes(&s->c, f, l, i, &t, colour);
     }
-    draw_caption(&s->c, s, f, i, x + 4, y + s->tile + 5);
+    draw_caption(&s->c, s, f, i, (const bool(*)[256])shown, x + 4, y + s->tile + 5);
     return OK;
 }
 

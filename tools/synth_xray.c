@@ -173,7 +173,7 @@ static void expose(rng *r, film *f, bool ap)
     memcpy(f->field, f->line, sizeof f->field);
     qsort(f->field, AREA, sizeof *f->field, by_value);
     float lo = f->field[AREA / 250], hi = f->field[AREA - AREA / 200], gamma = synth_between(r, 0.85f, 1.15f);
-    lo += synth_between(r, 0, 0.06f) * (hi - lo), hi += synth_between(r, -0.05f, 0.08f) * (hi - lo);
+    lo += synth_between(r, -0.08f, 0.02f) * (hi - lo), hi += synth_between(r, -0.05f, 0.08f) * (hi - lo);
     for (int i = 0; i < AREA; i++) {
         float v = (f->line[i] - lo) / (hi - lo);
         f->grey[i] = (uint8_t)(255 * powf(v < 0 ? 0 : v > 1 ? 1 : v, gamma) + 0.5f);
