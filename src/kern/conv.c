@@ -246,9 +246,11 @@ static void weight_strip(const conv *c, const strip *s, float *part, float *part
                                 min_int(rows_once, s->rows - r), xv.W);
                 }
     for (int v = 0; part_b && v < nv; v++) {
-        v16 sum = {0};
-        for (int64_t p = 0; p < d_block; p += LANES) sum += LOAD16(ds + v * d_block + p);
-        STORE16(part_b + v * LANES, LOAD16(part_b + v * LANES) + sum);
+        for (int i = 0; i < LANES; i += WIDTH) {
+            vec sum = {0};
+            for (int64_t p = i; p < d_block; p += LANES) sum += LOAD(ds + v * d_block + p);
+            STORE(part_b + v * LANES + i, LOAD(part_b + v * LANES + i) + sum);
+        }
     }
 }
 

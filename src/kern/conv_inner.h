@@ -4,18 +4,26 @@
 
 #include "medley/kern_conv.h"
 
-/* 16 floats in one register where the CPU has such registers; the compiler splits them elsewhere. Never passed by value: the
- * calling convention for them differs between CPUs. */
-typedef float   v16 __attribute__((vector_size(64), may_alias));
-typedef float   v16u __attribute__((vector_size(64), aligned(4), may_alias)); /* at any float */
-typedef int32_t v16i __attribute__((vector_size(64), may_alias));
-#define LOAD16(p) ((v16)*(const v16u *)(p))
-#define STORE16(p, v) (*(v16u *)(p) = (v16u)(v))
-/* Zero where v <= 0; NaN stays NaN, so that a broken value reaches the loss and is noticed. */
-#define RELU16(v) ((v16)(~((v) <= 0.0f) & (v16i)(v)))
+/* The widest register of the CPU the compiler builds for. A wider type would be legal and very slow. */
+#if defined(__AVX512F__)
+#define WIDTH 16
+#elif defined(__AVX__)
+#define WIDTH 8
+#else
+#define WIDTH 4
+#endif
+/* Vectors are never passed by value: the calling convention for them differs between CPUs. */
+typedef float   vec __attribute__((vector_size(4 * WIDTH), may_alias));
+typedef float   vec_u __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias)); /* at any float */
+typedef int32_t vec_i __attribute__((vector_size(4 * WIDTH), may_alias));
+#define LOAD(p) ((vec)*(const vec_u *)(p))
+#define STORE(p, v) (*(vec_u *)(p) = (vec_u)(v))
+/* v where x > 0, else 0. A NaN in x keeps v, so that a broken value reaches the loss and is noticed. */
+#define WHERE_POSITIVE(x, v) ((vec)(~((x) <= 0.0f) & (vec_i)(v)))
 #define RELU1(v) ((v) <= 0.0f ? 0.0f : (v))
 
-enum { LANES = 16,
+enum { LANES = 16,       /* channels of a block */
+       PARTS = LANES / WIDTH, /* vectors of a block */
        KC = 128 };      /* input channels per pass: weights of a pass and the strip stay in the second-level cache */
 
 static inline int blocks(int channels) { return (channels + LANES - 1) / LANES; }

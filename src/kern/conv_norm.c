@@ -19,25 +19,25 @@ static void moments(const float *z, int64_t n, float *mean, float *square)
     double m = 0, s = 0;
     int64_t done = 0;
     for (int64_t i0 = 0; i0 < n; i0 += PIECE) {
-        int64_t k = n - i0 < PIECE ? n - i0 : PIECE, k16 = k / LANES * LANES;
+        int64_t k = n - i0 < PIECE ? n - i0 : PIECE, whole = k / WIDTH * WIDTH;
         const float *p = z + i0;
-        v16 a = {0}, b = {0};
+        vec a = {0}, b = {0};
         float sum = 0, sq = 0;
         int64_t i = 0;
-        for (; i + 2 * LANES <= k16; i += 2 * LANES) a += LOAD16(p + i), b += LOAD16(p + i + LANES);
-        for (; i < k16; i += LANES) a += LOAD16(p + i);
+        for (; i + 2 * WIDTH <= whole; i += 2 * WIDTH) a += LOAD(p + i), b += LOAD(p + i + WIDTH);
+        for (; i < whole; i += WIDTH) a += LOAD(p + i);
         a += b;
-        for (int l = 0; l < LANES; l++) sum += a[l];
+        for (int l = 0; l < WIDTH; l++) sum += a[l];
         for (; i < k; i++) sum += p[i];
         float mu = sum / (float)k;
-        a = (v16){0}, b = (v16){0};
-        for (i = 0; i + 2 * LANES <= k16; i += 2 * LANES) {
-            v16 u = LOAD16(p + i) - mu, v = LOAD16(p + i + LANES) - mu;
+        a = (vec){0}, b = (vec){0};
+        for (i = 0; i + 2 * WIDTH <= whole; i += 2 * WIDTH) {
+            vec u = LOAD(p + i) - mu, v = LOAD(p + i + WIDTH) - mu;
             a += u * u, b += v * v;
         }
-        for (; i < k16; i += LANES) { v16 u = LOAD16(p + i) - mu; a += u * u; }
+        for (; i < whole; i += WIDTH) { vec u = LOAD(p + i) - mu; a += u * u; }
         a += b;
-        for (int l = 0; l < LANES; l++) sq += a[l];
+        for (int l = 0; l < WIDTH; l++) sq += a[l];
         for (; i < k; i++) sq += (p[i] - mu) * (p[i] - mu);
         double delta = mu - m, total = (double)(done + k);
         s += sq + delta * delta * (double)done * (double)k / total;
@@ -87,21 +87,21 @@ void norm_relu_forward(float *y, const float *z, const float *scale, const float
     }
 }
 
-/* Per channel sums over a chunk of the gradient behind the ReLU and of that times (z - mean). 16 channels at a time. */
+/* Per channel sums over a chunk of the gradient behind the ReLU and of that times (z - mean). One vector of channels at a time. */
 static void channel_sums(float *sum, float *sum_z, const float *d, const float *z, const float *scale, const float *shift, float mean,
                          int64_t n, int64_t C)
 {
     int64_t c = 0;
-    for (; c + LANES <= C; c += LANES) {
-        v16 a = LOAD16(scale + c), s = LOAD16(shift + c), s1 = {0}, s2 = {0};
+    for (; c + WIDTH <= C; c += WIDTH) {
+        vec a = LOAD(scale + c), s = LOAD(shift + c), s1 = {0}, s2 = {0};
         for (int64_t p = 0; p < n; p++) {
-            v16 zv = LOAD16(z + p * C + c);
-            v16 dv = (v16)(~(zv * a + s <= 0.0f) & (v16i)LOAD16(d + p * C + c));
+            vec zv = LOAD(z + p * C + c);
+            vec dv = WHERE_POSITIVE(zv * a + s, LOAD(d + p * C + c));
             s1 += dv;
             s2 += dv * (zv - mean);
         }
-        STORE16(sum + c, s1);
-        STORE16(sum_z + c, s2);
+        STORE(sum + c, s1);
+        STORE(sum_z + c, s2);
     }
     for (; c < C; c++) {
         sum[c] = sum_z[c] = 0;

@@ -6,24 +6,27 @@
 /* One row of n <= 16 channels into a block row: dst (W,16) at channel 0, src at the source's first channel of the segment. */
 static void gather_row(float *dst, const float *src, int64_t C, int W, int n, int up, const float *scale, const float *shift, bool relu)
 {
-    v16 a = (v16){0} + 1.0f, b = {0};
-    if (n == LANES && scale) a = LOAD16(scale), b = LOAD16(shift);
-    if (n == LANES && relu) {
-        for (int x = 0; x < W; x++) {
-            v16 v = LOAD16(src + (x >> up) * C) * a + b;
-            STORE16(dst + x * LANES, RELU16(v));
-        }
-    } else if (n == LANES && scale) {
-        for (int x = 0; x < W; x++) STORE16(dst + x * LANES, LOAD16(src + (x >> up) * C) * a + b);
-    } else if (n == LANES) {
-        for (int x = 0; x < W; x++) STORE16(dst + x * LANES, LOAD16(src + (x >> up) * C));
-    } else {
+    if (n < LANES) {
         for (int x = 0; x < W; x++)
             for (int c = 0; c < n; c++) {
                 float v = src[(x >> up) * C + c];
                 if (scale) v = v * scale[c] + shift[c];
                 dst[x * LANES + c] = relu ? RELU1(v) : v;
             }
+        return;
+    }
+    if (!scale && !relu) {
+        for (int x = 0; x < W; x++)
+            for (int i = 0; i < LANES; i += WIDTH) STORE(dst + x * LANES + i, LOAD(src + (x >> up) * C + i));
+        return;
+    }
+    for (int i = 0; i < LANES; i += WIDTH) {
+        vec a = (vec){0} + 1.0f, b = {0};
+        if (scale) a = LOAD(scale + i), b = LOAD(shift + i);
+        for (int x = 0; x < W; x++) {
+            vec v = LOAD(src + (x >> up) * C + i) * a + b;
+            STORE(dst + x * LANES + i, relu ? WHERE_POSITIVE(v, v) : v);
+        }
     }
 }
 

@@ -3,36 +3,35 @@
 
 #include <string.h>
 
-/* TILE_n_v_s: n pixels x v output blocks, stride s. The weights of a tap and channel are read once for all pixels; every input value is
- * broadcast once for all blocks. 8 x 2 and 16 x 1 sums keep the multipliers busy and fit 32 registers (8 x 3 was spilled to memory).
- * The sums run over block, kh, kw, channel in this order for every pixel. */
-#define TILE(PX, NV, S)                                                                                                            \
+/* TILE(n, v, s): n pixels x v output blocks, stride s. The weights of a tap and channel are read once for all pixels; every input value
+ * is broadcast once for all blocks. The sums run over block, kh, kw, channel in this order for every pixel. */
+#define EACH_PIXEL _Pragma("GCC unroll 16") for (int p = 0; p < n_px; p++)
+#define EACH_VECTOR _Pragma("GCC unroll 8") for (int v = 0; v < n_vec; v++)
+#define TILE(PX, NV, S)                                                                                                           \
     static void tile_##PX##_##NV##_##S(const tile_job *t, const float *x, float *out)                                             \
     {                                                                                                                             \
-        v16 acc[PX][NV];                                                                                                          \
-        _Pragma("GCC unroll 16") for (int p = 0; p < PX; p++)                                                                     \
-            _Pragma("GCC unroll 4") for (int v = 0; v < NV; v++) acc[p][v] = t->bias ? LOAD16(t->bias + v * LANES) : (v16){0};    \
+        enum { n_px = PX, n_vec = NV * PARTS };                                                                                   \
+        vec acc[n_px][n_vec];                                                                                                     \
+        EACH_PIXEL EACH_VECTOR acc[p][v] = t->bias ? LOAD(t->bias + v * WIDTH) : (vec){0};                                        \
         const float *w = t->w;                                                                                                    \
         for (int b = 0; b < t->n_block; b++) {                                                                                    \
             int n = b + 1 < t->n_block ? LANES : t->last;                                                                         \
             for (int kh = 0; kh < 3; kh++)                                                                                        \
                 for (int kw = 0; kw < 3; kw++) {                                                                                  \
                     const float *xp = x + b * t->block_step + kh * t->row_step + kw * LANES;                                      \
-                    for (int c = 0; c < n; c++, w += NV * LANES) {                                                                \
-                        v16 wv[NV];                                                                                               \
-                        _Pragma("GCC unroll 4") for (int v = 0; v < NV; v++) wv[v] = LOAD16(w + v * LANES);                       \
-                        _Pragma("GCC unroll 16") for (int p = 0; p < PX; p++)                                                     \
-                            _Pragma("GCC unroll 4") for (int v = 0; v < NV; v++) acc[p][v] += wv[v] * xp[p * (S) * LANES + c];    \
+                    for (int c = 0; c < n; c++, w += n_vec * WIDTH) {                                                             \
+                        vec wv[n_vec];                                                                                            \
+                        EACH_VECTOR wv[v] = LOAD(w + v * WIDTH);                                                                  \
+                        EACH_PIXEL EACH_VECTOR acc[p][v] += wv[v] * xp[p * (S) * LANES + c];                                      \
                     }                                                                                                             \
                 }                                                                                                                 \
         }                                                                                                                         \
-        if (t->n_valid == NV * LANES) {                                                                                           \
-            _Pragma("GCC unroll 16") for (int p = 0; p < PX; p++)                                                                 \
-                _Pragma("GCC unroll 4") for (int v = 0; v < NV; v++) {                                                            \
-                    float *o = out + p * t->out_step + v * LANES;                                                                 \
-                    if (t->add) acc[p][v] += LOAD16(o);                                                                           \
-                    STORE16(o, acc[p][v]);                                                                                        \
-                }                                                                                                                 \
+        if (t->n_valid == (NV) * LANES) {                                                                                         \
+            EACH_PIXEL EACH_VECTOR {                                                                                              \
+                float *o = out + p * t->out_step + v * WIDTH;                                                                     \
+                if (t->add) acc[p][v] += LOAD(o);                                                                                 \
+                STORE(o, acc[p][v]);                                                                                              \
+            }                                                                                                                     \
         } else                                                                                                                    \
             store_part(t, (const float *)acc, PX, NV, out);                                                                       \
     }
@@ -47,43 +46,62 @@ static void store_part(const tile_job *t, const float *acc, int n_px, int nv, fl
         }
 }
 
+typedef void tile_fn(const tile_job *t, const float *x, float *out);
+typedef struct tile_size { int n_px; tile_fn *fn; } tile_size;
+
+/* Tiles by stride and blocks, widest first: as many sums as keep the multipliers busy and fit the registers (32, elsewhere 16) together
+ * with the weights. 8 x 3 with 32 registers was spilled to memory and ran at half the rate. */
+#if WIDTH == 16
 TILE(16, 1, 1) TILE(8, 1, 1) TILE(4, 1, 1) TILE(2, 1, 1) TILE(1, 1, 1)
 TILE(8, 2, 1) TILE(4, 2, 1) TILE(2, 2, 1) TILE(1, 2, 1)
-TILE(4, 1, 2) TILE(1, 1, 2)
-TILE(4, 2, 2) TILE(1, 2, 2)
-
-typedef void tile_fn(const tile_job *t, const float *x, float *out);
-
-/* By stride, blocks and pixels 16, 8, 4, 2, 1; a row is covered by the widest tiles that fit. */
-static tile_fn *const tiles[2][2][5] = {
-    {{tile_16_1_1, tile_8_1_1, tile_4_1_1, tile_2_1_1, tile_1_1_1},
-     {NULL, tile_8_2_1, tile_4_2_1, tile_2_2_1, tile_1_2_1}},
-    {{NULL, NULL, tile_4_1_2, NULL, tile_1_1_2}, {NULL, NULL, tile_4_2_2, NULL, tile_1_2_2}},
+TILE(4, 1, 2) TILE(1, 1, 2) TILE(4, 2, 2) TILE(1, 2, 2)
+static const tile_size tiles[2][2][6] = {
+    {{{16, tile_16_1_1}, {8, tile_8_1_1}, {4, tile_4_1_1}, {2, tile_2_1_1}, {1, tile_1_1_1}},
+     {{8, tile_8_2_1}, {4, tile_4_2_1}, {2, tile_2_2_1}, {1, tile_1_2_1}}},
+    {{{4, tile_4_1_2}, {1, tile_1_1_2}}, {{4, tile_4_2_2}, {1, tile_1_2_2}}},
 };
+enum { SIDE = 8 }; /* input channels of a weight gradient tile: x 3 kw sums per vector */
+#elif WIDTH == 8
+TILE(6, 1, 1) TILE(4, 1, 1) TILE(2, 1, 1) TILE(1, 1, 1)
+TILE(3, 2, 1) TILE(2, 2, 1) TILE(1, 2, 1)
+TILE(3, 1, 2) TILE(1, 1, 2) TILE(2, 2, 2) TILE(1, 2, 2)
+static const tile_size tiles[2][2][6] = {
+    {{{6, tile_6_1_1}, {4, tile_4_1_1}, {2, tile_2_1_1}, {1, tile_1_1_1}}, {{3, tile_3_2_1}, {2, tile_2_2_1}, {1, tile_1_2_1}}},
+    {{{3, tile_3_1_2}, {1, tile_1_1_2}}, {{2, tile_2_2_2}, {1, tile_1_2_2}}},
+};
+enum { SIDE = 4 };
+#else
+TILE(2, 1, 1) TILE(1, 1, 1) TILE(1, 2, 1) TILE(1, 1, 2) TILE(1, 2, 2)
+static const tile_size tiles[2][2][6] = {
+    {{{2, tile_2_1_1}, {1, tile_1_1_1}}, {{1, tile_1_2_1}}},
+    {{{1, tile_1_1_2}}, {{1, tile_1_2_2}}},
+};
+enum { SIDE = 4 };
+#endif
 
 void tile_row(const tile_job *t, int nv, int stride, const float *x, float *out, int n)
 {
-    tile_fn *const *fn = tiles[stride - 1][nv - 1];
     int done = 0;
-    for (int i = 0, px = 16; i < 5; i++, px /= 2)
-        for (; fn[i] && n - done >= px; done += px) fn[i](t, x + (int64_t)done * stride * LANES, out + done * t->out_step);
+    for (const tile_size *s = tiles[stride - 1][nv - 1]; s->fn; s++)
+        for (; n - done >= s->n_px; done += s->n_px) s->fn(t, x + (int64_t)done * stride * LANES, out + done * t->out_step);
 }
 
-void weight_rows(float *acc, const float *x, int64_t x_row, const float *dy, int64_t dy_row, int rows, int n)
+/* SIDE input channels x 3 kw x one vector of output channels; arguments as weight_rows. */
+static inline void weight_part(float *acc, const float *x, int64_t x_row, const float *dy, int64_t dy_row, int rows, int n)
 {
-    v16 a[3][8];
+    vec a[3][SIDE];
 #pragma GCC unroll 3
     for (int kw = 0; kw < 3; kw++)
 #pragma GCC unroll 8
-        for (int i = 0; i < 8; i++) a[kw][i] = LOAD16(acc + (kw * 8 + i) * LANES);
+        for (int i = 0; i < SIDE; i++) a[kw][i] = LOAD(acc + (kw * 8 + i) * LANES);
     for (int r = 0; r < rows; r++) {
         /* Padded input column j meets output column j - kw, which has two zero columns before it. */
         const float *xp = x + r * x_row, *dp = dy + r * dy_row + 2 * LANES;
         for (int j = 0; j < n + 2; j++, xp += LANES, dp += LANES) {
-            v16 d0 = LOAD16(dp), d1 = LOAD16(dp - LANES), d2 = LOAD16(dp - 2 * LANES);
+            vec d0 = LOAD(dp), d1 = LOAD(dp - LANES), d2 = LOAD(dp - 2 * LANES);
 #pragma GCC unroll 8
-            for (int i = 0; i < 8; i++) {
-                v16 xv = (v16){0} + xp[i];
+            for (int i = 0; i < SIDE; i++) {
+                vec xv = (vec){0} + xp[i];
                 a[0][i] += d0 * xv;
                 a[1][i] += d1 * xv;
                 a[2][i] += d2 * xv;
@@ -93,7 +111,13 @@ void weight_rows(float *acc, const float *x, int64_t x_row, const float *dy, int
 #pragma GCC unroll 3
     for (int kw = 0; kw < 3; kw++)
 #pragma GCC unroll 8
-        for (int i = 0; i < 8; i++) STORE16(acc + (kw * 8 + i) * LANES, a[kw][i]);
+        for (int i = 0; i < SIDE; i++) STORE(acc + (kw * 8 + i) * LANES, a[kw][i]);
+}
+
+void weight_rows(float *acc, const float *x, int64_t x_row, const float *dy, int64_t dy_row, int rows, int n)
+{
+    for (int i = 0; i < 8; i += SIDE)
+        for (int v = 0; v < PARTS; v++) weight_part(acc + i * LANES + v * WIDTH, x + i, x_row, dy + v * WIDTH, dy_row, rows, n);
 }
 
 /* Both packings: lane index l of output block v, channel k of the sum, tap t is w[l * lane_step + k * sum_step + (flip ? 8 - t : t)]. */
@@ -133,10 +157,10 @@ void unpack_weight(float *dw, const float *part, int n_part, int64_t part_step, 
             for (int t = 0; t < 9; t++) {
                 int64_t at = ((((int64_t)v * n_block + c / LANES) * 3 + t / 3) * 2 + c % LANES / 8) * 24 * LANES;
                 at += (t % 3 * 8 + c % 8) * LANES;
-                v16 sum = LOAD16(part + at);
-                for (int p = 1; p < n_part; p++) sum += LOAD16(part + p * part_step + at);
                 float lane[LANES];
-                STORE16(lane, sum);
+                for (int l = 0; l < LANES; l++) lane[l] = part[at + l];
+                for (int p = 1; p < n_part; p++)
+                    for (int l = 0; l < LANES; l++) lane[l] += part[p * part_step + at + l];
                 int n = min_int(LANES, Cout - (v0 + v) * LANES);
                 float *o = dw + ((int64_t)(v0 + v) * LANES * Cin + k0 + c) * 9 + t;
                 for (int i = 0; i < n; i++) o[(int64_t)i * Cin * 9] += lane[i];

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCKS = 5, PER_BLOCK = 6, CONV1 = 0, CONV2 = 3, IMAGE = 3 }; /* tensors of a block: conv, norm weight, norm bias, twice */
+enum { BLOCKS = 5, PER_BLOCK = 6, CONV2 = 3, IMAGE = 3 }; /* tensors of a block: conv, norm weight, norm bias, twice */
 static const float norm_eps = 1e-5f;
 
 /* Channels of block i: 96, 64, 32, 16, 16 as in the reference; encoders narrower than 96 get embed, 2/3 and 1/3 of it in the first
@@ -98,7 +98,6 @@ status unet_place(unet_run **out, const unet *net, int B, int H, int W, bool tra
     int64_t n_out = (int64_t)B * H * W * UNET_OUT;
     r->out = (feature){H, W, UNET_OUT, ARENA_F32(a, n_out), train ? ARENA_F32(a, n_out) : NULL};
     r->image_scale = ARENA_F32(a, B * IMAGE), r->image_shift = ARENA_F32(a, B * IMAGE);
-    for (int i = 0; i < B * IMAGE && r->image_scale; i++) r->image_scale[i] = 2.0f, r->image_shift[i] = -1.0f;
     if (train) r->grad1 = ARENA_F32(a, grad1), r->grad2 = ARENA_F32(a, grad2);
     r->work = ARENA_F32(a, work), r->scratch = ARENA_F32(a, scratch);
     *out = r;
@@ -123,26 +122,23 @@ static int layer_input(const unet_run *r, int i, int j, const pyramid *p, const 
     return 2;
 }
 
-/* The tensors of layer j of block i: convolution weight, norm weight, norm bias in the arena `arena`. */
-static float *layer_tensor(const unet_run *r, const params *t, float *arena, int i, int j, int k)
+/* Where tensor k (convolution weight, norm weight, norm bias) of layer j of block i lies in weights and gradients. */
+static int64_t tensor_at(const unet_run *r, const params *t, int i, int j, int k)
 {
-    return PW(t, arena, r->net.index[i * PER_BLOCK + j * CONV2 + k]);
-}
-
-static const float *layer_weight(const unet_run *r, const params *t, const float *arena, int i, int j, int k)
-{
-    return PW(t, arena, r->net.index[i * PER_BLOCK + j * CONV2 + k]);
+    return t->p[r->net.index[i * PER_BLOCK + j * CONV2 + k]].off;
 }
 
 void unet_forward(unet_run *r, const params *t, const float *w, const pyramid *p, const float *image)
 {
+    /* written here, not when placed: plans of several tasks share the arena's bytes */
+    for (int i = 0; i < r->layer[0][0].shape.B * IMAGE; i++) r->image_scale[i] = 2.0f, r->image_shift[i] = -1.0f;
     for (int i = 0; i < BLOCKS; i++)
         for (int j = 0; j < 2; j++) {
             layer *l = &r->layer[i][j];
             conv_in in[2];
             int n_in = layer_input(r, i, j, p, image, in);
-            conv_forward(&l->shape, l->z, in, n_in, layer_weight(r, t, w, i, j, 0), NULL, r->scratch);
-            norm_relu_prepare(l->scale, l->shift, l->stats, l->z, layer_weight(r, t, w, i, j, 1), layer_weight(r, t, w, i, j, 2),
+            conv_forward(&l->shape, l->z, in, n_in, w + tensor_at(r, t, i, j, 0), NULL, r->scratch);
+            norm_relu_prepare(l->scale, l->shift, l->stats, l->z, w + tensor_at(r, t, i, j, 1), w + tensor_at(r, t, i, j, 2),
                               l->shape.B, l->pixels, l->shape.Cout, norm_eps, r->work);
         }
     layer *l = &r->layer[BLOCKS - 1][1];
@@ -156,14 +152,14 @@ void unet_backward(unet_run *r, const params *t, const float *w, float *g, pyram
         for (int j = 1; j >= 0; j--) {
             layer *l = &r->layer[i][j];
             float *d = !j ? r->grad1 : i == BLOCKS - 1 ? r->out.d : r->grad2;
-            norm_relu_backward(d, layer_tensor(r, t, g, i, j, 1), layer_tensor(r, t, g, i, j, 2), l->z, l->scale, l->shift, l->stats,
-                               layer_weight(r, t, w, i, j, 1), l->shape.B, l->pixels, l->shape.Cout, r->work);
+            norm_relu_backward(d, g + tensor_at(r, t, i, j, 1), g + tensor_at(r, t, i, j, 2), l->z, l->scale, l->shift, l->stats,
+                               w + tensor_at(r, t, i, j, 1), l->shape.B, l->pixels, l->shape.Cout, r->work);
             conv_in in[2];
             int n_in = layer_input(r, i, j, p, image, in);
-            conv_backward_weight(&l->shape, layer_tensor(r, t, g, i, j, 0), NULL, d, in, n_in, r->scratch);
+            conv_backward_weight(&l->shape, g + tensor_at(r, t, i, j, 0), NULL, d, in, n_in, r->scratch);
             conv_out to[2] = {{.d = j ? r->grad1 : i ? r->grad2 : p->top.d, .C = in[0].C, .up = in[0].up, .add = !i && !j}};
             if (n_in > 1) to[1] = (conv_out){.d = i < 3 ? p->level[2 - i].d : NULL, .C = in[1].C, .add = true};
-            conv_backward_input(&l->shape, to, n_in, d, layer_weight(r, t, w, i, j, 0), r->scratch);
+            conv_backward_input(&l->shape, to, n_in, d, w + tensor_at(r, t, i, j, 0), r->scratch);
         }
 }
 

@@ -69,8 +69,8 @@ static void rig_open(rig *r, int kind, int embed, int B, int H, int W, bool trai
     drop_run(r);
     r->planned = measure.used;
     EXPECT_OK(arena_init(&r->a, measure.used + 64, "decoder"));
-    memset(r->a.base, 0xff, r->a.size); /* NaN wherever nothing is written */
     EXPECT_OK(place(r, train, &r->a));
+    memset(r->a.base, 0xff, r->a.size); /* NaN: plans of several tasks share these bytes, nothing placed may be relied on */
     EXPECT(r->a.used == r->planned, "planned %zu, used %zu bytes", r->planned, r->a.used);
 }
 
