@@ -2,7 +2,7 @@
 # quickstart: from a fresh Debian to a trained encoder and a report. Installs, builds, makes or takes data, trains on two MPI
 # ranks, evaluates on the test split, writes the report. Run it again and it goes on where it was.
 #
-#   sh jobs/quickstart.sh [--data DIR] [--job JOB.cfg] [--out DIR] [--ranks N] [--steps N]
+#   sh jobs/quickstart.sh [--data DIR] [--job JOB.cfg] [--out DIR] [--ranks N] [--steps N] [--fresh]
 #
 #   --data DIR    real images: DIR/NAME holds the source files of data set NAME, for every NAME the job uses that has a recipe
 #                 datasets/NAME.cfg; trains jobs/real-small.cfg. Without it: synthetic data and jobs/quickstart.cfg
@@ -10,13 +10,14 @@
 #   --out DIR     where data and run go (default runs/quickstart, with --data runs/quickstart-real)
 #   --ranks N     MPI ranks (default 2)
 #   --steps N     other than the job file says
+#   --fresh       train from step 0, whatever the run folder holds
 #
 # MEDLEY_BUILD: build folder (default build).
 set -eu
 
 here=$(cd "$(dirname "$0")/.." && pwd)
 from=$(pwd)
-data='' job='' out='' ranks=2 steps=''
+data='' job='' out='' ranks=2 steps='' fresh=''
 
 usage() { echo "quickstart: $1 (sh jobs/quickstart.sh --help)" >&2; exit 2; }
 
@@ -25,7 +26,8 @@ absolute() { case $1 in /*) echo "$1" ;; *) echo "$from/$1" ;; esac; }
 
 while [ $# -gt 0 ]; do
     case $1 in
-    --help | -h) sed -n '2,15s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    --help | -h) sed -n '2,16s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    --fresh) fresh=--fresh; shift; continue ;;
     --data | --job | --out | --ranks | --steps) [ $# -gt 1 ] || usage "$1 needs a value" ;;
     *) usage "unknown option $1" ;;
     esac
@@ -77,15 +79,16 @@ for name in $(used); do
     fi
 done
 
-# Open MPI: allowed as root in a container, more ranks than cores, no binding, so that ranks share what there is.
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_btl_vader_single_copy_mechanism=none
+# Open MPI: allowed as root in a container, more ranks than cores, no binding, and a rank that waits lets others run (loader threads,
+# and whatever else a laptop does: without it a waiting rank can take the core of the one it waits for).
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_btl_vader_single_copy_mechanism=none OMPI_MCA_mpi_yield_when_idle=1
 threads=$(($(nproc) / ranks))
 [ $threads -ge 1 ] || threads=1
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$threads}"
 mpi() { mpirun --oversubscribe --bind-to none -n "$ranks" "$@" </dev/null; }
 
 say "training on $ranks ranks x $OMP_NUM_THREADS threads"
-set -- train "$job" --set "run=$run" --set "data_root=$shards"
+set -- train "$job" ${fresh:+"$fresh"} --set "run=$run" --set "data_root=$shards"
 [ -z "$steps" ] || set -- "$@" --set "train.steps=$steps"
 status=0
 mpi "$medley" "$@" || status=$?
