@@ -57,7 +57,8 @@ typedef struct span { int from, to; } span;
 span view_span(const view *v, int y, int W, int Hs, int Ws);
 /* mask (H,W) from stored (Hs,Ws), nearest; IGNORE_MASK outside. */
 void view_mask(const view *v, const uint8_t *stored, int Hs, int Ws, uint8_t *mask, int H, int W);
-/* One stored box in network pixels, clipped to the grid. False if less than a quarter of it, or fewer than two pixels a side, remain. */
+void view_box_whole(const view *v, const float stored[4], float out[4]); /* one stored box in network pixels */
+/* The same, clipped to the grid. False if less than a quarter of it, or fewer than two pixels a side, remain. */
 bool view_box(const view *v, const float stored[4], int H, int W, float out[4]);
 
 /* Pixels mapped to [0,1] by lo..hi and resampled: out (H,W,C), 0 outside. */

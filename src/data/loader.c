@@ -103,8 +103,8 @@ static status put_boxes(loader *l, const dataset_use *u, slot *s, int i, const r
     b->box = s->box.at, b->box_cls = s->box_cls.at;
     for (int j = 0; j < raw->n_box; j++) {
         float box[4];
-        bool visible = view_box(&b->view[i], raw->box + 4 * j, u->H, u->W, box);
-        if (!visible && !l->eval) continue;
+        if (l->eval) view_box_whole(&b->view[i], raw->box + 4 * j, box);
+        else if (!view_box(&b->view[i], raw->box + 4 * j, u->H, u->W, box)) continue;
         if (!l->eval && kept == u->max_boxes) {
             if (!l->warned_boxes)
                 log_line(LOG_WARN, "data set %s: sample %s has more than max_boxes = %d boxes; the others are left out",

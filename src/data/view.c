@@ -117,13 +117,20 @@ void view_mask(const view *v, const uint8_t *stored, int Hs, int Ws, uint8_t *ma
 
 /* The box around the turned ellipse that fills the stored box: exact for flips and quarter turns, and close to the object for
  * small angles, where the box around the turned corners would be too large. */
-bool view_box(const view *v, const float b[4], int H, int W, float out[4])
+void view_box_whole(const view *v, const float b[4], float out[4])
 {
     double det = (double)v->ax * v->by - (double)v->bx * v->ay;
     double ix = v->by / det, jx = -v->bx / det, iy = -v->ay / det, jy = v->ax / det; /* stored -> network */
     double mx = (b[0] + b[2]) / 2.0 - v->cx, my = (b[1] + b[3]) / 2.0 - v->cy, a = (b[2] - b[0]) / 2.0, e = (b[3] - b[1]) / 2.0;
     double x = ix * mx + jx * my, y = iy * mx + jy * my, rx = hypot(ix * a, jx * e), ry = hypot(iy * a, jy * e);
-    double x0 = fmax(x - rx, 0), y0 = fmax(y - ry, 0), x1 = fmin(x + rx, W), y1 = fmin(y + ry, H);
-    out[0] = (float)x0, out[1] = (float)y0, out[2] = (float)x1, out[3] = (float)y1;
-    return x1 - x0 >= 2 && y1 - y0 >= 2 && (x1 - x0) * (y1 - y0) >= 0.25 * 4 * rx * ry;
+    out[0] = (float)(x - rx), out[1] = (float)(y - ry), out[2] = (float)(x + rx), out[3] = (float)(y + ry);
+}
+
+bool view_box(const view *v, const float b[4], int H, int W, float out[4])
+{
+    view_box_whole(v, b, out);
+    float whole = (out[2] - out[0]) * (out[3] - out[1]);
+    out[0] = fmaxf(out[0], 0), out[1] = fmaxf(out[1], 0), out[2] = fminf(out[2], (float)W), out[3] = fminf(out[3], (float)H);
+    float w = out[2] - out[0], h = out[3] - out[1];
+    return w >= 2 && h >= 2 && w * h >= 0.25f * whole;
 }
