@@ -85,7 +85,7 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_btl_va
 threads=$(($(nproc) / ranks))
 [ $threads -ge 1 ] || threads=1
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$threads}"
-mpi() { mpirun --oversubscribe --bind-to none -n "$ranks" "$@" </dev/null; }
+mpi() { mpirun -q --oversubscribe --bind-to none -n "$ranks" "$@" </dev/null; }
 
 say "training on $ranks ranks x $OMP_NUM_THREADS threads"
 set -- train "$job" ${fresh:+"$fresh"} --set "run=$run" --set "data_root=$shards"

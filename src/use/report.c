@@ -53,14 +53,16 @@ static void release(report *r)
 
 /* ---- the page ------------------------------------------------------------------------------------------------------------------ */
 
+/* The last two folders of the path: "quickstart/run". */
 static const char *run_name(const char *run)
 {
     static char name[256];
-    size_t n = strlen(run);
-    while (n > 1 && run[n - 1] == '/') n--;
-    size_t from = n;
-    while (from > 0 && run[from - 1] != '/') from--;
-    snprintf(name, sizeof name, "%.*s", (int)(n - from), run + from);
+    size_t end = strlen(run), from;
+    int slashes = 0;
+    while (end > 1 && run[end - 1] == '/') end--;
+    for (from = end; from > 0; from--)
+        if (run[from - 1] == '/' && ++slashes == 2) break;
+    snprintf(name, sizeof name, "%.*s", (int)(end - from), run + from);
     return name;
 }
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WIDTH = 360, LEFT = 42, RIGHT = 10, TOP = 8, BOTTOM = 22, MAX_POINTS = 400, MAX_TICKS = 12 };
+enum { WIDTH = 360, LEFT = 48, RIGHT = 10, TOP = 8, BOTTOM = 22, MAX_POINTS = 400, MAX_TICKS = 12 };
 
 /* ---- text ---------------------------------------------------------------------------------------------------------------- */
 
