@@ -9,8 +9,13 @@
 
 enum { SHARDS_LABELS = N_TASK_KINDS, SHARDS_CLASSES = 3, SHARDS_SIDE = 40 };
 
-typedef struct made { sample s; float pixels[SHARDS_SIDE * SHARDS_SIDE * 3]; uint8_t mask[SHARDS_SIDE * SHARDS_SIDE], vec[SHARDS_CLASSES];
-                      float box[5 * 4]; int32_t box_cls[5]; } made;
+typedef struct made {
+    sample s;
+    float pixels[SHARDS_SIDE * SHARDS_SIDE * 3];
+    uint8_t mask[SHARDS_SIDE * SHARDS_SIDE], vec[SHARDS_CLASSES];
+    float box[5 * 4];
+    int32_t box_cls[5];
+} made;
 
 static char shards_class_name[SHARDS_CLASSES][64] = {"background", "cell", "nuclei\xc3\xa4"};
 
@@ -18,7 +23,8 @@ static inline shard_meta shards_meta(const char *name, enum dtype pixel, int cha
 {
     shard_meta m = {.pixel = pixel, .channels = channels, .n_labels = SHARDS_LABELS};
     snprintf(m.name, sizeof m.name, "%s", name);
-    snprintf(m.title, sizeof m.title, "Noise"), snprintf(m.modality, sizeof m.modality, "microscopy"), snprintf(m.licence, sizeof m.licence, "CC0");
+    snprintf(m.title, sizeof m.title, "Noise"), snprintf(m.modality, sizeof m.modality, "microscopy"),
+        snprintf(m.licence, sizeof m.licence, "CC0");
     snprintf(m.citation, sizeof m.citation, "none"), snprintf(m.origin, sizeof m.origin, "tests/shards.h");
     snprintf(m.spacing_units, sizeof m.spacing_units, "um"), memset(m.recipe_sha256, 'a', 64);
     for (int l = 0; l < SHARDS_LABELS; l++) {
@@ -59,8 +65,14 @@ static inline void shards_sample(made *m, uint32_t i, enum dtype pixel, int chan
         m->box_cls[k] = (int32_t)rng_below(&r, SHARDS_CLASSES);
     }
     for (int l = 0; l < SHARDS_LABELS; l++)
-        s->label[l] = (sample_label){.present = i % 7 != 6, .cls = (int32_t)(i * i % SHARDS_CLASSES), .vec = m->vec, .scalar = rng_uniform(&r),
-                                     .mask = m->mask, .n_box = n_box, .box = m->box, .box_cls = m->box_cls};
+        s->label[l] = (sample_label){.present = i % 7 != 6,
+                                     .cls = (int32_t)(i * i % SHARDS_CLASSES),
+                                     .vec = m->vec,
+                                     .scalar = rng_uniform(&r),
+                                     .mask = m->mask,
+                                     .n_box = n_box,
+                                     .box = m->box,
+                                     .box_cls = m->box_cls};
 }
 
 static inline status shards_make(const char *dir, const char *name, enum dtype pixel, int channels, int n, int64_t shard_bytes)

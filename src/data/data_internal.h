@@ -46,7 +46,9 @@ void picker_at(picker *p, int64_t position, int64_t *global_index, uint32_t *epo
 typedef struct augment_draw {   /* what the random numbers decided */
     view  v;
     float window[2];            /* shift of the ends of /range, fraction of its width */
-    float brightness, contrast, gamma, noise, blur, hue, saturation; /* added; factor; exponent; sd; sd; turn of colour in radians; factor */
+    float brightness, contrast, gamma; /* added; factor; exponent */
+    float noise, blur;          /* standard deviations */
+    float hue, saturation;      /* turn of colour in radians; factor */
     bool  invert;
 } augment_draw;
 view view_fit(int Hs, int Ws, int H, int W);  /* whole stored image in the middle of the network's grid */

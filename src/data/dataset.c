@@ -147,18 +147,20 @@ static status check_against_index(const dataset *d, int i, const shard *s)
     const shard_meta *a = &c->meta, *b = &s->meta;
     bool same = strcmp(a->name, b->name) == 0 && a->pixel == b->pixel && a->channels == b->channels && a->n_labels == b->n_labels;
     for (int l = 0; same && l < a->n_labels; l++)
-        same = strcmp(a->label[l].name, b->label[l].name) == 0 && a->label[l].kind == b->label[l].kind && a->label[l].n_classes == b->label[l].n_classes;
+        same = strcmp(a->label[l].name, b->label[l].name) == 0 && a->label[l].kind == b->label[l].kind &&
+               a->label[l].n_classes == b->label[l].n_classes;
     CHECK(same, ST_DATA, "%s: /: describes other samples than %s/index.h5", s->path, c->dir);
-    CHECK(s->n == c->n[i], ST_DATA, "%s: /image: %lld samples, %s/index.h5 says %lld", s->path, (long long)s->n, c->dir, (long long)c->n[i]);
+    CHECK(s->n == c->n[i], ST_DATA, "%s: /image: %lld samples, %s/index.h5 says %lld", s->path, (long long)s->n, c->dir,
+          (long long)c->n[i]);
     size_t first = (size_t)d->first[i], n = (size_t)s->n;
     CHECK(memcmp(s->split, c->split + first, n) == 0, ST_DATA, "%s: /split: differs from %s/index.h5", s->path, c->dir);
     for (int l = 0; l < a->n_labels; l++) {
         const char *name = a->label[l].name;
-        CHECK(memcmp(s->label[l].present, c->label[l].present + first, n) == 0, ST_DATA, "%s: /label/%s/present: differs from %s/index.h5", s->path,
-              name, c->dir);
+        CHECK(memcmp(s->label[l].present, c->label[l].present + first, n) == 0, ST_DATA,
+              "%s: /label/%s/present: differs from %s/index.h5", s->path, name, c->dir);
         if (s->label[l].cls)
-            CHECK(memcmp(s->label[l].cls, c->label[l].cls + first, 4 * n) == 0, ST_DATA, "%s: /label/%s/class: differs from %s/index.h5", s->path,
-                  name, c->dir);
+            CHECK(memcmp(s->label[l].cls, c->label[l].cls + first, 4 * n) == 0, ST_DATA,
+                  "%s: /label/%s/class: differs from %s/index.h5", s->path, name, c->dir);
     }
     return OK;
 }
@@ -211,8 +213,9 @@ static status fetch(dataset *d, int64_t sample, scratch *t, raw_sample *out)
     TRY(need_shard(d, i), "sample %s", dataset_sample_id(d, sample));
     shard *s = d->open[i];
     int64_t k = sample - d->first[i];
-    *out = (raw_sample){.type = s->meta.pixel, .H = s->size[2 * k], .W = s->size[2 * k + 1], .C = s->meta.channels, .cls = IGNORE_CLASS,
-                        .range = {s->range[2 * k], s->range[2 * k + 1]}, .spacing = {s->spacing[2 * k], s->spacing[2 * k + 1]}, .scalar = __builtin_nanf("")};
+    *out = (raw_sample){.type = s->meta.pixel, .H = s->size[2 * k], .W = s->size[2 * k + 1], .C = s->meta.channels,
+                        .range = {s->range[2 * k], s->range[2 * k + 1]}, .spacing = {s->spacing[2 * k], s->spacing[2 * k + 1]},
+                        .cls = IGNORE_CLASS, .scalar = __builtin_nanf("")};
     size_t area = (size_t)out->H * (size_t)out->W;
     TRY(buffer_need(&t->pixels, area * (size_t)out->C * dtype_bytes(out->type), "pixels"), "%s", s->path);
     TRY(shard_read_image(s, k, t->pixels.at), "data set %s", d->cat.meta.name);

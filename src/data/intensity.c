@@ -10,7 +10,7 @@ static float clip01(float v) { return v < 0 ? 0 : v > 1 ? 1 : v; }
 
 typedef struct colour_map { float m[3][3], add[3]; } colour_map;
 
-/* Hue turns and saturation scales the chroma plane around grey: v = grey + s R(h) (v - grey), R a rotation about (1,1,1) (Rodrigues). */
+/* Hue turns and saturation scales the chroma plane around grey: v = grey + s R(h) (v - grey), R a rotation about (1,1,1). */
 static colour_map make_colour(const augment_draw *d, const float mean[3], int C)
 {
     colour_map k;
@@ -68,7 +68,8 @@ static status blur(float *image, int H, int W, int C, float sd, scratch *tmp)
         const float *in = image + (size_t)y * row;
         memcpy(line + pad, in, row * sizeof *in);
         for (int k = 0; k < r; k++)
-            for (int c = 0; c < C; c++) line[k * C + c] = in[c], line[pad + row + (size_t)(k * C + c)] = in[row - (size_t)C + (size_t)c];
+            for (int c = 0; c < C; c++)
+                line[k * C + c] = in[c], line[pad + row + (size_t)(k * C + c)] = in[row - (size_t)C + (size_t)c];
         float *restrict out = across + (size_t)y * row;
         memset(out, 0, row * sizeof *out);
         for (int k = 0; k <= 2 * r; k++)

@@ -141,8 +141,8 @@ static status put_sample(loader *l, const dataset_use *u, slot *s, int i, int64_
     b->sample[i] = sample;
     b->key[i] = (rng_key){l->seed ^ u->task_hash, (uint32_t)sample, epoch};
     b->native_size[2 * i] = raw.H, b->native_size[2 * i + 1] = raw.W;
-    TRY(sample_image(&raw, l->eval ? NULL : &u->augment, b->key[i], u->H, u->W, b->image + at * area * 3, &b->view[i], &l->tmp), "sample %s",
-        dataset_sample_id(u->data, sample));
+    TRY(sample_image(&raw, l->eval ? NULL : &u->augment, b->key[i], u->H, u->W, b->image + at * area * 3, &b->view[i], &l->tmp),
+        "sample %s", dataset_sample_id(u->data, sample));
     switch (dataset_label(u->data)->kind) {
     case TASK_CLASSIFICATION: b->cls[i] = raw.cls; break;
     case TASK_REGRESSION: b->scalar[i] = raw.scalar; break;
@@ -306,16 +306,17 @@ static status new_loader(loader **out, const dataset_use *uses, int n_uses, int 
 static status check_use(const dataset_use *u)
 {
     const char *name = dataset_meta(u->data)->name;
-    CHECK(u->batch >= 1 && u->batch <= 4096 && u->H >= 1 && u->W >= 1 && u->units >= 1, ST_USAGE, "data set %s: batch %d, image %dx%d, %d units",
-          name, u->batch, u->H, u->W, u->units);
+    CHECK(u->batch >= 1 && u->batch <= 4096 && u->H >= 1 && u->W >= 1 && u->units >= 1, ST_USAGE,
+          "data set %s: batch %d, image %dx%d, %d units", name, u->batch, u->H, u->W, u->units);
     CHECK(u->K == dataset_label(u->data)->n_classes, ST_BUG, "data set %s: K = %d, the label set has %d classes", name, u->K,
           dataset_label(u->data)->n_classes);
-    CHECK(dataset_label(u->data)->kind != TASK_DETECTION || u->max_boxes >= 1, ST_USAGE, "data set %s: max_boxes = %d", name, u->max_boxes);
+    CHECK(dataset_label(u->data)->kind != TASK_DETECTION || u->max_boxes >= 1, ST_USAGE, "data set %s: max_boxes = %d", name,
+          u->max_boxes);
     return OK;
 }
 
-status loader_open(loader **out, const dataset_use *uses, int n_uses, const loader_unit *units, int n_units, uint64_t seed, int64_t first_step,
-                   int depth)
+status loader_open(loader **out, const dataset_use *uses, int n_uses, const loader_unit *units, int n_units, uint64_t seed,
+                   int64_t first_step, int depth)
 {
     loader *l;
     TRY(new_loader(&l, uses, n_uses, depth), "training data");
@@ -329,8 +330,8 @@ status loader_open(loader **out, const dataset_use *uses, int n_uses, const load
     memcpy(l->unit, units, sizeof *units * (size_t)n_units);
     for (int i = 0; i < n_units; i++) {
         int k = units[i].use;
-        CHECK_TO(fail, k >= 0 && k < n_uses && units[i].number >= 0 && units[i].number < uses[k].units, ST_BUG, "loader: unit %d of use %d",
-                 units[i].number, k);
+        CHECK_TO(fail, k >= 0 && k < n_uses && units[i].number >= 0 && units[i].number < uses[k].units, ST_BUG,
+                 "loader: unit %d of use %d", units[i].number, k);
         if (l->picker[k]) continue;
         TRY_TO(fail, check_use(&l->use[k]), "training data");
         TRY_TO(fail, picker_open(&l->picker[k], &l->use[k], seed), "training data");
@@ -347,7 +348,8 @@ status loader_open_eval(loader **out, const dataset_use *use, enum split s, int 
 {
     loader *l;
     *out = NULL;
-    CHECK((unsigned)s < N_SPLITS && n_parts > 0 && part >= 0 && part < n_parts, ST_BUG, "loader: split %d, part %d of %d", (int)s, part, n_parts);
+    CHECK((unsigned)s < N_SPLITS && n_parts > 0 && part >= 0 && part < n_parts, ST_BUG, "loader: split %d, part %d of %d", (int)s, part,
+          n_parts);
     TRY(check_use(use), "evaluation data");
     TRY(new_loader(&l, use, 1, depth), "evaluation data");
     l->eval = true, l->split = s, l->part = part, l->n_parts = n_parts;

@@ -15,8 +15,9 @@ static const augment_spec presets[] = {
      .contrast = 0.25f, .gamma = 0.25f, .noise = 0.03f, .blur = 0.8f, .window = 0.08f},
     {.preset = "xray", .rotate_deg = 10, .scale_lo = 0.9f, .scale_hi = 1.15f, .crop_scale = 1, .shift = 0.06f, .brightness = 0.1f,
      .contrast = 0.25f, .gamma = 0.2f, .noise = 0.02f, .blur = 0.8f, .window = 0.05f, .invert = 0.15f},
-    {.preset = "histology", .flip_x = 0.5f, .flip_y = 0.5f, .rot90 = 1, .rotate_deg = 10, .scale_lo = 0.8f, .scale_hi = 1.25f, .crop_scale = 1,
-     .shift = 0.06f, .brightness = 0.1f, .contrast = 0.2f, .gamma = 0.15f, .noise = 0.02f, .blur = 0.8f, .hue = 0.04f, .saturation = 0.25f},
+    {.preset = "histology", .flip_x = 0.5f, .flip_y = 0.5f, .rot90 = 1, .rotate_deg = 10, .scale_lo = 0.8f, .scale_hi = 1.25f,
+     .crop_scale = 1, .shift = 0.06f, .brightness = 0.1f, .contrast = 0.2f, .gamma = 0.15f, .noise = 0.02f, .blur = 0.8f, .hue = 0.04f,
+     .saturation = 0.25f},
     {.preset = "microscopy", .flip_x = 0.5f, .flip_y = 0.5f, .rot90 = 1, .rotate_deg = 15, .scale_lo = 0.75f, .scale_hi = 1.35f,
      .crop_scale = 1, .shift = 0.08f, .brightness = 0.1f, .contrast = 0.25f, .gamma = 0.25f, .noise = 0.03f, .blur = 1, .hue = 0.03f,
      .saturation = 0.2f},
@@ -41,8 +42,8 @@ const char *augment_for_modality(const char *modality)
 {
     static const struct { const char *part, *preset; } words[] = { /* the first that occurs in the modality's name */
         {"histo", "histology"}, {"patholog", "histology"}, {"slide", "histology"}, {"micro", "microscopy"}, {"fluo", "microscopy"},
-        {"cytolog", "microscopy"}, {"x-ray", "xray"}, {"xray", "xray"}, {"radiograph", "xray"}, {"mammogra", "xray"}, {"tomograph", "ct"},
-        {"magnetic", "mr"}};
+        {"cytolog", "microscopy"}, {"x-ray", "xray"}, {"xray", "xray"}, {"radiograph", "xray"}, {"mammogra", "xray"},
+        {"tomograph", "ct"}, {"magnetic", "mr"}};
     static const struct { const char *whole, *preset; } codes[] = { /* DICOM's codes among them */
         {"ct", "ct"}, {"mr", "mr"}, {"mri", "mr"}, {"cr", "xray"}, {"dx", "xray"}, {"mg", "xray"}, {"px", "xray"}, {"sm", "histology"},
         {"gm", "microscopy"}, {"em", "microscopy"}};

@@ -49,7 +49,8 @@ static void needed(const view *v, int H, int W, int Hs, int Ws, int f, patch *p)
     int bw = (Ws + f - 1) / f, bh = (Hs + f - 1) / f, margin = 2;
     float lim_x = fminf(fmaxf(x_lo, 0), (float)Ws), lim_y = fminf(fmaxf(y_lo, 0), (float)Hs);
     int x0 = (int)(lim_x / (float)f) - margin, y0 = (int)(lim_y / (float)f) - margin;
-    int x1 = (int)(fminf(fmaxf(x_hi, 0), (float)Ws) / (float)f) + margin, y1 = (int)(fminf(fmaxf(y_hi, 0), (float)Hs) / (float)f) + margin;
+    int x1 = (int)(fminf(fmaxf(x_hi, 0), (float)Ws) / (float)f) + margin,
+        y1 = (int)(fminf(fmaxf(y_hi, 0), (float)Hs) / (float)f) + margin;
     p->x0 = x0 < 0 ? 0 : x0 >= bw ? bw - 1 : x0, p->y0 = y0 < 0 ? 0 : y0 >= bh ? bh - 1 : y0;
     x1 = x1 > bw ? bw : x1, y1 = y1 > bh ? bh : y1;
     p->W = x1 > p->x0 ? x1 - p->x0 : 1, p->H = y1 > p->y0 ? y1 - p->y0 : 1;

@@ -60,7 +60,8 @@ augment_draw augment_decide(const augment_spec *a, rng_key key, const raw_sample
 {
     augment_draw d = {.contrast = 1, .gamma = 1, .saturation = 1};
     if (!a) {
-        d.v = s->step > 0 ? make_view(&(geometry){.scale = (double)s->step, .centre = {s->W / 2.0, s->H / 2.0}}, H, W) : view_fit(s->H, s->W, H, W);
+        d.v = s->step > 0 ? make_view(&(geometry){.scale = (double)s->step, .centre = {s->W / 2.0, s->H / 2.0}}, H, W)
+                          : view_fit(s->H, s->W, H, W);
         return d;
     }
     d.v = decide_view(a, key, s, H, W);

@@ -16,8 +16,8 @@ static status check_shards(catalogue *c, store *s)
         }
         CHECK(c->n[i] >= 1 && c->n[i] == sum, ST_DATA, "%s: /n[%d]: %lld samples, the splits have %lld", s->path, i, (long long)c->n[i],
               (long long)sum);
-        CHECK(c->file[i][0] && c->file[i][0] != '.' && !strchr(c->file[i], '/'), ST_DATA, "%s: /file[%d]: \"%s\" is not a plain file name", s->path, i,
-              c->file[i]);
+        CHECK(c->file[i][0] && c->file[i][0] != '.' && !strchr(c->file[i], '/'), ST_DATA,
+              "%s: /file[%d]: \"%s\" is not a plain file name", s->path, i, c->file[i]);
         CHECK(c->bytes[i] > 0, ST_DATA, "%s: /bytes[%d]: %lld", s->path, i, (long long)c->bytes[i]);
         c->n_total += c->n[i];
     }
@@ -69,12 +69,15 @@ static status read_index(catalogue *c, store *s)
     TRY(read_new(s, "n_split", DT_I64, 2, (int64_t[]){S, N_SPLITS}, &c->n_split), "index");
     TRY(check_shards(c, s), "index");
     TRY(read_new(s, "split", DT_U8, 1, &c->n_total, &c->split), "index");
-    for (int64_t i = 0; i < c->n_total; i++) CHECK(c->split[i] < N_SPLITS, ST_DATA, "%s: /split[%lld]: %d", s->path, (long long)i, c->split[i]);
+    for (int64_t i = 0; i < c->n_total; i++)
+        CHECK(c->split[i] < N_SPLITS, ST_DATA, "%s: /split[%lld]: %d", s->path, (long long)i, c->split[i]);
     int64_t n;
     TRY(store_read_text(s, "id", &n, &c->id_width, &c->id), "index");
-    CHECK(n == c->n_total && c->id_width <= SHARD_TEXT, ST_DATA, "%s: /id: %lld texts, wanted %lld", s->path, (long long)n, (long long)c->n_total);
+    CHECK(n == c->n_total && c->id_width <= SHARD_TEXT, ST_DATA, "%s: /id: %lld texts, wanted %lld", s->path, (long long)n,
+          (long long)c->n_total);
     TRY(store_read_text(s, "case", &n, &c->case_width, &c->case_id), "index");
-    CHECK(n == c->n_total && c->case_width <= SHARD_TEXT, ST_DATA, "%s: /case: %lld texts, wanted %lld", s->path, (long long)n, (long long)c->n_total);
+    CHECK(n == c->n_total && c->case_width <= SHARD_TEXT, ST_DATA, "%s: /case: %lld texts, wanted %lld", s->path, (long long)n,
+          (long long)c->n_total);
     for (int l = 0; l < c->meta.n_labels; l++) TRY(read_label(c, s, l), "label %s", c->meta.label[l].name);
     return OK;
 }

@@ -75,8 +75,8 @@ status hdf5_dtype(store *s, const char *name, hid_t type, enum dtype *out)
             *out = (enum dtype)t;
             return OK;
         }
-    return status_raise(ST_DATA, __FILE__, __LINE__, "%s: %s: element type is none of u8 u16 i16 i32 u32 i64 f32 f64 (little-endian)", s->path,
-                        name);
+    return status_raise(ST_DATA, __FILE__, __LINE__, "%s: %s: element type is none of u8 u16 i16 i32 u32 i64 f32 f64 (little-endian)",
+                        s->path, name);
 }
 
 hid_t hdf5_create_plist(hid_t cls)
@@ -154,8 +154,8 @@ status hdf5_check_storage(store *s, hid_t dataset, const char *name, int64_t n_b
     }
     if (n_bytes == 0) return OK;
     int64_t stored = (int64_t)H5Dget_storage_size(dataset);
-    CHECK(stored > 0 && stored <= s->file_bytes, ST_DATA, "%s: %s: %lld bytes stored, the file has %lld", s->path, name, (long long)stored,
-          (long long)s->file_bytes);
+    CHECK(stored > 0 && stored <= s->file_bytes, ST_DATA, "%s: %s: %lld bytes stored, the file has %lld", s->path, name,
+          (long long)stored, (long long)s->file_bytes);
     /* deflate cannot shrink by more than 1032; an uncompressed array is as long as it says */
     bool fits = layout == H5D_CHUNKED ? n_bytes / 1040 <= stored : n_bytes == stored;
     CHECK(fits, ST_DATA, "%s: %s: says %lld bytes of data but stores %lld", s->path, name, (long long)n_bytes, (long long)stored);
@@ -166,6 +166,7 @@ status dims_count(store *s, const char *name, int ndim, const int64_t *dims, int
 {
     *n = 1;
     for (int i = 0; i < ndim; i++)
-        CHECK(dims[i] >= 0 && !__builtin_mul_overflow(*n, dims[i], n) && *n <= INT64_MAX / 16, ST_DATA, "%s: %s: impossible shape", s->path, name);
+        CHECK(dims[i] >= 0 && !__builtin_mul_overflow(*n, dims[i], n) && *n <= INT64_MAX / 16, ST_DATA, "%s: %s: impossible shape",
+              s->path, name);
     return OK;
 }

@@ -14,7 +14,11 @@ enum { DEFAULT_SHARD_BYTES = 256 << 20, PADDING_LIMIT = 4 };
 
 typedef struct shard_note { char file[SHARD_TEXT], sha256[65]; int64_t n, bytes, n_split[N_SPLITS]; } shard_note;
 /* What the index keeps of every sample. */
-typedef struct index_note { char id[SHARD_TEXT], case_id[SHARD_TEXT]; uint8_t split, present[SHARD_MAX_LABELS]; int32_t cls[SHARD_MAX_LABELS]; } index_note;
+typedef struct index_note {
+    char id[SHARD_TEXT], case_id[SHARD_TEXT];
+    uint8_t split, present[SHARD_MAX_LABELS];
+    int32_t cls[SHARD_MAX_LABELS];
+} index_note;
 
 struct shard_writer {
     shard_meta  meta;
@@ -47,7 +51,8 @@ static status grow(void *array_ptr, int64_t n, int64_t *cap, size_t bytes, const
 static bool ours(const char *name)
 {
     size_t n = strlen(name);
-    return strcmp(name, "SHA256SUMS") == 0 || (n > 3 && strcmp(name + n - 3, ".h5") == 0) || (n > 5 && strcmp(name + n - 5, ".part") == 0);
+    return strcmp(name, "SHA256SUMS") == 0 || (n > 3 && strcmp(name + n - 3, ".h5") == 0) ||
+           (n > 5 && strcmp(name + n - 5, ".part") == 0);
 }
 
 /* Removes a folder of ours: shards, index, sums. Anything else in it is left, and is an error. */
@@ -78,7 +83,8 @@ static status put_in_place(shard_writer *w)
     char old[520];
     snprintf(old, sizeof old, "%s.old", w->final);
     TRY(remove_folder(old), "replacing %s", w->final);
-    CHECK(rename(w->final, old) == 0 && rename(w->part, w->final) == 0, ST_RESOURCE, "cannot replace %s: %s", w->final, strerror(errno));
+    CHECK(rename(w->final, old) == 0 && rename(w->part, w->final) == 0, ST_RESOURCE, "cannot replace %s: %s", w->final,
+          strerror(errno));
     return remove_folder(old);
 }
 

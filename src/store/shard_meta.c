@@ -31,7 +31,8 @@ static bool plain_name(const char *name, size_t room)
 
 status meta_check(const shard_meta *m)
 {
-    CHECK(plain_name(m->name, sizeof m->name), ST_DATA, "data set name \"%.64s\": needs 1 to 63 characters without spaces and slashes", m->name);
+    CHECK(plain_name(m->name, sizeof m->name), ST_DATA, "data set name \"%.64s\": needs 1 to 63 characters without spaces and slashes",
+          m->name);
     CHECK(m->pixel == DT_U8 || m->pixel == DT_U16 || m->pixel == DT_I16 || m->pixel == DT_F32, ST_DATA,
           "%s: pixels are u8, u16, i16 or f32", m->name);
     CHECK(m->channels == 1 || m->channels == 3, ST_DATA, "%s: %d channels, 1 or 3 are accepted", m->name, m->channels);
@@ -39,13 +40,14 @@ status meta_check(const shard_meta *m)
           SHARD_MAX_LABELS);
     for (int i = 0; i < m->n_labels; i++) {
         const shard_label *l = &m->label[i];
-        CHECK(plain_name(l->name, sizeof l->name), ST_DATA, "%s: label name \"%.64s\": needs 1 to 63 characters without spaces and slashes",
-              m->name, l->name);
-        for (int j = 0; j < i; j++) CHECK(strcmp(l->name, m->label[j].name) != 0, ST_DATA, "%s: two label sets named %s", m->name, l->name);
+        CHECK(plain_name(l->name, sizeof l->name), ST_DATA,
+              "%s: label name \"%.64s\": needs 1 to 63 characters without spaces and slashes", m->name, l->name);
+        for (int j = 0; j < i; j++)
+            CHECK(strcmp(l->name, m->label[j].name) != 0, ST_DATA, "%s: two label sets named %s", m->name, l->name);
         CHECK((unsigned)l->kind < N_TASK_KINDS, ST_DATA, "%s: label %s: unknown kind", m->name, l->name);
         int most = l->kind == TASK_SEGMENTATION ? IGNORE_MASK : l->kind == TASK_REGRESSION ? 1 : MAX_CLASSES;
-        CHECK(l->n_classes >= 1 && l->n_classes <= most, ST_DATA, "%s: label %s: %d classes, 1 to %d are accepted for %s", m->name, l->name,
-              l->n_classes, most, task_kind_name[l->kind]);
+        CHECK(l->n_classes >= 1 && l->n_classes <= most, ST_DATA, "%s: label %s: %d classes, 1 to %d are accepted for %s", m->name,
+              l->name, l->n_classes, most, task_kind_name[l->kind]);
         if (l->kind == TASK_REGRESSION)
             CHECK(l->lo < l->hi, ST_DATA, "%s: label %s: range %g to %g is empty", m->name, l->name, l->lo, l->hi);
     }
@@ -111,8 +113,8 @@ static status read_label(store *s, const char *name, shard_meta *m, unsigned *se
     snprintf(path, sizeof path, "/label/%s", name);
     int64_t position, n_classes;
     TRY(store_get_i64(s, path, "position", &position), "reading");
-    CHECK(position >= 0 && position < m->n_labels && !(*seen >> position & 1), ST_DATA, "%s: %s: position %lld among %d label sets", s->path,
-          path, (long long)position, m->n_labels);
+    CHECK(position >= 0 && position < m->n_labels && !(*seen >> position & 1), ST_DATA, "%s: %s: position %lld among %d label sets",
+          s->path, path, (long long)position, m->n_labels);
     *seen |= 1u << position;
     shard_label *l = &m->label[position];
     CHECK(snprintf(l->name, sizeof l->name, "%s", name) < (int)sizeof l->name, ST_DATA, "%s: %s: name too long", s->path, path);
@@ -138,8 +140,10 @@ static status read_meta(store *s, const char *format, shard_meta *m)
     TRY(store_get_str(s, "/", "format", text, sizeof text), "not a %s", format);
     CHECK(strcmp(text, format) == 0, ST_DATA, "%s: format is \"%s\", wanted \"%s\"", s->path, text, format);
     TRY(store_get_i64(s, "/", "format_version", &version), "reading");
-    CHECK(version == FORMAT_VERSION, ST_DATA, "%s: format version %lld, this program reads %d", s->path, (long long)version, FORMAT_VERSION);
-    for (size_t i = 0; i < N_TEXTS; i++) TRY(store_get_str(s, "/", texts[i].key, (char *)m + texts[i].offset, texts[i].bytes), "reading");
+    CHECK(version == FORMAT_VERSION, ST_DATA, "%s: format version %lld, this program reads %d", s->path, (long long)version,
+          FORMAT_VERSION);
+    for (size_t i = 0; i < N_TEXTS; i++)
+        TRY(store_get_str(s, "/", texts[i].key, (char *)m + texts[i].offset, texts[i].bytes), "reading");
     TRY(store_get_str(s, "/", "pixel", text, sizeof text), "reading");
     m->pixel = N_DTYPES;
     for (int t = 0; t < N_DTYPES; t++)
@@ -201,7 +205,8 @@ status read_texts(store *s, const char *name, int64_t n, size_t width, void *out
     TRY_TO(done, mem_alloc(&wide, (size_t)n * width + 1, "texts"), "%s: %s", s->path, name);
     for (int64_t i = 0; i < n; i++) {
         size_t len = strlen(raw + (size_t)i * (size_t)w);
-        CHECK_TO(done, len < width, ST_DATA, "%s: %s[%lld]: %zu bytes long, at most %zu are accepted", s->path, name, (long long)i, len, width - 1);
+        CHECK_TO(done, len < width, ST_DATA, "%s: %s[%lld]: %zu bytes long, at most %zu are accepted", s->path, name, (long long)i, len,
+                 width - 1);
         memcpy(wide + (size_t)i * width, raw + (size_t)i * (size_t)w, len);
     }
     *(void **)out_ptr = wide;

@@ -43,13 +43,13 @@ static status read_index(shard *s)
     TRY(read_new(f, "split", DT_U8, 1, &n, &s->split), "shard");
     TRY(read_new(f, "image_crc32c", DT_U32, 1, &n, &s->crc), "shard");
     struct { const char *name; size_t width; void *to; } text[] = {
-        {"id", SHARD_TEXT, &s->id}, {"subject", SHARD_TEXT, &s->subject}, {"centre", SHARD_TEXT, &s->centre}, {"case", SHARD_TEXT, &s->case_id},
-        {"source", SHARD_TEXT, &s->source}, {"source_sha256", 65, &s->source_sha256}};
+        {"id", SHARD_TEXT, &s->id}, {"subject", SHARD_TEXT, &s->subject}, {"centre", SHARD_TEXT, &s->centre},
+        {"case", SHARD_TEXT, &s->case_id}, {"source", SHARD_TEXT, &s->source}, {"source_sha256", 65, &s->source_sha256}};
     for (size_t i = 0; i < sizeof text / sizeof *text; i++) TRY(read_texts(f, text[i].name, n, text[i].width, text[i].to), "shard");
     for (int64_t i = 0; i < n; i++) {
         int32_t H = s->size[2 * i], W = s->size[2 * i + 1];
-        CHECK(H >= 1 && W >= 1 && H <= s->Hmax && W <= s->Wmax, ST_DATA, "%s: /size[%lld]: %dx%d, the images have at most %dx%d", s->path,
-              (long long)i, W, H, s->Wmax, s->Hmax);
+        CHECK(H >= 1 && W >= 1 && H <= s->Hmax && W <= s->Wmax, ST_DATA, "%s: /size[%lld]: %dx%d, the images have at most %dx%d",
+              s->path, (long long)i, W, H, s->Wmax, s->Hmax);
         float lo = s->range[2 * i], hi = s->range[2 * i + 1];
         CHECK(isfinite(lo) && isfinite(hi) && lo < hi, ST_DATA, "%s: /range[%lld]: %g to %g", s->path, (long long)i, lo, hi);
         CHECK(s->split[i] < N_SPLITS, ST_DATA, "%s: /split[%lld]: %d", s->path, (long long)i, s->split[i]);
@@ -75,19 +75,20 @@ static status read_box_label(shard *s, int l)
     CHECK(off[0] == 0 && off[s->n] == M, ST_DATA, "%s: /label/%s/box_off: runs from %lld to %lld, there are %lld boxes", s->path, name,
           (long long)off[0], (long long)off[s->n], (long long)M);
     for (int64_t i = 0; i < s->n; i++)
-        CHECK(off[i] <= off[i + 1] && off[i + 1] - off[i] <= 1 << 24, ST_DATA, "%s: /label/%s/box_off[%lld]: %lld boxes", s->path, name, (long long)i,
-              (long long)(off[i + 1] - off[i]));
+        CHECK(off[i] <= off[i + 1] && off[i + 1] - off[i] <= 1 << 24, ST_DATA, "%s: /label/%s/box_off[%lld]: %lld boxes", s->path, name,
+              (long long)i, (long long)(off[i + 1] - off[i]));
     TRY(read_new(s->file, path, DT_F32, 2, (int64_t[]){M, 4}, &s->label[l].box), "shard");
     meta_label_path(path, &s->meta.label[l], "box_class");
     TRY(read_new(s->file, path, DT_I32, 1, &M, &s->label[l].box_cls), "shard");
     for (int64_t i = 0; i < s->n; i++)
         for (int64_t j = off[i]; j < off[i + 1]; j++) {
             const float *b = s->label[l].box + 4 * j;
-            bool inside = b[0] >= 0 && b[1] >= 0 && b[2] <= (float)s->size[2 * i + 1] && b[3] <= (float)s->size[2 * i] && b[0] < b[2] && b[1] < b[3];
-            CHECK(inside, ST_DATA, "%s: /label/%s/box[%lld]: (%g %g %g %g) is empty or leaves its image %s", s->path, name, (long long)j, b[0], b[1],
-                  b[2], b[3], s->id[i]);
-            CHECK(s->label[l].box_cls[j] >= 0 && s->label[l].box_cls[j] < K, ST_DATA, "%s: /label/%s/box_class[%lld]: %d of %d classes", s->path, name,
-                  (long long)j, s->label[l].box_cls[j], K);
+            bool inside = b[0] >= 0 && b[1] >= 0 && b[2] <= (float)s->size[2 * i + 1] && b[3] <= (float)s->size[2 * i] && b[0] < b[2] &&
+                          b[1] < b[3];
+            CHECK(inside, ST_DATA, "%s: /label/%s/box[%lld]: (%g %g %g %g) is empty or leaves its image %s", s->path, name,
+                  (long long)j, b[0], b[1], b[2], b[3], s->id[i]);
+            CHECK(s->label[l].box_cls[j] >= 0 && s->label[l].box_cls[j] < K, ST_DATA, "%s: /label/%s/box_class[%lld]: %d of %d classes",
+                  s->path, name, (long long)j, s->label[l].box_cls[j], K);
         }
     return OK;
 }
@@ -106,15 +107,15 @@ static status read_label(shard *s, int l)
         meta_label_path(path, label, "class");
         TRY(read_new(s->file, path, DT_I32, 1, &n, &s->label[l].cls), "shard");
         for (int64_t i = 0; i < n; i++)
-            CHECK(s->label[l].cls[i] >= (present[i] ? 0 : -1) && s->label[l].cls[i] < K, ST_DATA, "%s: %s[%lld]: class %d of %lld", s->path, path,
-                  (long long)i, s->label[l].cls[i], (long long)K);
+            CHECK(s->label[l].cls[i] >= (present[i] ? 0 : -1) && s->label[l].cls[i] < K, ST_DATA, "%s: %s[%lld]: class %d of %lld",
+                  s->path, path, (long long)i, s->label[l].cls[i], (long long)K);
         return OK;
     case TASK_MULTILABEL:
         meta_label_path(path, label, "vector");
         TRY(read_new(s->file, path, DT_U8, 2, (int64_t[]){n, K}, &s->label[l].vec), "shard");
         for (int64_t i = 0; i < n * K; i++)
-            CHECK(s->label[l].vec[i] <= 1 || s->label[l].vec[i] == 255, ST_DATA, "%s: %s[%lld,%lld]: %d, 0, 1 or 255 are accepted", s->path, path,
-                  (long long)(i / K), (long long)(i % K), s->label[l].vec[i]);
+            CHECK(s->label[l].vec[i] <= 1 || s->label[l].vec[i] == 255, ST_DATA, "%s: %s[%lld,%lld]: %d, 0, 1 or 255 are accepted",
+                  s->path, path, (long long)(i / K), (long long)(i % K), s->label[l].vec[i]);
         return OK;
     case TASK_REGRESSION:
         meta_label_path(path, label, "scalar");
@@ -125,7 +126,8 @@ static status read_label(shard *s, int l)
     case TASK_SEGMENTATION:
         meta_label_path(path, label, "mask");
         TRY(open_stack(s, path + 1, 3, dims, &s->file->mask[l]), "shard");
-        CHECK(dims[0] == n && dims[1] == s->Hmax && dims[2] == s->Wmax, ST_DATA, "%s: %s: shape differs from that of /image", s->path, path);
+        CHECK(dims[0] == n && dims[1] == s->Hmax && dims[2] == s->Wmax, ST_DATA, "%s: %s: shape differs from that of /image", s->path,
+              path);
         meta_label_path(path, label, "mask_crc32c");
         TRY(read_new(s->file, path, DT_U32, 1, &n, &s->label[l].mask_crc), "shard");
         s->label[l].has_mask = true;
@@ -146,8 +148,8 @@ static status open_shard(shard *s, const char *path)
     CHECK(dims[0] >= 1 && dims[0] <= INT32_MAX && dims[1] >= 1 && dims[1] <= MAX_SIDE && dims[2] >= 1 && dims[2] <= MAX_SIDE &&
           dims[3] == s->meta.channels, ST_DATA, "%s: /image: shape %lld,%lld,%lld,%lld for %d channels", path, (long long)dims[0],
           (long long)dims[1], (long long)dims[2], (long long)dims[3], s->meta.channels);
-    CHECK(dims[1] * dims[2] * dims[3] * (int64_t)dtype_bytes(s->meta.pixel) < INT64_C(1) << 31, ST_DATA, "%s: /image: samples of %lldx%lld pixels",
-          path, (long long)dims[2], (long long)dims[1]);
+    CHECK(dims[1] * dims[2] * dims[3] * (int64_t)dtype_bytes(s->meta.pixel) < INT64_C(1) << 31, ST_DATA,
+          "%s: /image: samples of %lldx%lld pixels", path, (long long)dims[2], (long long)dims[1]);
     s->n = dims[0], s->Hmax = (int)dims[1], s->Wmax = (int)dims[2];
     TRY(read_index(s), "shard");
     for (int l = 0; l < s->meta.n_labels; l++) TRY(read_label(s, l), "label %s", s->meta.label[l].name);
@@ -188,7 +190,8 @@ static status read_plane(shard *s, int64_t i, hid_t set, const char *name, enum 
               H5Dread(set, hdf5_type(t), mem_space, file_space, H5P_DEFAULT, out) >= 0;
     DOOR_CHECK(ok, ST_DATA, "%s: %s[%lld] (%s): cannot read", s->path, name, (long long)i, s->id[i]);
     uint32_t got = crc32c(0, out, (size_t)(H * W * (C ? C : 1)) * dtype_bytes(t));
-    CHECK(got == crc, ST_DATA, "%s: %s[%lld] (%s): damaged, checksum %08x, should be %08x", s->path, name, (long long)i, s->id[i], got, crc);
+    CHECK(got == crc, ST_DATA, "%s: %s[%lld] (%s): damaged, checksum %08x, should be %08x", s->path, name, (long long)i, s->id[i], got,
+          crc);
     return OK;
 }
 
@@ -199,13 +202,14 @@ status shard_read_image(shard *s, int64_t i, void *out)
 
 status shard_read_mask(shard *s, int64_t i, int label, uint8_t *out)
 {
-    CHECK(label >= 0 && label < s->meta.n_labels && s->label[label].has_mask && i >= 0 && i < s->n && s->label[label].present[i], ST_BUG,
-          "%s: sample %lld has no mask in label set %d", s->path, (long long)i, label);
+    CHECK(label >= 0 && label < s->meta.n_labels && s->label[label].has_mask && i >= 0 && i < s->n && s->label[label].present[i],
+          ST_BUG, "%s: sample %lld has no mask in label set %d", s->path, (long long)i, label);
     char path[160];
     meta_label_path(path, &s->meta.label[label], "mask");
     TRY(read_plane(s, i, s->file->mask[label], path, DT_U8, 0, s->label[label].mask_crc[i], out), "mask");
     int K = s->meta.label[label].n_classes;
     for (int64_t k = 0, area = (int64_t)s->size[2 * i] * s->size[2 * i + 1]; k < area; k++)
-        CHECK(out[k] < K || out[k] == IGNORE_MASK, ST_DATA, "%s: %s[%lld] (%s): value %d, %d classes", s->path, path, (long long)i, s->id[i], out[k], K);
+        CHECK(out[k] < K || out[k] == IGNORE_MASK, ST_DATA, "%s: %s[%lld] (%s): value %d, %d classes", s->path, path, (long long)i,
+              s->id[i], out[k], K);
     return OK;
 }

@@ -38,11 +38,18 @@ static status write_columns(store *s, const sample *const *samples, int64_t n, c
 }
 
 /* A stack of planes (N,Hmax,Wmax[,C]), one sample per chunk. */
-typedef struct stack { hid_t set; hsize_t dims[4]; int ndim; hid_t type; size_t row_bytes; char *chunk; size_t chunk_bytes; int fill; } stack;
+typedef struct stack {
+    hid_t   set, type;
+    hsize_t dims[4];
+    int     ndim, fill;
+    size_t  row_bytes, chunk_bytes;
+    char   *chunk;
+} stack;
 
 static status stack_open(store *s, stack *k, const char *name, int64_t n, int64_t Hmax, int64_t Wmax, int C, enum dtype t, int fill)
 {
-    *k = (stack){.set = -1, .dims = {(hsize_t)n, (hsize_t)Hmax, (hsize_t)Wmax, (hsize_t)C}, .ndim = C ? 4 : 3, .type = hdf5_type(t), .fill = fill};
+    *k = (stack){.set = -1, .type = hdf5_type(t), .dims = {(hsize_t)n, (hsize_t)Hmax, (hsize_t)Wmax, (hsize_t)C}, .ndim = C ? 4 : 3,
+                 .fill = fill};
     k->row_bytes = (size_t)Wmax * (size_t)(C ? C : 1) * dtype_bytes(t);
     k->chunk_bytes = k->row_bytes * (size_t)Hmax;
     TRY(hdf5_make_parents(s, name), "writing");
@@ -82,7 +89,8 @@ static status stack_put(store *s, stack *k, int64_t i, const char *rows, int H, 
     return OK;
 }
 
-static status write_images(store *s, const shard_meta *m, const sample *const *samples, int64_t n, int64_t Hmax, int64_t Wmax, uint32_t *crc)
+static status write_images(store *s, const shard_meta *m, const sample *const *samples, int64_t n, int64_t Hmax, int64_t Wmax,
+                           uint32_t *crc)
 {
     stack k;
     status st = stack_open(s, &k, "image", n, Hmax, Wmax, m->channels, m->pixel, 0);
@@ -97,7 +105,8 @@ static status write_images(store *s, const shard_meta *m, const sample *const *s
     return store_write(s, "image_crc32c", DT_U32, 1, &n, crc, 0);
 }
 
-static status write_masks(store *s, const shard_meta *m, int l, const sample *const *samples, int64_t n, int64_t Hmax, int64_t Wmax, uint32_t *crc)
+static status write_masks(store *s, const shard_meta *m, int l, const sample *const *samples, int64_t n, int64_t Hmax, int64_t Wmax,
+                          uint32_t *crc)
 {
     char path[160];
     stack k;
@@ -144,7 +153,8 @@ done:
     return st;
 }
 
-static status write_label(store *s, const shard_meta *m, int l, const sample *const *samples, int64_t n, int64_t Hmax, int64_t Wmax, char *scratch)
+static status write_label(store *s, const shard_meta *m, int l, const sample *const *samples, int64_t n, int64_t Hmax, int64_t Wmax,
+                          char *scratch)
 {
     const shard_label *label = &m->label[l];
     char path[160];

@@ -48,7 +48,8 @@ status store_create(store **out, const char *path)
     errno = 0;
     s->file = H5Fcreate(s->part, H5F_ACC_TRUNC, fcpl, fapl);
     if (s->file < 0) {
-        status st = status_raise(ST_RESOURCE, __FILE__, __LINE__, "cannot create %s: %s", s->part, errno ? strerror(errno) : hdf5_why());
+        status st =
+            status_raise(ST_RESOURCE, __FILE__, __LINE__, "cannot create %s: %s", s->part, errno ? strerror(errno) : hdf5_why());
         free(s);
         return st;
     }
@@ -163,7 +164,8 @@ status store_write(store *s, const char *name, enum dtype t, int ndim, const int
 {
     DOOR;
     CHECK(s->writing, ST_BUG, "%s: not open for writing", s->path);
-    CHECK(ndim >= 0 && ndim <= 8 && deflate >= 0 && deflate <= 9, ST_BUG, "%s: %s: %d dimensions, deflate %d", s->path, name, ndim, deflate);
+    CHECK(ndim >= 0 && ndim <= 8 && deflate >= 0 && deflate <= 9, ST_BUG, "%s: %s: %d dimensions, deflate %d", s->path, name, ndim,
+          deflate);
     int64_t n;
     TRY(dims_count(s, name, ndim, dims, &n), "writing");
     TRY(hdf5_make_parents(s, name), "writing");
@@ -181,7 +183,9 @@ status store_write(store *s, const char *name, enum dtype t, int ndim, const int
     }
     AUTO_HID set = H5Dcreate2(s->file, name, hdf5_type(t), space, H5P_DEFAULT, plist, H5P_DEFAULT);
     DOOR_CHECK(set >= 0, ST_RESOURCE, "%s: cannot make %s", s->part, name);
-    if (n) DOOR_CHECK(H5Dwrite(set, hdf5_type(t), H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0, ST_RESOURCE, "%s: cannot write %s", s->part, name);
+    if (n)
+        DOOR_CHECK(H5Dwrite(set, hdf5_type(t), H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0, ST_RESOURCE, "%s: cannot write %s", s->part,
+                   name);
     TRY(hdf5_put_u32(s, set, name, "crc32c", crc32c(0, data, (size_t)n * dtype_bytes(t))), "writing");
     return OK;
 }
@@ -227,7 +231,8 @@ status store_read(store *s, const char *name, enum dtype t, int64_t n_expected, 
     CHECK(n == n_expected, ST_DATA, "%s: %s: has %lld elements, wanted %lld", s->path, name, (long long)n, (long long)n_expected);
     size_t n_bytes = (size_t)n * dtype_bytes(t);
     TRY(hdf5_check_storage(s, set, name, (int64_t)n_bytes), "reading");
-    if (n) DOOR_CHECK(H5Dread(set, hdf5_type(t), H5S_ALL, H5S_ALL, H5P_DEFAULT, out) >= 0, ST_DATA, "%s: %s: cannot read", s->path, name);
+    if (n)
+        DOOR_CHECK(H5Dread(set, hdf5_type(t), H5S_ALL, H5S_ALL, H5P_DEFAULT, out) >= 0, ST_DATA, "%s: %s: cannot read", s->path, name);
     uint32_t want, got = crc32c(0, out, n_bytes);
     TRY(hdf5_get_u32(s, set, name, "crc32c", &want), "reading");
     CHECK(got == want, ST_DATA, "%s: %s: damaged, checksum %08x, should be %08x", s->path, name, got, want);

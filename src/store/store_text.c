@@ -38,8 +38,9 @@ static status read_raw_text(store *s, hid_t set, hid_t type, const char *name, i
     size_t n_bytes = (size_t)n * width;
     TRY_TO(fail, hdf5_check_storage(s, set, name, (int64_t)n_bytes), "reading");
     TRY_TO(fail, mem_alloc(&data, n_bytes + 1, "texts"), "%s: %s", s->path, name);
-    if (n) CHECK_TO(fail, H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0, ST_DATA, "%s: %s: cannot read: %s", s->path, name,
-                    hdf5_why());
+    if (n)
+        CHECK_TO(fail, H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0, ST_DATA, "%s: %s: cannot read: %s", s->path, name,
+                 hdf5_why());
     uint32_t want, got = crc32c(0, data, n_bytes);
     TRY_TO(fail, hdf5_get_u32(s, set, name, "crc32c", &want), "reading");
     CHECK_TO(fail, got == want, ST_DATA, "%s: %s: damaged, checksum %08x, should be %08x", s->path, name, got, want);
@@ -58,10 +59,11 @@ status store_read_text(store *s, const char *name, int64_t *n, int *width, char 
     DOOR_CHECK(set >= 0, ST_DATA, "%s: no readable array %s", s->path, name);
     AUTO_HID type = H5Dget_type(set);
     AUTO_HID space = H5Dget_space(set);
-    CHECK(H5Tget_class(type) == H5T_STRING && H5Tis_variable_str(type) == 0, ST_DATA, "%s: %s: not fixed-length strings", s->path, name);
+    CHECK(H5Tget_class(type) == H5T_STRING && H5Tis_variable_str(type) == 0, ST_DATA, "%s: %s: not fixed-length strings", s->path,
+          name);
     hsize_t extent = 0;
-    CHECK(H5Sget_simple_extent_ndims(space) == 1 && H5Sget_simple_extent_dims(space, &extent, NULL) == 1, ST_DATA, "%s: %s: not one-dimensional",
-          s->path, name);
+    CHECK(H5Sget_simple_extent_ndims(space) == 1 && H5Sget_simple_extent_dims(space, &extent, NULL) == 1, ST_DATA,
+          "%s: %s: not one-dimensional", s->path, name);
     size_t w = H5Tget_size(type);
     CHECK(w > 0 && w <= 1 << 20 && extent <= INT64_MAX / (4 << 20), ST_DATA, "%s: %s: impossible shape", s->path, name);
     char *data = NULL;
@@ -131,7 +133,8 @@ static status open_attr(store *s, const char *name, const char *key, hid_t *attr
     DOOR_CHECK(*attr >= 0, ST_DATA, "%s: %s: attribute %s", s->path, name, key);
     *type = H5Aget_type(*attr);
     AUTO_HID space = H5Aget_space(*attr);
-    CHECK(*type >= 0 && H5Sget_simple_extent_npoints(space) == 1, ST_DATA, "%s: %s: attribute %s is not a single value", s->path, name, key);
+    CHECK(*type >= 0 && H5Sget_simple_extent_npoints(space) == 1, ST_DATA, "%s: %s: attribute %s is not a single value", s->path, name,
+          key);
     return OK;
 }
 

@@ -6,6 +6,10 @@
 
 #include <unistd.h>
 
+/* HDF5 1.10 keeps some 400 bytes each time it refuses a damaged file; ours is the rest. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void) { return "leak:libhdf5"; }
+
 enum { N = 12 };
 static char dir[64], path[256], hurt[256];
 static char *bytes;
@@ -34,7 +38,8 @@ static bool read_all(const char *file, uint32_t *digest)
     c = crc32c(c, s.meta.name, strlen(s.meta.name)), c = crc32c(c, s.meta.licence, strlen(s.meta.licence));
     for (int l = 0; l < s.meta.n_labels; l++) {
         const shard_label *m = &s.meta.label[l];
-        c = crc32c(c, m->name, strlen(m->name)), c = crc32c(c, &m->kind, sizeof m->kind), c = crc32c(c, &m->lo, 8), c = crc32c(c, &m->hi, 8);
+        c = crc32c(c, m->name, strlen(m->name)), c = crc32c(c, &m->kind, sizeof m->kind), c = crc32c(c, &m->lo, 8),
+        c = crc32c(c, &m->hi, 8);
         c = crc32c(c, m->class_name, 64 * (size_t)m->n_classes);
         c = crc32c(c, s.label[l].present, n);
         if (s.label[l].cls) c = crc32c(c, s.label[l].cls, 4 * n);

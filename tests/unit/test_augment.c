@@ -77,6 +77,24 @@ static void fitted(void)
     EXPECT(out[0] == 5 && out[1] == 17.5f && out[2] == 15 && out[3] == 22.5f, "%g %g %g %g", out[0], out[1], out[2], out[3]);
 }
 
+static void stated_pixel_size(void)
+{
+    enum { HS = 60, WS = 80, N = 40 };
+    static uint8_t p[HS * WS];
+    raw_sample s = raw_u8(p, HS, WS, 1);
+    s.step = 1.5f; /* network pixels of one and a half stored ones: the middle 60 x 60 */
+    view v;
+    EXPECT_OK(sample_image(&s, NULL, (rng_key){0}, N, N, image, &v, &tmp));
+    EXPECT(v.ax == 1.5f && v.by == 1.5f && v.cx == 10 && v.cy == 0, "%g %g %g", v.ax, v.cx, v.cy);
+    augment_spec a = {.scale_lo = 2, .scale_hi = 2, .crop_scale = 1};
+    EXPECT_OK(sample_image(&s, &a, (rng_key){0}, N, N, image, &v, &tmp));
+    EXPECT_NEAR(v.ax, 0.75, 1e-6);
+    EXPECT_NEAR(v.cx, 40 - 0.75 * 20, 1e-5);
+    float out[4]; /* what leaves the grid keeps its size for scoring */
+    view_box_whole(&v, (float[]){0, 0, 15, 15}, out);
+    EXPECT(out[0] < 0 && fabsf(out[2] - out[0] - 20) < 1e-4f, "%g %g", out[0], out[2]);
+}
+
 /* Shrinking averages: a fine checkerboard becomes grey, not a pattern. */
 static void no_aliasing(void)
 {
@@ -142,7 +160,8 @@ static void labels_follow(void)
         bool cut_off = out[0] == 0 || out[1] == 0 || out[2] == N || out[3] == N; /* there the box of the visible part is smaller */
         float slack = cut_off ? 14 : 1.6f;
         EXPECT(fabsf(out[0] - (float)x0) < slack && fabsf(out[1] - (float)y0) < slack && fabsf(out[2] - (float)x1) < slack &&
-               fabsf(out[3] - (float)y1) < slack, "%u: box %g %g %g %g, painted %d %d %d %d", k, out[0], out[1], out[2], out[3], x0, y0, x1, y1);
+                   fabsf(out[3] - (float)y1) < slack,
+               "%u: box %g %g %g %g, painted %d %d %d %d", k, out[0], out[1], out[2], out[3], x0, y0, x1, y1);
     }
     EXPECT(shown > 150 && hidden > 0, "%d shown, %d hidden", shown, hidden);
 }
@@ -173,7 +192,8 @@ static void ranges_and_presets(void)
         double change = 0;
         static float first[N * N * 3];
         for (uint32_t k = 0; k < 40; k++) {
-            raw_sample s = k % 2 ? raw_u8(rgb, N, N, 3) : (raw_sample){.pixels = ct, .type = DT_I16, .H = N, .W = N, .C = 1, .range = {-160, 240}};
+            raw_sample s =
+                k % 2 ? raw_u8(rgb, N, N, 3) : (raw_sample){.pixels = ct, .type = DT_I16, .H = N, .W = N, .C = 1, .range = {-160, 240}};
             view v;
             EXPECT_OK(sample_image(&s, &a, (rng_key){1, k, 0}, N, N, image, &v, &tmp));
             float lo = 2, hi = -1;
@@ -191,8 +211,16 @@ static void ranges_and_presets(void)
     augment_spec a;
     EXPECT_STATUS(augment_preset(&a, "histologi"), ST_USAGE);
     EXPECT(strstr(status_message(), "histology"), "%s", status_message());
-    static const char *const pairs[][2] = {{"CT", "ct"}, {"MR", "mr"}, {"MRI", "mr"}, {"X-ray", "xray"}, {"Histology", "histology"},
-        {"microscopy", "microscopy"}, {"fluorescence microscopy", "microscopy"}, {"ultrasound", "weak"}, {"", "weak"}, {"electron", "weak"}};
+    static const char *const pairs[][2] = {{"CT", "ct"},
+                                           {"MR", "mr"},
+                                           {"MRI", "mr"},
+                                           {"X-ray", "xray"},
+                                           {"Histology", "histology"},
+                                           {"microscopy", "microscopy"},
+                                           {"fluorescence microscopy", "microscopy"},
+                                           {"ultrasound", "weak"},
+                                           {"", "weak"},
+                                           {"electron", "weak"}};
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
         EXPECT(strcmp(augment_for_modality(pairs[i][0]), pairs[i][1]) == 0, "%s: %s", pairs[i][0], augment_for_modality(pairs[i][0]));
 }
@@ -282,6 +310,7 @@ int main(void)
     RUN(identity);
     RUN(flips_and_quarter_turns);
     RUN(fitted);
+    RUN(stated_pixel_size);
     RUN(no_aliasing);
     RUN(labels_follow);
     RUN(boxes_dropped);

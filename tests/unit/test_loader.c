@@ -5,7 +5,7 @@
 #include "test.h"
 
 #include <sys/stat.h>
-#include <time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static char dir[64];
@@ -130,7 +130,8 @@ static void labels_right(void)
         for (int turn = 0; turn < 8; turn++) {
             batch *b;
             EXPECT_OK(loader_next(l, &b));
-            EXPECT(b->n_valid == b->B && (b->cls != NULL) == (k == 0) && (b->mask != NULL) == (k == 3) && !b->native_mask, "fields of kind %d", k);
+            EXPECT(b->n_valid == b->B && (b->cls != NULL) == (k == 0) && (b->mask != NULL) == (k == 3) && !b->native_mask,
+                   "fields of kind %d", k);
             for (int i = 0; i < b->B; i++) {
                 shards_sample(&m, (uint32_t)b->sample[i], DT_U8, 3);
                 const sample_label *v = &m.s.label[k];
@@ -162,7 +163,8 @@ static void evaluation(void)
                     batch *b;
                     EXPECT_OK(loader_next(l, &b));
                     if (!b) break;
-                    EXPECT(b->B == use[k].batch && b->n_valid >= 1 && b->n_valid <= b->B && b->step == -1, "%d of %d", b->n_valid, b->B);
+                    EXPECT(b->B == use[k].batch && b->n_valid >= 1 && b->n_valid <= b->B && b->step == -1, "%d of %d", b->n_valid,
+                           b->B);
                     const uint8_t *native = b->native_mask;
                     for (int i = 0; i < b->n_valid; i++) {
                         static made m;
@@ -213,6 +215,24 @@ static void wrong_use(void)
     EXPECT_STATUS(loader_open(&l, use, N_TASK_KINDS, (loader_unit[]){{0, 1}}, 1, 1, 0, 2), ST_BUG);
 }
 
+/* The fault point of the loader, in a process of its own since fault points are read once. */
+static void fault_point(void)
+{
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        setenv("MEDLEY_FAULT", "load@3:raise", 1);
+        loader *l;
+        batch *b;
+        int good = 0;
+        status st = loader_open(&l, use, N_TASK_KINDS, units, UNITS, 42, 0, 2);
+        while (!st && !(st = loader_next(l, &b))) loader_release(l, b), good++;
+        _exit(st == ST_DATA && good == 2 && strstr(status_message(), "load") ? 0 : 1);
+    }
+    int how = -1;
+    EXPECT(waitpid(child, &how, 0) == child && how == 0, "child says %d", how);
+}
+
 /* A shard disappears, another is damaged, a third belongs elsewhere: the thread's message reaches the caller. */
 static void failures_arrive(void)
 {
@@ -250,7 +270,8 @@ static void failures_arrive(void)
     u.data = d;
     EXPECT_OK(loader_open_eval(&l, &u, SPLIT_TRAIN, 0, 1, 2));
     while (!(st = loader_next(l, &b)) && b) loader_release(l, b);
-    EXPECT(st == ST_DATA && strstr(status_message(), "noise-00001.h5") && strstr(status_message(), "index.h5"), "%d: %s", st, status_message());
+    EXPECT(st == ST_DATA && strstr(status_message(), "noise-00001.h5") && strstr(status_message(), "index.h5"), "%d: %s", st,
+           status_message());
     loader_close(l);
     dataset_close(d);
 }
@@ -260,6 +281,7 @@ int main(void)
     strcpy(dir, "/tmp/medley-loader-XXXXXX");
     if (!mkdtemp(dir) || shards_make(dir, "noise", DT_U8, 3, 120, 60000)) return 1;
     RUN(open_all);
+    RUN(fault_point);
     RUN(same_for_any_depth_and_timing);
     RUN(same_after_restart);
     RUN(same_for_any_owner);

@@ -60,7 +60,8 @@ static void round_trip(enum dtype pixel, int channels, int n, int64_t shard_byte
     EXPECT_OK(shards_make(dir, name, pixel, channels, n, shard_bytes));
     catalogue c;
     EXPECT_OK(catalogue_open(&c, in_dir(name)));
-    EXPECT(c.n_total == n && (shard_bytes > 0 ? c.n_shards > 2 : c.n_shards == 1), "%lld samples in %d shards", (long long)c.n_total, c.n_shards);
+    EXPECT(c.n_total == n && (shard_bytes > 0 ? c.n_shards > 2 : c.n_shards == 1), "%lld samples in %d shards", (long long)c.n_total,
+           c.n_shards);
     uint32_t i = 0;
     for (int f = 0; f < c.n_shards; f++) {
         char path[800], hex[65];
@@ -70,17 +71,22 @@ static void round_trip(enum dtype pixel, int channels, int n, int64_t shard_byte
         shard s;
         EXPECT_OK(shard_open(&s, path));
         EXPECT(s.n == c.n[f] && strcmp(s.meta.label[2].name, "x-regression") == 0 && s.meta.label[2].lo == -1, "meta of %s", path);
-        EXPECT(strcmp(s.meta.label[0].class_name[2], "nuclei\xc3\xa4") == 0 && strcmp(s.meta.spacing_units, "um") == 0, "meta of %s", path);
+        EXPECT(strcmp(s.meta.label[0].class_name[2], "nuclei\xc3\xa4") == 0 && strcmp(s.meta.spacing_units, "um") == 0, "meta of %s",
+               path);
         for (int64_t k = 0; k < s.n; k++, i++) {
             static float pixels[SHARDS_SIDE * SHARDS_SIDE * 3];
             shards_sample(&want, i, pixel, channels);
             EXPECT_OK(shard_read_image(&s, k, pixels));
             size_t bytes = (size_t)want.s.H * (size_t)want.s.W * (size_t)channels * dtype_bytes(pixel);
             EXPECT(memcmp(pixels, want.pixels, bytes) == 0, "pixels of %s", s.id[k]);
-            EXPECT(strcmp(s.id[k], want.s.id) == 0 && strcmp(s.subject[k], want.s.subject) == 0 && strcmp(s.case_id[k], want.s.case_id) == 0 &&
-                   strcmp(s.source[k], want.s.source) == 0 && strcmp(s.source_sha256[k], want.s.source_sha256) == 0 && s.centre[k][0] == 0, "texts");
-            EXPECT(s.size[2 * k] == want.s.H && s.size[2 * k + 1] == want.s.W && s.slice[k] == want.s.slice && s.split[k] == want.s.split &&
-                   s.range[2 * k + 1] == 500 && s.spacing[2 * k] == 0.5f && isnan(s.spacing[2 * k + 1]), "columns");
+            EXPECT(strcmp(s.id[k], want.s.id) == 0 && strcmp(s.subject[k], want.s.subject) == 0 &&
+                       strcmp(s.case_id[k], want.s.case_id) == 0 && strcmp(s.source[k], want.s.source) == 0 &&
+                       strcmp(s.source_sha256[k], want.s.source_sha256) == 0 && s.centre[k][0] == 0,
+                   "texts");
+            EXPECT(s.size[2 * k] == want.s.H && s.size[2 * k + 1] == want.s.W && s.slice[k] == want.s.slice &&
+                       s.split[k] == want.s.split && s.range[2 * k + 1] == 500 && s.spacing[2 * k] == 0.5f &&
+                       isnan(s.spacing[2 * k + 1]),
+                   "columns");
             EXPECT(strcmp(c.id + i * (uint32_t)c.id_width, want.s.id) == 0 && c.split[i] == want.s.split, "index");
             for (int l = 0; l < SHARDS_LABELS; l++) compare_label(&s, k, l);
         }
@@ -176,7 +182,12 @@ static void small_among_large(void) /* one large picture does not blow up all th
     shard_writer *w;
     EXPECT_OK(shard_writer_open(&w, dir, &meta, 1 << 20, false));
     for (int i = 0; i < 200; i++) {
-        sample s = {.H = i == 100 ? 600 : 10, .W = i == 100 ? 600 : 10, .slice = -1, .range = {0, 255}, .spacing = {NAN, NAN}, .pixels = pixels};
+        sample s = {.H = i == 100 ? 600 : 10,
+                    .W = i == 100 ? 600 : 10,
+                    .slice = -1,
+                    .range = {0, 255},
+                    .spacing = {NAN, NAN},
+                    .pixels = pixels};
         snprintf(s.id, sizeof s.id, "%d", i);
         s.label[0] = (sample_label){.present = true, .scalar = 0.5f};
         EXPECT_OK(shard_writer_add(w, &s));
