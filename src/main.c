@@ -67,6 +67,7 @@ static status run(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    use_best_kernels(argv);
     status st = run(argc, argv);
     if (fflush(stdout) && !st) st = status_raise(ST_RESOURCE, __FILE__, __LINE__, "cannot write to standard output");
     if (st && status_message()[0]) fprintf(stderr, "medley: %s\n", status_message());

@@ -9,6 +9,7 @@
 void kern_init(int n_threads);
 int  kern_threads(void);
 const char *kern_blas_name(void); /* e.g. "OpenBLAS 0.3.21 SkylakeX" */
+const char *kern_better_core(void); /* value of OPENBLAS_CORETYPE that would be faster here, or NULL; OpenBLAS reads it when it is loaded */
 
 /* C (M,N) = alpha * op(A) op(B) + beta * C. trans: false = as stored. lda.. = row strides. Split into fixed row chunks that
  * depend on (M,N,K) only. Threads: OpenMP over chunks, or none if called inside a parallel region. */

@@ -41,6 +41,10 @@ MUST status use_parse(const use_command *c, int argc, char **argv, const char **
 
 /* ---- MPI around a command ----------------------------------------------------------------------------------------------------- */
 
+/* OpenBLAS chooses its kernels when it is loaded. If it chose slow ones for this CPU (kern_better_core), the program starts itself again,
+ * once, with OPENBLAS_CORETYPE set. A user's own setting stands. Before MPI. */
+void use_best_kernels(char **argv);
+
 /* Opens the world, the log and the signal handlers. Collective over all processes. */
 MUST status use_open(int argc, char **argv, comm **world);
 /* Ends the command with status `st`. A status all ranks agreed on (comm_agree) is left for main to print on rank 0, and MPI is closed;

@@ -97,7 +97,8 @@ static status open_training(trainer *t, bool fresh)
     status st = t->rank == 0 ? path_make_dirs(t->job.run) : OK;
     TRY(comm_agree(t->world, st), "run folder %s", t->job.run);
     if (!fresh) TRY(checkpoint_find(t, t->from), "resume");
-    TRY(plan_make(t, true), "plan");
+    status planned = plan_make(t, true);
+    if (planned) return planned;
     params_init_weights(&t->pt, (uint64_t)t->job.seed, t->w);
     if (t->ema) memcpy(t->ema, t->w, sizeof *t->w * (size_t)t->pt.n_local);
     if (t->from[0]) TRY(checkpoint_load(t, t->from, true), "resume");
@@ -131,7 +132,8 @@ status trainer_open(trainer **out, comm *world, const job *j, bool fresh)
 static status open_use(trainer *t, const char *weights)
 {
     char path[1300];
-    TRY(plan_make(t, false), "plan");
+    status planned = plan_make(t, false);
+    if (planned) return planned;
     if (strcmp(weights, "last") == 0) {
         char found[600];
         TRY(checkpoint_find(t, found), "weights");

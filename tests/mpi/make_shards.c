@@ -1,5 +1,6 @@
-/* make_shards DIR [N]: five tiny data sets, one per kind of label, for tests that train: 64x64 pictures of one bright disc.
- * class: quadrant of the disc; vector: left, top; scalar: radius; mask: the disc; box: around the disc, class by brightness. */
+/* make_shards DIR [N [train]]: five tiny data sets, one per kind of label, for tests that train: 64x64 pictures of one bright disc.
+ * class: quadrant of the disc; vector: left, top; scalar: radius; mask: the disc; box: around the disc, class by brightness.
+ * Three of five samples are for training, or all of them. */
 #include "medley/store.h"
 
 #include <math.h>
@@ -24,7 +25,7 @@ static disc draw(uint8_t *pixels, uint8_t *mask, uint32_t i, int kind)
     return d;
 }
 
-static status make(const char *dir, int kind, int n)
+static status make(const char *dir, int kind, int n, bool all_train)
 {
     static const char *const names[] = {"quadrant", "sides", "radius", "disc", "discs"};
     static char class_name[4][64] = {"a", "b", "c", "d"};
@@ -45,7 +46,7 @@ static status make(const char *dir, int kind, int n)
         int32_t box_class = d.bright;
         vec[0] = d.x < 32, vec[1] = d.y < 32;
         sample s = {.slice = -1, .H = SIDE, .W = SIDE, .range = {0, 255}, .spacing = {NAN, NAN}, .pixels = pixels};
-        s.split = i % 5 == 3 ? SPLIT_VAL : i % 5 == 4 ? SPLIT_TEST : SPLIT_TRAIN;
+        s.split = all_train ? SPLIT_TRAIN : i % 5 == 3 ? SPLIT_VAL : i % 5 == 4 ? SPLIT_TEST : SPLIT_TRAIN;
         snprintf(s.id, sizeof s.id, "%d", i), snprintf(s.subject, sizeof s.subject, "s%d", i), snprintf(s.case_id, sizeof s.case_id, "c%d", i);
         snprintf(s.source, sizeof s.source, "disc %d", i), memset(s.source_sha256, '0', 64);
         s.label[0] = (sample_label){.present = true, .cls = (d.x < 32) + 2 * (d.y < 32), .vec = vec, .scalar = d.r, .mask = mask, .n_box = 1,
@@ -63,7 +64,7 @@ int main(int argc, char **argv)
 {
     int n = argc > 2 ? atoi(argv[2]) : 40;
     status st = argc > 1 ? path_make_dirs(argv[1]) : ST_USAGE;
-    for (int kind = 0; !st && kind < N_TASK_KINDS; kind++) st = make(argv[1], kind, n);
+    for (int kind = 0; !st && kind < N_TASK_KINDS; kind++) st = make(argv[1], kind, n, argc > 3);
     if (st) fprintf(stderr, "make_shards: %s\n", status_message());
     return (int)st;
 }
