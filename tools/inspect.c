@@ -211,9 +211,11 @@ static void draw_caption(canvas *c, const sheet *s, const shard *f, int64_t i, c
     int left = x;
     put_word(c, s, x, y, &left, dim, f->id[i]);
     left = x, y += LINE;
-    for (int l = 0; l < f->meta.n_labels; l++) {
-        if ((s->label >= 0 && l != s->label) || !f->label[l].present[i]) continue;
+    for (int turn = 0; turn < 2 * f->meta.n_labels; turn++) { /* labels of the whole image first: their names stand nowhere else */
+        int l = turn % f->meta.n_labels;
         const shard_label *label = &f->meta.label[l];
+        bool drawn = label->kind == TASK_SEGMENTATION || label->kind == TASK_DETECTION;
+        if ((s->label >= 0 && l != s->label) || !f->label[l].present[i] || drawn != (turn >= f->meta.n_labels)) continue;
         int colour = label_colour(&f->meta, l);
         if (label->kind == TASK_SEGMENTATION) {
             for (int k = 1; k < label->n_classes; k++)

@@ -9,9 +9,9 @@
 #define NY 96
 #define NZ 10
 #define PLANE (NX * NY)
-#define STEP_MM 1.5f
+#define STEP_MM 1.2f
 #define SLICE_MM 3.0f
-#define VESSELS 26
+#define VESSELS 18
 #define SPIKES 14
 
 typedef struct thorax { /* millimetres; x to the left, y to the back, z up */
@@ -68,7 +68,7 @@ static void thorax_draw(rng *r, thorax *k)
 static void nodule_draw(rng *r, const thorax *t, nodule *k, bool malign)
 {
     k->malign = malign;
-    k->radius = malign ? synth_between(r, 7.5f, 12.5f) : synth_between(r, 5, 8.8f);
+    k->radius = malign ? synth_between(r, 8, 13) : synth_between(r, 4.5f, 8);
     for (int tries = 0; tries < 50; tries++) { /* in the lung, though it may touch what is around it */
         float out = rng_below(r, 2) ? 1.f : -1.f, a = synth_between(r, -1.4f, 1.4f), far = synth_between(r, 10, 55);
         k->c[0] = out * (65 + far * cosf(a)), k->c[1] = 5 + far * sinf(a), k->c[2] = synth_between(r, -2.5f, 2.5f);
@@ -157,7 +157,7 @@ typedef struct scan { float plane[PLANE], field[PLANE], scratch[NX]; int16_t hu[
 
 static void scan_volume(rng *r, const thorax *t, const nodule *k, scan *m)
 {
-    float x0 = k->c[0] + synth_between(r, -22, 22), y0 = k->c[1] + synth_between(r, -22, 22), noise = synth_between(r, 22, 38);
+    float x0 = k->c[0] + synth_between(r, -14, 14), y0 = k->c[1] + synth_between(r, -14, 14), noise = synth_between(r, 22, 38);
     for (int z = 0; z < NZ; z++) {
         field_noise(r, NX, NY, 6, 2, m->field);
         for (int y = 0; y < NY; y++)

@@ -22,7 +22,7 @@ const synth_set synth_sets[] = {
      ");\n"
      "split = { fractions = [0.7, 0.15, 0.15]; seed = 1; };\n"},
     {"synth-ct", "pieces of chest CT around one nodule, in Hounsfield units; NIfTI int16 volumes with masks, and nodules.csv",
-     "mask 1 nodule; nodules.csv, column diagnosis: benign (round, smooth, sometimes calcified) or malign (larger, lobed, spiculated)", {44, 110},
+     "mask 1 nodule; nodules.csv, column diagnosis: benign (round, smooth, sometimes calcified) or malign (larger, lobed, spiculated)", {70, 160},
      synth_make_ct,
      RECIPE_HEAD("synth-ct", "Synthetic chest CT with one nodule a volume", "CT")
      "images = {\n"
@@ -53,7 +53,7 @@ const synth_set synth_sets[] = {
      "split = { fractions = [0.7, 0.15, 0.15]; seed = 1; };\n"},
     {"synth-xray", "chest X-rays: attenuation integrated through a phantom of ellipsoids, logarithm and photon noise; grey PNG and films.csv",
      "films.csv, columns view (PA: beam from behind, AP: from the front, heart larger, shoulder blades over the lungs) and finding (opacity, clear)",
-     {70, 170}, synth_make_xray,
+     {100, 250}, synth_make_xray,
      RECIPE_HEAD("synth-xray", "Synthetic chest X-rays, view and finding", "X-ray")
      "images = {\n"
      "    files = [\"images/{patient}_{film}.png\"];\n"

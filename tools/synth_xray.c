@@ -57,7 +57,7 @@ static void add_bones(film *f, const chest *k, bool ap)
             add_part(f, (float)side * s * (16 + 125 * t), s * (-70 + 70 * t), s * (136 + up * t + 5 * sinf(6.28f * t)), 5.5f, 5.5f, 5.5f, 0, 0.7f * k->mu_bone);
         }
         /* shoulder blades: turned out of the lung fields for PA, over them for AP */
-        add_part(f, (float)side * s * (ap ? 104 : 146), s * 100, s * 92, ap ? 34 : 16, 4, 58, (float)side * (ap ? 0.25f : 0.5f), 0.75f * k->mu_bone);
+        add_part(f, (float)side * s * (ap ? 98 : 150), s * 96, s * 88, ap ? 36 : 14, 5, 62, (float)side * (ap ? 0.25f : 0.5f), (ap ? 1.5f : 0.75f) * k->mu_bone);
         add_part(f, (float)side * s * 170, s * 30, s * 150, 24, 24, 24, 0, 0.5f * k->mu_bone); /* head of the upper arm */
     }
 }
@@ -94,10 +94,10 @@ static void add_chest(rng *r, film *f, const chest *k, bool ap, bool opacity)
     add_bones(f, k, ap);
     if (!opacity)
         return;
-    int patches = 1 + (int)rng_below(r, 3);
+    int patches = 2 + (int)rng_below(r, 3);
     for (int p = 0; p < patches; p++) { /* fluid in the air spaces: clouds of soft balls */
         float side = rng_below(r, 2) ? 1.f : -1.f, x0 = side * s * synth_between(r, 55, 98) * k->lung_w, y0 = synth_between(r, -35, 45);
-        float z0 = s * synth_between(r, -55, 85) * lung_h, spread = synth_between(r, 9, 17), dense = synth_between(r, 0.26f, 0.42f);
+        float z0 = s * synth_between(r, -55, 85) * lung_h, spread = synth_between(r, 9, 17), dense = synth_between(r, 0.36f, 0.58f);
         int balls = 8 + (int)rng_below(r, 8);
         for (int i = 0; i < balls; i++) {
             float w = synth_between(r, 8, 16);
@@ -157,16 +157,16 @@ static int by_value(const void *a, const void *b)
 
 static void expose(rng *r, film *f, bool ap)
 {
-    float distance = ap ? 1050 : 1800, gap = 150, height = synth_between(r, -12, 12);
+    float distance = ap ? 900 : 1800, gap = 150, height = synth_between(r, -12, 12);
     float film_y = ap ? gap : -gap, source_y = ap ? gap - distance : distance - gap;
     memset(f->line, 0, sizeof f->line);
     for (int i = 0; i < f->n; i++)
         project(f, &f->part[i], source_y, film_y, height);
     /* photons that arrive, some of them scattered, counted with Poisson-like noise, then the logarithm of the count */
-    float photons = ap ? 9000 : 14000;
-    field_blur(f->line, SIDE, SIDE, 1, ap ? 0.65f : 0.45f, f->scratch);
+    float photons = ap ? 2500 : 14000, scatter = ap ? 0.012f : 0.003f; /* the portable tube: fewer photons, no grid */
+    field_blur(f->line, SIDE, SIDE, 1, ap ? 0.75f : 0.45f, f->scratch);
     for (int i = 0; i < AREA; i++) {
-        float n = photons * (expf(-f->line[i]) + 0.004f);
+        float n = photons * (expf(-f->line[i]) + scatter);
         n += sqrtf(n) * rng_normal(r);
         f->line[i] = -logf(fmaxf(n, 1) / photons);
     }
