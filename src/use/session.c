@@ -1,17 +1,8 @@
 /* session: MPI around a command: who opens it, who speaks when something fails, how it ends. */
 #include "medley/use.h"
 
-#include "medley/kern.h"
-
-#include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
-
-void use_best_kernels(char **argv)
-{
-    const char *core = getenv("OPENBLAS_CORETYPE") ? NULL : kern_better_core();
-    if (core && setenv("OPENBLAS_CORETYPE", core, 1) == 0) execv("/proc/self/exe", argv); /* if that fails: slower, not wrong */
-}
 
 status use_open(int argc, char **argv, comm **world)
 {
