@@ -9,7 +9,7 @@
 #define NY 96
 #define NZ 10
 #define PLANE (NX * NY)
-#define STEP_MM 1.2f
+#define STEP_MM 0.75f
 #define SLICE_MM 3.0f
 #define VESSELS 18
 #define SPIKES 14
@@ -157,7 +157,7 @@ typedef struct scan { float plane[PLANE], field[PLANE], scratch[NX]; int16_t hu[
 
 static void scan_volume(rng *r, const thorax *t, const nodule *k, scan *m)
 {
-    float x0 = k->c[0] + synth_between(r, -14, 14), y0 = k->c[1] + synth_between(r, -14, 14), noise = synth_between(r, 22, 38);
+    float x0 = k->c[0] + synth_between(r, -9, 9), y0 = k->c[1] + synth_between(r, -9, 9), noise = synth_between(r, 22, 38);
     for (int z = 0; z < NZ; z++) {
         field_noise(r, NX, NY, 6, 2, m->field);
         for (int y = 0; y < NY; y++)

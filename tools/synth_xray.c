@@ -97,10 +97,10 @@ static void add_chest(rng *r, film *f, const chest *k, bool ap, bool opacity)
     int patches = 2 + (int)rng_below(r, 3);
     for (int p = 0; p < patches; p++) { /* fluid in the air spaces: clouds of soft balls */
         float side = rng_below(r, 2) ? 1.f : -1.f, x0 = side * s * synth_between(r, 55, 98) * k->lung_w, y0 = synth_between(r, -35, 45);
-        float z0 = s * synth_between(r, -55, 85) * lung_h, spread = synth_between(r, 9, 17), dense = synth_between(r, 0.36f, 0.58f);
-        int balls = 8 + (int)rng_below(r, 8);
+        float z0 = s * synth_between(r, -55, 85) * lung_h, spread = synth_between(r, 13, 22), dense = synth_between(r, 0.6f, 0.85f);
+        int balls = 14 + (int)rng_below(r, 10);
         for (int i = 0; i < balls; i++) {
-            float w = synth_between(r, 8, 16);
+            float w = synth_between(r, 8, 17);
             add_part(f, x0 + spread * rng_normal(r), y0 + spread * rng_normal(r), z0 + spread * rng_normal(r), w, w, w, 0, dense * MU_WATER);
         }
     }
@@ -172,8 +172,8 @@ static void expose(rng *r, film *f, bool ap)
     }
     memcpy(f->field, f->line, sizeof f->field);
     qsort(f->field, AREA, sizeof *f->field, by_value);
-    float lo = f->field[AREA / 250], hi = f->field[AREA - AREA / 200], gamma = synth_between(r, 0.85f, 1.15f);
-    lo += synth_between(r, -0.08f, 0.02f) * (hi - lo), hi += synth_between(r, -0.05f, 0.08f) * (hi - lo);
+    float lo = f->field[AREA / 250], hi = f->field[AREA - AREA / 200], gamma = synth_between(r, 0.94f, 1.06f);
+    lo += synth_between(r, -0.03f, 0.02f) * (hi - lo), hi += synth_between(r, -0.03f, 0.03f) * (hi - lo);
     for (int i = 0; i < AREA; i++) {
         float v = (f->line[i] - lo) / (hi - lo);
         f->grey[i] = (uint8_t)(255 * powf(v < 0 ? 0 : v > 1 ? 1 : v, gamma) + 0.5f);

@@ -101,8 +101,8 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 void log_open(int rank, enum log_level level); /* rank -1: no prefix. LOG_INFO goes to stdout on rank 0 (or -1) only */
 void log_line(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
-/* Fault points ship in the program. MEDLEY_FAULT="name@count:action[,...]", action: kill, raise, stop, hang, nan.
- * fault_hit(name) returns true if `nan` or `raise` was asked for here; kill, stop and hang act at once. */
+/* Fault points ship in the program; what MEDLEY_FAULT, MEDLEY_FAULT_DELAY and MEDLEY_FAULT_TRACE ask for: core/fault.c. fault_hit(name)
+ * returns true if `nan` or `raise` was asked for here; kill, stop, term, hang and spin act at once. A name is a word the tests use. */
 bool fault_hit(const char *name);
 
 /* ---- small helpers -------------------------------------------------------------------------------------------- */

@@ -1,6 +1,6 @@
 #!/bin/sh
 # medley_data: help, version, exit codes and messages of `medley-data` as a user meets them. TAP. Usage: medley_data.sh MEDLEY-DATA
-program=$1
+program=$(realpath "$1")
 work=$(mktemp -d /tmp/medley-data-cli-XXXXXX) || exit 1
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
