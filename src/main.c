@@ -13,6 +13,7 @@ static const struct command {
     {"evaluate", cmd_evaluate, "metrics per task with confidence intervals"},
     {"report", cmd_report, "one HTML page about a run"},
     {"status", cmd_status, "where a run is"},
+    {"verify-run", cmd_verify_run, "are two runs the same, bit for bit?"},
     {"explain", cmd_explain, "every key of a job file"},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
@@ -22,8 +23,8 @@ static void put_help(FILE *out)
     fprintf(out, "usage: medley COMMAND ...\n\nTrains one image encoder on many biomedical imaging tasks at once.\n\n");
     for (int i = 0; i < N_COMMANDS; i++) fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].help);
     fprintf(out, "\nmedley COMMAND --help tells more; medley --version lists what was built in.\n"
-                 "Exit status: 0 done, 2 usage or configuration, 3 data, 4 resources, 5 numerical, 6 communication, 70 internal,\n"
-                 "75 checkpointed on request, run again.\n");
+                 "Exit status: 0 done, 1 two runs differ (verify-run), 2 usage or configuration, 3 data, 4 resources, 5 numerical,\n"
+                 "6 communication, 70 internal, 75 checkpointed on request, run again.\n");
 }
 
 /* medley(1), from the same texts as --help. */

@@ -41,6 +41,9 @@ typedef struct job {
         double watchdog_s;
         int  suspend_after;           /* failures in a row that suspend a task */
         double ema;                   /* 0 = off, else decay */
+        bool allow_task_changes;      /* a resumed run may have other tasks than its checkpoint */
+        bool allow_mixed_cpus;        /* ranks may compute with different kernels: no promise of bits */
+        bool trace_samples;           /* RUN/samples/rank-N.csv: every sample that was trained on */
     } train;
     struct { double lr, min_lr, weight_decay, beta1, beta2, eps, clip; int64_t warmup; } optim;
     int      n_tasks;

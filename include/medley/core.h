@@ -14,6 +14,7 @@
 /* The value is also the exit code of the program (design.md section 2). */
 typedef enum status {
     OK          = 0,
+    ST_DIFFER   = 1,  /* two runs are not the same (medley verify-run) */
     ST_USAGE    = 2,  /* command line or job/recipe file */
     ST_DATA     = 3,  /* shard, source file, checkpoint: damaged, missing or inconsistent */
     ST_RESOURCE = 4,  /* memory, disk, permission */
@@ -114,6 +115,7 @@ MUST status path_sync_dir(const char *path);           /* fsync of a folder */
 bool path_exists(const char *path);
 MUST status file_read_all(const char *path, size_t limit_bytes, char **out, size_t *out_bytes); /* NUL-terminated, free() */
 MUST status file_write_atomic(const char *path, const void *data, size_t n_bytes);  /* aside, fsync, rename */
+const char *program_id(void);                          /* build id of the running program in hex, by its linker; "" if it has none */
 int64_t memory_peak_bytes(void);                       /* VmHWM of this process; 0 if unknown */
 
 #endif

@@ -11,6 +11,8 @@ int  kern_threads(void);
 const char *kern_blas_name(void); /* e.g. "OpenBLAS 0.3.21 SkylakeX" */
 const char *kern_better_core(void); /* value of OPENBLAS_CORETYPE that would be faster here, or NULL; OpenBLAS reads it when it is loaded */
 
+const char *kern_isa(void);       /* instructions the kernels were built for and the CPU offers, e.g. "kernels avx2, CPU has fma avx2 avx512f" */
+
 /* C (M,N) = alpha * op(A) op(B) + beta * C. trans: false = as stored. lda.. = row strides. Split into fixed row chunks that
  * depend on (M,N,K) only. Threads: OpenMP over chunks, or none if called inside a parallel region. */
 void kern_gemm(bool trans_a, bool trans_b, int64_t M, int64_t N, int64_t K, float alpha, const float *A, int64_t lda,

@@ -11,6 +11,7 @@ MUST status cmd_evaluate(int argc, char **argv); /* MPI */
 MUST status cmd_check(int argc, char **argv);
 MUST status cmd_report(int argc, char **argv);
 MUST status cmd_status(int argc, char **argv);
+MUST status cmd_verify_run(int argc, char **argv);
 MUST status cmd_explain(int argc, char **argv);
 
 /* ---- options, shared by the commands ---------------------------------------------------------------------------------------- */

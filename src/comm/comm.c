@@ -8,6 +8,7 @@
 struct comm {
     MPI_Comm mpi;
     int rank, size;
+    int *counts; /* (4, size) counts and places of sent, then of received pieces */
 };
 
 /* Most elements of one MPI call: far below INT_MAX bytes for 8-byte elements, so that every library copes. */
@@ -29,6 +30,11 @@ static status wrap(comm **out, MPI_Comm mpi)
     c->mpi = mpi;
     MPI_Comm_rank(mpi, &c->rank);
     MPI_Comm_size(mpi, &c->size);
+    status st = mem_alloc(&c->counts, 4 * sizeof *c->counts * (size_t)c->size, "communicator");
+    if (st) {
+        free(c);
+        return st;
+    }
     MPI_Comm_set_errhandler(mpi, MPI_ERRORS_RETURN);
     *out = c;
     return OK;
@@ -45,6 +51,7 @@ status comm_open(int *argc, char ***argv, comm **world)
 void comm_close(comm *world)
 {
     if (!world) return;
+    free(world->counts);
     free(world);
     MPI_Finalize();
 }
@@ -71,6 +78,7 @@ const char *comm_library(void)
 status comm_agree(comm *c, status mine)
 {
     if (comm_size(c) == 1) return mine;
+    fault_hit("collective");
     /* The gravest code wins, then the lowest rank: both in one maximum. */
     int64_t packed = (int64_t)mine << 32 | (uint32_t)(mine ? 0x7fffffff - c->rank : 0), worst = 0;
     TRY(check_mpi(MPI_Allreduce(&packed, &worst, 1, MPI_INT64_T, MPI_MAX, c->mpi), "MPI_Allreduce"), "agreement");
@@ -91,6 +99,7 @@ status comm_agree(comm *c, status mine)
 status comm_bcast(comm *c, void *data, size_t n_bytes, int root)
 {
     if (comm_size(c) == 1) return OK;
+    fault_hit("collective");
     SLICED((int64_t)n_bytes, i, len)
         TRY(check_mpi(MPI_Bcast((char *)data + i, (int)len, MPI_BYTE, root, c->mpi), "MPI_Bcast"), "broadcast of %zu bytes", n_bytes);
     return OK;
@@ -149,6 +158,7 @@ done:
 static status reduce(comm *c, void *data, int64_t n, size_t bytes, MPI_Datatype type, MPI_Op op, const char *what)
 {
     if (comm_size(c) == 1) return OK;
+    fault_hit("collective");
     SLICED(n, i, len)
         TRY(check_mpi(MPI_Allreduce(MPI_IN_PLACE, (char *)data + (size_t)i * bytes, (int)len, type, op, c->mpi), "MPI_Allreduce"), "%s", what);
     return OK;
@@ -159,6 +169,35 @@ status comm_sum_f32(comm *c, float *data, int64_t n) { return reduce(c, data, n,
 status comm_sum_f64(comm *c, double *data, int64_t n) { return reduce(c, data, n, 8, MPI_DOUBLE, MPI_SUM, "sum"); }
 status comm_max_f64(comm *c, double *data, int64_t n) { return reduce(c, data, n, 8, MPI_DOUBLE, MPI_MAX, "maximum"); }
 status comm_min_f64(comm *c, double *data, int64_t n) { return reduce(c, data, n, 8, MPI_DOUBLE, MPI_MIN, "minimum"); }
+
+/* Bytes of MPI calls stay far below INT_MAX: n < 2^30 elements. */
+status comm_exchange_i64(comm *c, const int64_t *data, int64_t n, int64_t slice, int64_t *in)
+{
+    int size = comm_size(c), *sent = c->counts, *from = sent + size, *got = from + size, *to = got + size, at = 0;
+    for (int r = 0; r < size; r++) {
+        int64_t lo = r * slice < n ? r * slice : n, hi = lo + slice < n ? lo + slice : n;
+        sent[r] = r == c->rank ? 0 : (int)(hi - lo);
+        from[r] = (int)lo;
+    }
+    int64_t lo = c->rank * slice < n ? c->rank * slice : n, mine = n - lo < slice ? n - lo : slice;
+    for (int r = 0; r < size; r++) {
+        got[r] = r == c->rank ? 0 : (int)mine;
+        to[r] = at;
+        at += got[r];
+    }
+    return check_mpi(MPI_Alltoallv(data, sent, from, MPI_INT64_T, in, got, to, MPI_INT64_T, c->mpi), "MPI_Alltoallv");
+}
+
+status comm_share_f32(comm *c, float *data, int64_t n, int64_t slice)
+{
+    int size = comm_size(c), *count = c->counts, *place = count + size;
+    for (int r = 0; r < size; r++) {
+        int64_t lo = r * slice < n ? r * slice : n;
+        count[r] = (int)(n - lo < slice ? n - lo : slice);
+        place[r] = (int)lo;
+    }
+    return check_mpi(MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, data, count, place, MPI_FLOAT, c->mpi), "MPI_Allgatherv");
+}
 
 status comm_barrier(comm *c) { return comm_size(c) == 1 ? OK : check_mpi(MPI_Barrier(c->mpi), "MPI_Barrier"); }
 
@@ -174,5 +213,6 @@ void comm_group_close(comm *g)
 {
     if (!g) return;
     MPI_Comm_free(&g->mpi);
+    free(g->counts);
     free(g);
 }

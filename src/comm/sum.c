@@ -1,24 +1,32 @@
-/* sum: gradient sums whose bits do not depend on who adds what first. */
+/* sum: gradient sums whose bits do not depend on who adds what first.
+ *
+ * What crosses the ranks is 8 + 4 bytes a value instead of the 8 + 8 of an integer allreduce: every rank adds up and rounds the slice it
+ * owns of a piece, and hands out the rounded values. A piece fits the cache, so that the accumulators travel through memory once. */
 #include "medley/comm.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { GROWTH_BITS = 12, FIRST_RANGE_BITS = 20, CHUNK = 1 << 14 };
+enum { GROWTH_BITS = 12, FIRST_RANGE_BITS = 20, CHUNK = 1 << 14, PIECE = 1 << 17, SLICE_LEAST = 1 << 12, ALIGN = 16 };
 
 static int exponent_of(const gradient_sum *s, const sum_tensor *t)
 {
     return t->exponent == SUM_EXPONENT_UNKNOWN ? 62 - s->unit_bits - FIRST_RANGE_BITS : t->exponent;
 }
 
-status sum_init(gradient_sum *s, bool exact, int n_tensors, int64_t n, int n_units)
+/* Elements that cross the ranks at a time. */
+static int64_t piece_of(int n_ranks) { return (int64_t)n_ranks * SLICE_LEAST > PIECE ? (int64_t)n_ranks * SLICE_LEAST : PIECE; }
+
+status sum_init(gradient_sum *s, bool exact, int n_tensors, int64_t n, int n_units, int n_ranks)
 {
     *s = (gradient_sum){.exact = exact, .n_tensors = n_tensors, .n = n};
     while ((1 << s->unit_bits) < n_units) s->unit_bits++;
     TRY(mem_alloc(&s->tensor, sizeof *s->tensor * (size_t)n_tensors, "sum table"), "sum");
     if (exact) TRY(mem_alloc(&s->fixed, sizeof *s->fixed * (size_t)n, "fixed-point gradient sum"), "sum");
     else TRY(mem_alloc(&s->floating, sizeof *s->floating * (size_t)n, "gradient sum"), "sum");
+    if (exact && n_ranks > 1)
+        TRY(mem_alloc(&s->incoming, sizeof *s->incoming * (size_t)(piece_of(n_ranks) + n_ranks * ALIGN), "sums of other ranks"), "sum");
     for (int t = 0; t < n_tensors; t++) s->tensor[t].exponent = SUM_EXPONENT_UNKNOWN;
     return OK;
 }
@@ -28,9 +36,33 @@ void sum_free(gradient_sum *s)
     free(s->tensor);
     free(s->fixed);
     free(s->floating);
+    free(s->incoming);
     free(s->scratch);
     *s = (gradient_sum){0};
 }
+
+/* ---- one value -------------------------------------------------------------------------------------------------------------- */
+
+/* Written so that every compiler makes vectors of it: (int64_t)rintf() and (double)int64_t become one scalar instruction each otherwise. */
+
+/* x * scale, a power of two, to the nearest integer, ties to even; |x * scale| <= 2^62. Adding 1.5 * 2^52 to a double below 2^51 rounds it
+ * and leaves the integer in the low bits. hi * 2^32 is an exact part of the product and even, so rounding the rest rounds the whole. */
+static inline int64_t to_fixed(float x, double scale)
+{
+    const double magic = 0x1.8p52;
+    double v = (double)x * scale, hi = v * 0x1p-32 + magic, lo = v - (hi - magic) * 0x1p32 + magic;
+    int64_t h, l, m;
+    memcpy(&h, &hi, 8), memcpy(&l, &lo, 8), memcpy(&m, &magic, 8);
+    return (int64_t)((uint64_t)(h - m) << 32) + (l - m);
+}
+
+/* v * scale, rounded to double and then to float. Both halves are exact, so adding them rounds once, like (double)v. */
+static inline float from_fixed(int64_t v, double scale)
+{
+    return (float)(((double)(int32_t)(v >> 32) * 0x1p32 + (double)(uint32_t)v) * scale);
+}
+
+/* ---- units ------------------------------------------------------------------------------------------------------------------ */
 
 /* Largest |x| as bits; anything from 0x7f800000 on is Inf or NaN. Integer comparison keeps NaN visible. */
 static uint32_t largest_bits(const float *x, int64_t n)
@@ -64,27 +96,40 @@ int sum_check(gradient_sum *s, const float *g, int first, int last)
     return bad;
 }
 
+/* The first unit of a step sets the accumulators, so that nobody has to clear them. */
+static void add_exact(int64_t *restrict sum, float *restrict x, int64_t n, double scale, bool set)
+{
+    if (set) {
+#pragma omp parallel for simd schedule(static) if (n > CHUNK)
+        for (int64_t i = 0; i < n; i++) {
+            sum[i] = to_fixed(x[i], scale);
+            x[i] = 0;
+        }
+    } else {
+#pragma omp parallel for simd schedule(static) if (n > CHUNK)
+        for (int64_t i = 0; i < n; i++) {
+            sum[i] += to_fixed(x[i], scale);
+            x[i] = 0;
+        }
+    }
+}
+
+static void add_floating(float *restrict sum, float *restrict x, int64_t n, bool set)
+{
+#pragma omp parallel for simd schedule(static) if (n > CHUNK)
+    for (int64_t i = 0; i < n; i++) {
+        sum[i] = set ? x[i] : sum[i] + x[i];
+        x[i] = 0;
+    }
+}
+
 void sum_add(gradient_sum *s, float *g, int first, int last)
 {
     for (int k = first; k < last; k++) {
-        const sum_tensor *t = &s->tensor[k];
-        float *restrict x = g + t->off;
-        if (s->exact) {
-            int64_t *restrict sum = s->fixed + t->off;
-            float scale = ldexpf(1.0f, exponent_of(s, t));
-#pragma omp parallel for simd schedule(static) if (t->n > CHUNK)
-            for (int64_t i = 0; i < t->n; i++) {
-                sum[i] += (int64_t)rintf(x[i] * scale);
-                x[i] = 0;
-            }
-        } else {
-            float *restrict sum = s->floating + t->off;
-#pragma omp parallel for simd schedule(static) if (t->n > CHUNK)
-            for (int64_t i = 0; i < t->n; i++) {
-                sum[i] += x[i];
-                x[i] = 0;
-            }
-        }
+        sum_tensor *t = &s->tensor[k];
+        if (s->exact) add_exact(s->fixed + t->off, g + t->off, t->n, ldexp(1.0, exponent_of(s, t)), !t->filled);
+        else add_floating(s->floating + t->off, g + t->off, t->n, !t->filled);
+        t->filled = true;
     }
 }
 
@@ -93,31 +138,67 @@ void sum_reject(gradient_sum *s, float *g, int first, int last)
     for (int k = first; k < last; k++) memset(g + s->tensor[k].off, 0, sizeof *g * (size_t)s->tensor[k].n);
 }
 
-status sum_reduce(gradient_sum *s, comm *c, int first, int last)
-{
-    if (first >= last || comm_size(c) == 1) return OK;
-    int64_t lo = s->tensor[first].off, hi = s->tensor[last - 1].off + s->tensor[last - 1].n;
-    return s->exact ? comm_sum_i64(c, s->fixed + lo, hi - lo) : comm_sum_f32(c, s->floating + lo, hi - lo);
-}
+/* ---- ranks ------------------------------------------------------------------------------------------------------------------ */
 
-void sum_take(gradient_sum *s, float *g)
+/* Elements lo..hi-1 of the arena become floats: this rank's sums plus those of n_others pieces of `stride` values in s->incoming. The
+ * padding between tensors stays as it is. *at: a tensor that does not end before lo; moved on for the next piece. */
+static void round_piece(gradient_sum *s, float *g, int64_t lo, int64_t hi, int n_others, int64_t stride, int *at)
 {
-    for (int k = 0; k < s->n_tensors; k++) {
+    while (s->tensor[*at].off + s->tensor[*at].n <= lo && *at + 1 < s->n_tensors) ++*at;
+    for (int k = *at; k < s->n_tensors && s->tensor[k].off < hi; k++) {
         const sum_tensor *t = &s->tensor[k];
-        float *restrict x = g + t->off;
-        if (s->exact) {
-            int64_t *restrict sum = s->fixed + t->off;
-            double scale = ldexp(1.0, -exponent_of(s, t));
-#pragma omp parallel for simd schedule(static) if (t->n > CHUNK)
-            for (int64_t i = 0; i < t->n; i++) {
-                x[i] = (float)((double)sum[i] * scale);
-                sum[i] = 0;
-            }
+        int64_t from = t->off > lo ? t->off : lo, n = (t->off + t->n < hi ? t->off + t->n : hi) - from;
+        int64_t *restrict sum = s->fixed + from;
+        float *restrict x = g + from;
+        double scale = ldexp(1.0, -exponent_of(s, t));
+        for (int r = 0; r + 1 < n_others; r++) {
+            const int64_t *restrict in = s->incoming + r * stride + from - lo;
+#pragma omp parallel for simd schedule(static) if (n > CHUNK)
+            for (int64_t i = 0; i < n; i++) sum[i] += in[i];
+        }
+        const int64_t *restrict in = s->incoming + (n_others - 1) * stride + from - lo;
+        if (n_others == 0) {
+#pragma omp parallel for simd schedule(static) if (n > CHUNK)
+            for (int64_t i = 0; i < n; i++) x[i] = from_fixed(sum[i], scale);
         } else {
-            memcpy(x, s->floating + t->off, sizeof *x * (size_t)t->n);
-            memset(s->floating + t->off, 0, sizeof *x * (size_t)t->n);
+#pragma omp parallel for simd schedule(static) if (n > CHUNK)
+            for (int64_t i = 0; i < n; i++) x[i] = from_fixed(sum[i] + in[i], scale);
         }
     }
+}
+
+static status reduce_exact(gradient_sum *s, comm *c, int first, int64_t lo, int64_t hi, float *g)
+{
+    int size = comm_size(c), rank = comm_rank(c), at = first;
+    if (size == 1) {
+        round_piece(s, g, lo, hi, 0, 0, &at);
+        return OK;
+    }
+    int64_t piece = piece_of(size);
+    for (int64_t from = lo; from < hi; from += piece) {
+        int64_t n = hi - from < piece ? hi - from : piece, slice = ((n + size - 1) / size + ALIGN - 1) / ALIGN * ALIGN;
+        int64_t mine = rank * slice < n ? rank * slice : n, end = mine + slice < n ? mine + slice : n;
+        TRY(comm_exchange_i64(c, s->fixed + from, n, slice, s->incoming), "exact sum");
+        round_piece(s, g, from + mine, from + end, size - 1, end - mine, &at);
+        TRY(comm_share_f32(c, g + from, n, slice), "exact sum");
+    }
+    return OK;
+}
+
+status sum_reduce(gradient_sum *s, comm *c, int first, int last, float *g)
+{
+    if (first >= last) return OK;
+    int64_t lo = s->tensor[first].off, hi = s->tensor[last - 1].off + s->tensor[last - 1].n;
+    fault_hit("sum");
+    for (int k = first; k < last; k++) {
+        sum_tensor *t = &s->tensor[k];
+        if (!t->filled && s->exact) memset(s->fixed + t->off, 0, sizeof *s->fixed * (size_t)t->n);
+        if (!t->filled && !s->exact) memset(s->floating + t->off, 0, sizeof *s->floating * (size_t)t->n);
+        t->filled = false;
+    }
+    if (s->exact) return reduce_exact(s, c, first, lo, hi, g);
+    memcpy(g + lo, s->floating + lo, sizeof *g * (size_t)(hi - lo));
+    return comm_sum_f32(c, g + lo, hi - lo);
 }
 
 status sum_rescale(gradient_sum *s, comm *c, const int *id, int n_global)

@@ -90,6 +90,11 @@ static const key train_keys[] = {
           "after these minutes checkpoint and exit with 75; 0: no limit"),
     FLOAT("watchdog_s", AT(train.watchdog_s), "300", 0, 1e6, "seconds without progress that end the run; 0: off"),
     INT("suspend_after", AT(train.suspend_after), "5", 0, 1e6, "dropped units in a row that suspend a task; 0: never"),
+    BOOL("allow_task_changes", AT(train.allow_task_changes), "false",
+         "on resume, tasks may be added (fresh heads) or removed (their state is dropped)"),
+    BOOL("allow_mixed_cpus", AT(train.allow_mixed_cpus), "false",
+         "ranks may compute with different kernels (OpenBLAS core type, CPU): trains, but gives up the promise of same bits"),
+    BOOL("trace_samples", AT(train.trace_samples), "false", "write the ids of all samples trained on to RUN/samples/rank-N.csv"),
     FLOAT("ema", AT(train.ema), "0", 0, 0.999999, "decay of the moving average of weights used for evaluation; 0: off"),
     END,
 };

@@ -55,6 +55,7 @@ const char *status_name(status code)
 {
     switch (code) {
     case OK: return "done";
+    case ST_DIFFER: return "different";
     case ST_USAGE: return "usage";
     case ST_DATA: return "data";
     case ST_RESOURCE: return "resources";

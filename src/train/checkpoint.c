@@ -1,9 +1,11 @@
 /* checkpoint: one HDF5 file with every array by name; written aside, synced, renamed; any number of ranks reads what any other wrote.
  *
  *   /                    attributes format, format_version, step, seed, best_score, best_step, plan (text), program
- *   /weights/NAME        f32, with attribute sum_exponent (the exact sum's scale)
+ *   /weights/NAME        f32
  *   /m/NAME /v/NAME      f32 moments;  /ema/NAME f32 moving average, if the job has one
- *   /task/NAME           attributes suspended, failures, dropped, cost_s
+ *   /task/NAME           f64 suspended, failures, dropped, cost_s
+ *   /plan /conditions    u8 texts: what decides the result, and what it was computed with
+ *   /sum_exponent /born  i64, one for each line of the u8 text /tensors: scale of the sum, step at which its moments began
  *
  * Sample cursors follow from the step: position = (step * units + number) * batch + i in the endless sequence of epochs (data/order.c). */
 #include "train_internal.h"
@@ -53,6 +55,8 @@ static status put_head(trainer *t, store *s, const int64_t *exponent, bool full)
     status st = store_write(s, "plan", DT_U8, 1, &n, plan, 0);
     free(plan);
     TRY(st, "header");
+    TRY(conditions_put(t, s), "header");
+    TRY(adopt_put_tensors(t, s), "header");
     int64_t count = t->pt.n;
     TRY(store_write(s, "sum_exponent", DT_I64, 1, &count, exponent, 0), "header");
     for (int i = 0; i < t->n_tasks; i++) {
@@ -118,58 +122,22 @@ done:
 
 /* ---- read ----------------------------------------------------------------------------------------------------------------- */
 
-/* The first line in which two plans differ. */
-static status compare_plans(const char *path, const char *was, const char *is)
+static status get_state(trainer *t, store *s, const char *path, int64_t step)
 {
-    while (*was && *is) {
-        size_t n = strcspn(was, "\n"), m = strcspn(is, "\n");
-        CHECK(n == m && memcmp(was, is, n) == 0, ST_USAGE,
-              "%s was made by another job: it has \"%.*s\", the job file has \"%.*s\". Use another run folder, or --fresh to start over", path,
-              (int)n, was, (int)m, is);
-        was += n + (was[n] == '\n');
-        is += m + (is[m] == '\n');
-    }
-    CHECK(!*was && !*is, ST_USAGE, "%s was made by another job (other tasks). Use another run folder, or --fresh to start over", path);
-    return OK;
-}
-
-static status check_plan(trainer *t, store *s, const char *path)
-{
-    enum dtype type;
-    int ndim;
-    int64_t dims[8];
-    char *was = NULL, *is = NULL;
-    status st;
-    TRY(store_shape(s, "plan", &type, &ndim, dims), "%s", path);
-    CHECK(type == DT_U8 && ndim == 1 && dims[0] > 0 && dims[0] < 1 << 24, ST_DATA, "%s: object plan has an unexpected shape", path);
-    TRY(mem_alloc(&was, (size_t)dims[0] + 1, "plan"), "checkpoint");
-    TRY_TO(done, store_read(s, "plan", DT_U8, dims[0], was), "%s", path);
-    TRY_TO(done, plan_text(t, &is), "checkpoint");
-    st = compare_plans(path, was, is);
-done:
-    free(was);
-    free(is);
-    return st;
-}
-
-static status get_state(trainer *t, store *s, const char *path)
-{
-    int64_t n = t->pt.n, *exponent;
-    TRY(mem_alloc(&exponent, sizeof *exponent * (size_t)n, "exponents"), "checkpoint");
-    status st = store_read(s, "sum_exponent", DT_I64, n, exponent);
-    for (int k = 0; !st && t->sum.tensor && k < t->n_local; k++) t->sum.tensor[k].exponent = (int)exponent[t->local[k]];
-    free(exponent);
-    TRY(st, "%s", path);
+    TRY(adopt_tensors(t, s, path, step), "checkpoint");
     for (int i = 0; i < t->n_tasks; i++) {
         task_state *ts = &t->ts[i];
         char name[128];
         double state[4];
+        if (ts->added) continue;
         snprintf(name, sizeof name, "task/%s", ts->task.spec.name);
         TRY(store_read(s, name, DT_F64, 4, state), "%s", path);
         ts->suspended = state[0] != 0, ts->failures = (int64_t)state[1], ts->dropped = (int64_t)state[2], ts->cost_s = state[3];
     }
-    TRY(store_get_f64(s, "/", "best_score", &t->best_score), "%s", path);
-    TRY(store_get_i64(s, "/", "best_step", &t->best_step), "%s", path);
+    if (!t->tasks_changed) { /* means over other tasks cannot be compared */
+        TRY(store_get_f64(s, "/", "best_score", &t->best_score), "%s", path);
+        TRY(store_get_i64(s, "/", "best_step", &t->best_step), "%s", path);
+    }
     TRY(store_get_i64(s, "/", "total_images", &t->total_images), "%s", path);
     return OK;
 }
@@ -187,10 +155,12 @@ static status load_local(trainer *t, const char *path, bool full)
     TRY_TO(done, store_get_i64(s, "/", "step", &step), "%s", path);
     TRY_TO(done, store_get_i64(s, "/", "full", &is_full), "%s", path);
     CHECK_TO(done, !full || is_full, ST_DATA, "%s: holds weights only", path);
-    TRY_TO(done, check_plan(t, s, path), "resume");
+    TRY_TO(done, adopt_plan(t, s, path, full), "resume");
+    if (full) TRY_TO(done, conditions_compare(t, s, path), "resume");
     for (int k = 0; k < t->n_local; k++) {
         const param *p = &t->pt.p[t->local[k]];
         char name[200];
+        if (full && adopt_as_new(t, s, p)) continue;
         bool average = !full && store_has(s, "ema"); /* what is used, not trained on, is the average */
         struct { const char *group; float *arena; } part[] = {{average ? "ema" : "weights", t->w}, {"ema", t->ema}, {"m", t->m}, {"v", t->v}};
         for (int a = 0; a < (full ? 4 : 1); a++) {
@@ -199,7 +169,7 @@ static status load_local(trainer *t, const char *path, bool full)
             TRY_TO(done, store_read(s, name, DT_F32, p->n, part[a].arena + p->off), "%s", path);
         }
     }
-    if (full) TRY_TO(done, get_state(t, s, path), "resume");
+    if (full) TRY_TO(done, get_state(t, s, path, step), "resume");
     t->step = step;
 done:
     store_close(s);

@@ -86,7 +86,7 @@ void optim_update(trainer *t, double lr)
         /* the head of a suspended task rests; decoders without a living task still decay like everything else */
         if (p->block >= BLOCK_HEAD0 && t->ts[p->block - BLOCK_HEAD0].suspended) continue;
         adamw_update(t->w + p->off, t->g + p->off, t->m + p->off, t->v + p->off, p->n, lr, p->decay ? j->optim.weight_decay : 0,
-                     j->optim.beta1, j->optim.beta2, j->optim.eps, t->step);
+                     j->optim.beta1, j->optim.beta2, j->optim.eps, adopt_age(t, p->block));
         if (t->ema) {
             float *restrict a = t->ema + p->off;
             const float *restrict w = t->w + p->off;

@@ -87,6 +87,35 @@ static status make_model(trainer *t)
     return OK;
 }
 
+/* ---- how tasks read their data -------------------------------------------------------------------------------------------------------- */
+
+static status make_uses(trainer *t)
+{
+    TRY(mem_alloc(&t->uses, sizeof *t->uses * (size_t)t->n_tasks, "data uses"), "plan");
+    t->n_uses = t->n_tasks;
+    for (int i = 0; i < t->n_tasks; i++) {
+        const job_task *jt = &t->job.task[i];
+        task_state *ts = &t->ts[i];
+        dataset_use *u = &t->uses[i];
+        *u = (dataset_use){.data = ts->data, .task = i, .task_hash = hash_text(jt->name), .batch = jt->batch, .H = jt->image[0],
+                           .W = jt->image[1], .K = ts->task.spec.K, .units = jt->units, .max_boxes = jt->max_boxes, .spacing = jt->spacing,
+                           .balance = jt->balance_sampling && ts->task.spec.kind == TASK_CLASSIFICATION};
+        const char *preset = jt->augment[0] ? jt->augment : augment_for_modality(ts->meta.modality);
+        TRY(augment_preset(&u->augment, preset), "task %s", jt->name);
+        const double *from = &jt->aug.flip_x;
+        static const size_t to[] = {offsetof(augment_spec, flip_x), offsetof(augment_spec, flip_y), offsetof(augment_spec, rot90),
+                                    offsetof(augment_spec, rotate_deg), offsetof(augment_spec, scale_lo), offsetof(augment_spec, scale_hi),
+                                    offsetof(augment_spec, crop_scale), offsetof(augment_spec, shift), offsetof(augment_spec, brightness),
+                                    offsetof(augment_spec, contrast), offsetof(augment_spec, gamma), offsetof(augment_spec, noise),
+                                    offsetof(augment_spec, blur), offsetof(augment_spec, hue), offsetof(augment_spec, saturation),
+                                    offsetof(augment_spec, window), offsetof(augment_spec, invert)};
+        _Static_assert(sizeof jt->aug == sizeof to / sizeof *to * sizeof(double), "aug and augment_spec have the same members in order");
+        for (size_t k = 0; k < sizeof to / sizeof *to; k++)
+            if (!isnan(from[k])) *(float *)((char *)&u->augment + to[k]) = (float)from[k];
+    }
+    return OK;
+}
+
 /* ---- placement -------------------------------------------------------------------------------------------------------------- */
 
 static status make_units(trainer *t)
@@ -105,9 +134,49 @@ static status make_units(trainer *t)
     return OK;
 }
 
+/* MEDLEY_PLACEMENT=seed: any placement instead of a good one, for the tests that no placement changes a result. Returns its imbalance. */
+static double place_anyhow(trainer *t, const char *seed)
+{
+    double load[1024] = {0}, most = 0, total = 0;
+    rng r = rng_open((rng_key){strtoull(seed, NULL, 10), (uint32_t)t->size, (uint32_t)t->n_units}, RNG_TEST, 0);
+    for (int u = 0; u < t->n_units; u++) {
+        int k = t->rank_of[u] = (int)rng_below(&r, (uint32_t)t->size);
+        if (k < 1024) load[k] += t->units[u].cost, most = load[k] > most ? load[k] : most;
+        total += t->units[u].cost;
+    }
+    return total > 0 ? most * t->size / total : 1;
+}
+
+/* Is everything the ranks are about to do together decided alike? Data folders of different nodes can differ, and so could the programs'
+ * arithmetic. Collective. */
+static status agree_on_plan(trainer *t)
+{
+    char *plan = NULL, *text = NULL;
+    size_t n = 0;
+    status st = plan_text(t, &plan);
+    FILE *f = st ? NULL : open_memstream(&text, &n);
+    if (!st && !f) st = status_raise(ST_RESOURCE, __FILE__, __LINE__, "out of memory for the plan's text");
+    if (f) {
+        fprintf(f, "%splacement =", plan);
+        for (int u = 0; u < t->n_units; u++) fprintf(f, " %d", t->rank_of[u]);
+        for (int i = 0; i < t->n_tasks; i++)
+            fprintf(f, "\ntasks[%s].data = %lld train, %lld val, %lld test", t->job.task[i].name, (long long)t->ts[i].n_split[SPLIT_TRAIN],
+                    (long long)t->ts[i].n_split[SPLIT_VAL], (long long)t->ts[i].n_split[SPLIT_TEST]);
+        if (fclose(f)) st = status_raise(ST_RESOURCE, __FILE__, __LINE__, "out of memory for the plan's text");
+    }
+    st = comm_agree(t->world, st);
+    if (!st) st = comm_same_text(t->world, text, ST_USAGE, "the ranks do not plan the same training");
+    free(plan);
+    free(text);
+    return st;
+}
+
 static status place(trainer *t)
 {
+    const char *anyhow = getenv("MEDLEY_PLACEMENT");
     t->imbalance = place_units(t->units, t->n_units, t->size, t->rank_of);
+    if (anyhow) t->imbalance = place_anyhow(t, anyhow);
+    if (!t->dry) TRY(agree_on_plan(t), "plan");
     for (int i = 0; i < t->n_tasks; i++) t->ts[i].lead = -1;
     for (int u = 0; u < t->n_units; u++) {
         task_state *ts = &t->ts[t->units[u].task];
@@ -120,7 +189,10 @@ static status place(trainer *t)
         if (several && !t->dry) TRY(comm_group(t->world, t->ts[i].mine, &t->ts[i].group), "ranks of task %s", t->ts[i].task.spec.name);
     }
     for (int u = 0; u < t->n_units; u++)
-        if (t->rank_of[u] == t->rank) t->mine_unit[t->n_mine] = u, t->n_mine++;
+        if (t->rank_of[u] == t->rank) {
+            t->mine_unit[t->n_mine] = u;
+            t->mine[t->n_mine++] = (loader_unit){.use = t->units[u].task, .number = t->units[u].number};
+        }
     return OK;
 }
 
@@ -195,7 +267,7 @@ static status make_arenas(trainer *t)
             TRY(arena_init(&t->ema_arena, bytes, "moving average"), "plan");
             t->ema = (float *)t->ema_arena.base;
         }
-        TRY(sum_init(&t->sum, strcmp(t->job.train.sum, "exact") == 0, t->n_local, t->pt.n_local, t->n_units), "plan");
+        TRY(sum_init(&t->sum, strcmp(t->job.train.sum, "exact") == 0, t->n_local, t->pt.n_local, t->n_units, t->size), "plan");
         for (int k = 0; k < t->n_local; k++) t->sum.tensor[k].off = t->pt.p[t->local[k]].off, t->sum.tensor[k].n = t->pt.p[t->local[k]].n;
         TRY(mem_alloc(&t->norms, sizeof *t->norms * (size_t)t->pt.n, "norms"), "plan");
         TRY(mem_alloc(&t->report, sizeof *t->report * (size_t)(REPORT_HEAD + t->n_units * REPORT_UNIT), "step report"), "plan");
@@ -203,39 +275,6 @@ static status make_arenas(trainer *t)
     if (measure.peak == 0) return OK; /* a rank without units */
     TRY(arena_init(&t->act_arena, measure.peak, "activations"), "plan");
     return place_runs(t, &t->act_arena, true);
-}
-
-/* ---- data of this rank ---------------------------------------------------------------------------------------------------------- */
-
-static status make_uses(trainer *t)
-{
-    TRY(mem_alloc(&t->uses, sizeof *t->uses * (size_t)t->n_tasks, "data uses"), "plan");
-    t->n_uses = t->n_tasks;
-    for (int i = 0; i < t->n_tasks; i++) {
-        const job_task *jt = &t->job.task[i];
-        task_state *ts = &t->ts[i];
-        dataset_use *u = &t->uses[i];
-        *u = (dataset_use){.data = ts->data, .task = i, .task_hash = hash_text(jt->name), .batch = jt->batch, .H = jt->image[0],
-                           .W = jt->image[1], .K = ts->task.spec.K, .units = jt->units, .max_boxes = jt->max_boxes, .spacing = jt->spacing,
-                           .balance = jt->balance_sampling && ts->task.spec.kind == TASK_CLASSIFICATION};
-        const char *preset = jt->augment[0] ? jt->augment : augment_for_modality(ts->meta.modality);
-        TRY(augment_preset(&u->augment, preset), "task %s", jt->name);
-        const double *from = &jt->aug.flip_x;
-        static const size_t to[] = {offsetof(augment_spec, flip_x), offsetof(augment_spec, flip_y), offsetof(augment_spec, rot90),
-                                    offsetof(augment_spec, rotate_deg), offsetof(augment_spec, scale_lo), offsetof(augment_spec, scale_hi),
-                                    offsetof(augment_spec, crop_scale), offsetof(augment_spec, shift), offsetof(augment_spec, brightness),
-                                    offsetof(augment_spec, contrast), offsetof(augment_spec, gamma), offsetof(augment_spec, noise),
-                                    offsetof(augment_spec, blur), offsetof(augment_spec, hue), offsetof(augment_spec, saturation),
-                                    offsetof(augment_spec, window), offsetof(augment_spec, invert)};
-        _Static_assert(sizeof jt->aug == sizeof to / sizeof *to * sizeof(double), "aug and augment_spec have the same members in order");
-        for (size_t k = 0; k < sizeof to / sizeof *to; k++)
-            if (!isnan(from[k])) *(float *)((char *)&u->augment + to[k]) = (float)from[k];
-    }
-    for (int k = 0; k < t->n_mine; k++) {
-        const unit *u = &t->units[t->mine_unit[k]];
-        t->mine[k] = (loader_unit){.use = u->task, .number = u->number};
-    }
-    return OK;
 }
 
 /* ---- the plan ------------------------------------------------------------------------------------------------------------------- */
@@ -257,18 +296,19 @@ status plan_make(trainer *t, bool training)
     t->training = training;
     t->n_tasks = t->job.n_tasks;
     if (!t->dry) use_threads(t);
+    if (!t->dry) TRY(conditions_agree(t), "start");
     TRY(mem_alloc(&t->ts, sizeof *t->ts * (size_t)t->n_tasks, "tasks"), "plan");
     status st = OK;
     for (int i = 0; i < t->n_tasks && !st; i++) st = open_task(t, i);
     TRY(comm_agree(t->world, st), "plan");
     if (t->from[0]) TRY(checkpoint_costs(t), "placement");
     st = make_model(t);
+    if (!st) st = make_uses(t);
     if (!st) st = make_units(t);
     TRY(comm_agree(t->world, st), "plan");
     TRY(place(t), "placement");
     st = lay_out(t);
     if (!st) st = make_arenas(t);
-    if (!st) st = make_uses(t);
     return comm_agree(t->world, st);
 }
 

@@ -88,21 +88,21 @@ static status run_units(trainer *t, stopwatch *watch)
         watchdog_tick(t->step, "load", ts->task.spec.name);
         TRY(loader_next(t->loader, &b), "step %lld, task %s", (long long)t->step, ts->task.spec.name);
         lap(watch, VERB_LOAD);
+        if (!ts->suspended) trace_unit(t, u, b);
         if (!ts->suspended) run_unit(t, ts, b, t->report + REPORT_HEAD + u * REPORT_UNIT, watch);
         loader_release(t->loader, b);
         fault_hit("unit");
     }
-    return OK;
+    return trace_flush(t);
 }
 
 /* Sums over the ranks: shared blocks over the world, a head over the ranks that run its task. */
 static status sum_ranks(trainer *t)
 {
     int n_shared = t->block_last[BLOCK_HEAD0 - 1];
-    TRY(sum_reduce(&t->sum, t->world, 0, n_shared), "gradient sum");
-    for (int i = 0; i < t->n_tasks; i++)
-        if (t->ts[i].group) TRY(sum_reduce(&t->sum, t->ts[i].group, t->ts[i].head_first, t->ts[i].head_last), "head sum");
-    sum_take(&t->sum, t->g);
+    TRY(sum_reduce(&t->sum, t->world, 0, n_shared, t->g), "gradient sum");
+    for (int i = 0; i < t->n_tasks; i++) /* no group: this rank alone */
+        if (t->ts[i].mine) TRY(sum_reduce(&t->sum, t->ts[i].group, t->ts[i].head_first, t->ts[i].head_last, t->g), "head sum");
     return sum_rescale(&t->sum, t->world, t->local, t->pt.n);
 }
 

@@ -18,6 +18,8 @@ typedef struct task_state {
     int64_t   n_split[N_SPLITS];
     task_run *run, *eval_run; /* NULL on ranks without units of this task */
     bool      mine;
+    bool      added;         /* not in the checkpoint that is resumed from: its head is new */
+    int64_t   born;          /* step at which its head was new */
     comm     *group;         /* the task's ranks, if more than one of them and this is one */
     int       lead;          /* lowest rank that runs the task: speaks for its head */
     int       head_first, head_last; /* local tensors of the head */
@@ -55,11 +57,14 @@ struct trainer {
 
     loader  *loader;
     record  *record;
+    FILE    *trace;          /* train.trace_samples: RUN/samples/rank-N.csv; else NULL */
     int64_t  step;           /* steps done */
     double   best_score;
     int64_t  best_step;
     bool     training, dry; /* dry: plan and measure only, for a forecast without MPI */
     char     from[600];     /* checkpoint to resume from; "" = none */
+    int64_t  born[BLOCK_HEAD0]; /* step at which the moments of a shared block began */
+    bool     tasks_changed; /* the job has other tasks than that checkpoint */
 
     /* measured since the last record line */
     double   verb_s[N_VERBS], wait_s, since, started, grad_norm, lr;
@@ -76,6 +81,29 @@ MUST status plan_make(trainer *t, bool training);
 void plan_free(trainer *t);
 /* plan_text.c: the settings that decide the result, one "key = value" per line; malloc'ed. */
 MUST status plan_text(const trainer *t, char **out);
+
+/* conditions.c: what the bits depend on besides the plan: program, kernels, CPU. */
+/* Collective: the same on all ranks? ST_USAGE if not, or a warning if the job allows it. */
+MUST status conditions_agree(trainer *t);
+MUST status conditions_put(const trainer *t, store *s);
+/* Rank 0: warns of every line in which the checkpoint's conditions differ from this run's. */
+MUST status conditions_compare(const trainer *t, store *s, const char *path);
+
+/* adopt.c: what of a checkpoint belongs to this job. */
+/* The plan must be this job's; in training, tasks may differ if the job allows it: then ts[].added is set. Local. */
+MUST status adopt_plan(trainer *t, store *s, const char *path, bool full);
+/* Scales of the sum, and ages of the moments, of a checkpoint of step `step`. Local. */
+MUST status adopt_tensors(trainer *t, store *s, const char *path, int64_t step);
+/* Is parameter p missing in the checkpoint because its task is new? Then it keeps its initial weights, and its moments are zero. */
+bool adopt_as_new(const trainer *t, store *s, const param *p);
+MUST status adopt_put_tensors(trainer *t, store *s); /* names and births of all tensors: what sum_exponent is indexed by */
+int64_t adopt_age(const trainer *t, int block);      /* optimiser steps the moments of a block have seen */
+
+/* trace.c: RUN/samples. trace_tidy: rank 0 drops what was written of steps that are not done; trace_open: local, behind it. */
+MUST status trace_tidy(const trainer *t);
+MUST status trace_open(trainer *t);
+void trace_unit(trainer *t, int unit, const batch *b); /* the samples of a unit that is trained on */
+MUST status trace_flush(trainer *t);                   /* after the units of a step */
 
 /* step.c: collective over the world. */
 MUST status step_run(trainer *t);

@@ -106,11 +106,13 @@ static status open_training(trainer *t, bool fresh)
         if (fresh) st = remove_old(t);
         if (fresh && !st) checkpoint_remove_all(t);
         if (!st) st = write_job(t);
+        if (!st) st = trace_tidy(t);
         snprintf(path, sizeof path, "%s/record.jsonl", t->job.run);
         if (!st) st = record_open(&t->record, path, t->step);
         if (!st) st = note_start(t);
     }
     TRY(comm_agree(t->world, st), "run folder %s", t->job.run);
+    TRY(comm_agree(t->world, trace_open(t)), "run folder %s", t->job.run);
     say_plan(t);
     return OK;
 }
@@ -172,6 +174,7 @@ void trainer_close(trainer *t)
     watchdog_stop();
     if (t->loader) loader_close(t->loader);
     record_close(t->record);
+    if (t->trace) fclose(t->trace);
     plan_free(t);
     free(t);
 }

@@ -4,7 +4,7 @@ _medley()
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]} medley=${COMP_WORDS[0]}
     COMPREPLY=()
     if [ "$COMP_CWORD" = 1 ]; then
-        COMPREPLY=($(compgen -W "--help --version $("$medley" --help 2>/dev/null | sed -n 's/^  \([a-z]*\) .*/\1/p')" -- "$word"))
+        COMPREPLY=($(compgen -W "--help --version $("$medley" --help 2>/dev/null | sed -n 's/^  \([a-z-]*\) .*/\1/p')" -- "$word"))
     elif [ "$before" = --set ]; then
         COMPREPLY=($(compgen -S = -W "$("$medley" explain 2>/dev/null | sed -n 's/^\([a-z][^ ]*\..*\)/\1/p')" -- "$word"))
         compopt -o nospace 2>/dev/null

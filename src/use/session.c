@@ -1,6 +1,8 @@
 /* session: MPI around a command: who opens it, who speaks when something fails, how it ends. */
 #include "medley/use.h"
 
+#include "medley_build.h"
+
 #include <time.h>
 #include <unistd.h>
 
@@ -10,7 +12,15 @@ status use_open(int argc, char **argv, comm **world)
     TRY(comm_open(&argc, &argv, world), "cannot start MPI");
     log_open(comm_size(*world) > 1 ? comm_rank(*world) : -1, LOG_INFO);
     stop_install();
-    return OK;
+    /* before anything is exchanged whose layout another version may not share */
+    char program[160];
+    snprintf(program, sizeof program, "medley %s, build %s", MEDLEY_VERSION, program_id());
+    status st = comm_same_text(*world, program, ST_USAGE, "the ranks run different programs");
+    if (st) {
+        st = use_close(*world, st);
+        *world = NULL;
+    }
+    return st;
 }
 
 /* comm_agree sets a message without a place in the source; what a rank raises by itself has one. */

@@ -23,12 +23,31 @@ static status share_job(comm *world, job *j, const char *path, const char *const
     return comm_bcast(world, j, sizeof *j, 0);
 }
 
+/* Collective. Rank 0's command counts; a rank that was started with another one (mpirun A : B) is told so. */
+static status same_command(comm *world, const char *path, const char *const *set, int n_set, bool fresh)
+{
+    char *text = NULL;
+    size_t n = 0;
+    FILE *f = open_memstream(&text, &n);
+    status st = OK;
+    if (f) {
+        fprintf(f, "job file %s\n%s\n", path, fresh ? "--fresh" : "no --fresh");
+        for (int i = 0; i < n_set; i++) fprintf(f, "--set %s\n", set[i]);
+    }
+    if (!f || fclose(f)) st = status_raise(ST_RESOURCE, __FILE__, __LINE__, "out of memory");
+    st = comm_agree(world, st);
+    if (!st) st = comm_same_text(world, text, ST_USAGE, "the ranks were given different commands");
+    free(text);
+    return st;
+}
+
 static status train(comm *world, const char *path, const char *const *set, int n_set, bool fresh)
 {
     job *j;
     trainer *t = NULL;
     TRY(comm_agree(world, mem_alloc(&j, sizeof *j, "job")), "start");
-    status st = share_job(world, j, path, set, n_set);
+    status st = same_command(world, path, set, n_set, fresh);
+    if (!st) st = share_job(world, j, path, set, n_set);
     if (!st) st = trainer_open(&t, world, j, fresh);
     if (!st) st = trainer_run(t);
     trainer_close(t);

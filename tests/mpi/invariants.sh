@@ -1,73 +1,16 @@
 #!/bin/sh
-# The invariants of design.md section 1, shown on the shipped program with tiny shards of every kind of label:
-#   bits     20 steps on 1, 2, 3, 4 and 7 ranks give the same weights and moments, bit for bit
-#   resume   killed at some step, resumed on another number of ranks: the same bits as never stopped
+# The invariants of design.md section 1, shown on the shipped program with tiny shards of every kind of label (bits.sh: the bits):
 #   stop     SIGUSR1: checkpoint and exit 75, then the same bits
 #   joint    4 units of 1 sample equal one joint batch of 4 within 1e-5
 #   memory   peak with 4, 16, 64 copies of a task grows by their heads only, within 3 %
 #   fault    a flipped bit in a shard: exit 3 with file and object on all ranks; a NaN unit is dropped; a bad checkpoint is passed over
 # usage: invariants.sh CASE MEDLEY MAKE_SHARDS COMPARE
-set -u
-case_=$1 medley=$2 make_shards=$3 compare=$4
-dir=$(mktemp -d /tmp/medley-inv-XXXXXX)
-trap 'rm -rf "$dir"' EXIT
-export OMP_NUM_THREADS=1 OPENBLAS_CORETYPE=Haswell OMPI_MCA_btl_vader_single_copy_mechanism=none OMPI_MCA_mpi_yield_when_idle=1
-[ "$(id -u)" = 0 ] && export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-n=0 bad=0
-ok() { n=$((n + 1)); if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; bad=1; [ -f "$dir/log" ] && tail -n 5 "$dir/log" | sed 's/^/# /'; fi; }
-mpi() { ranks=$1; shift; mpirun -q --oversubscribe --bind-to none -n "$ranks" "$@" >"$dir/log" 2>&1; }
-same() { "$compare" "$@"; }
-
-job() { # job FILE RUN SUM TASKS...: writes a job file; a task is KIND:BATCH:UNITS:WEIGHT[:NAME]
-  f=$1 run=$2 sum=$3; shift 3
-  {
-    echo "run = \"$run\"; data_root = \"$dir/shards\"; seed = 5;"
-    echo "model : { encoder = \"swin_v2_micro\"; };"
-    echo "train : { steps = ${steps:-20}; sum = \"$sum\"; threads = 1; checkpoint_every = 5; validate_every = ${validate:-10}; log_every = 5; keep = 9; watchdog_s = 60.0; suspend_after = 3; };"
-    echo "optim : { lr = 1e-3; warmup = 4; };"
-    echo "tasks = ("
-    comma=""
-    for t in "$@"; do
-      IFS=: read -r kind batch units weight name <<EOT
-$t
-EOT
-      printf '%s{ name = "%s"; data = "tiny-%s"; image = [64, 64]; batch = %s; units = %s; weight = %s; %s }' "$comma" "${name:-$kind}" "$kind" "$batch" "$units" "$weight" "${extra:-}"
-      comma=",
-"
-    done
-    echo ");"
-  } >"$f"
-}
-all="quadrant:2:1:1.0 sides:2:1:1.0 radius:2:1:1.0 disc:2:2:1.0 discs:2:1:1.0"
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=tests/mpi/common.sh
+. "$here/common.sh"
 "$make_shards" "$dir/shards" 40 || { echo "not ok 1 - shards"; echo "1..1"; exit 1; }
 
 case $case_ in
-bits)
-  for r in 1 2 3 4 7; do
-    job "$dir/$r.cfg" "$dir/run$r" exact $all
-    mpi $r "$medley" train "$dir/$r.cfg"; ok $? "20 steps on $r ranks"
-    [ $r = 1 ] || { same "$dir/run1/checkpoints/step-000000020.h5" "$dir/run$r/checkpoints/step-000000020.h5"; ok $? "1 and $r ranks: same bits in weights and moments"; }
-    [ $r = 1 ] || { grep '"event":"validate"' "$dir/run1/record.jsonl" | sed 's/"time":[^,]*,//' >"$dir/v1"; grep '"event":"validate"' "$dir/run$r/record.jsonl" | sed 's/"time":[^,]*,//' >"$dir/v$r"
-      [ -s "$dir/v1" ] && cmp -s "$dir/v1" "$dir/v$r"; ok $? "1 and $r ranks: same validation metrics"; }
-  done
-  job "$dir/t.cfg" "$dir/runt" exact $all
-  mpi 2 "$medley" train "$dir/t.cfg" --set train.threads=2 --set train.prefetch=9; ok $? "2 ranks of 2 threads, deeper ring"
-  same "$dir/run1/checkpoints/step-000000020.h5" "$dir/runt/checkpoints/step-000000020.h5"; ok $? "threads and ring depth: same bits"
-  job "$dir/f.cfg" "$dir/runf" float $all
-  mpi 2 "$medley" train "$dir/f.cfg"; ok $? "float sum trains too"
-  ;;
-resume)
-  job "$dir/1.cfg" "$dir/run1" exact $all
-  mpi 1 "$medley" train "$dir/1.cfg"; ok $? "uninterrupted on 1 rank"
-  for pair in "2 3" "3 1" "1 4"; do
-    set -- $pair
-    rm -rf "$dir/run"; job "$dir/k.cfg" "$dir/run" exact $all
-    at=$((7 + ($1 * 5 + $2 * 3) % 9))
-    MEDLEY_FAULT="unit@$at:kill" MEDLEY_FAULT_RANK=0 mpi "$1" "$medley" train "$dir/k.cfg"; [ $? -ne 0 ]; ok $? "killed on $1 ranks at unit $at"
-    mpi "$2" "$medley" train "$dir/k.cfg"; ok $? "resumed on $2 ranks"
-    same "$dir/run1/checkpoints/step-000000020.h5" "$dir/run/checkpoints/step-000000020.h5"; ok $? "$1 then $2 ranks: same bits as never stopped"
-  done
-  ;;
 stop)
   job "$dir/1.cfg" "$dir/run1" exact $all
   mpi 1 "$medley" train "$dir/1.cfg"; ok $? "uninterrupted"

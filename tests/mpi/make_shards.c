@@ -1,6 +1,7 @@
-/* make_shards DIR [N [train]]: five tiny data sets, one per kind of label, for tests that train: 64x64 pictures of one bright disc.
+/* make_shards DIR [N [train] | KIND=TRAIN,VAL,TEST...]: five tiny data sets, or those named, one per kind of label, for tests that train: 64x64 pictures of one bright disc.
  * class: quadrant of the disc; vector: left, top; scalar: radius; mask: the disc; box: around the disc, class by brightness.
- * Three of five samples are for training, or all of them. */
+ * Three of five samples are for training, or all of them; or the given numbers of each split, one after another in shards of 4 samples, so
+ * that there are shards without a sample of a split. */
 #include "medley/store.h"
 
 #include <math.h>
@@ -25,9 +26,11 @@ static disc draw(uint8_t *pixels, uint8_t *mask, uint32_t i, int kind)
     return d;
 }
 
-static status make(const char *dir, int kind, int n, bool all_train)
+static const char *const names[] = {"quadrant", "sides", "radius", "disc", "discs"};
+
+/* count: samples of each split; NULL: n in all */
+static status make(const char *dir, int kind, int n, bool all_train, const int *count)
 {
-    static const char *const names[] = {"quadrant", "sides", "radius", "disc", "discs"};
     static char class_name[4][64] = {"a", "b", "c", "d"};
     static const int classes[] = {4, 2, 1, 2, 2};
     shard_meta meta = {.pixel = DT_U8, .channels = 1, .n_labels = 1};
@@ -38,7 +41,8 @@ static status make(const char *dir, int kind, int n, bool all_train)
     snprintf(l->name, sizeof l->name, "%s", names[kind]);
     l->kind = (enum task_kind)kind, l->n_classes = classes[kind], l->class_name = class_name, l->lo = 5, l->hi = 13;
     shard_writer *w;
-    TRY(shard_writer_open(&w, dir, &meta, 1 << 20, true), "%s", meta.name);
+    TRY(shard_writer_open(&w, dir, &meta, count ? 4 * SIDE * SIDE : 1 << 20, true), "%s", meta.name);
+    if (count) n = count[0] + count[1] + count[2];
     for (int i = 0; i < n; i++) {
         static uint8_t pixels[SIDE * SIDE], mask[SIDE * SIDE], vec[2];
         disc d = draw(pixels, mask, (uint32_t)i, kind);
@@ -47,6 +51,7 @@ static status make(const char *dir, int kind, int n, bool all_train)
         vec[0] = d.x < 32, vec[1] = d.y < 32;
         sample s = {.slice = -1, .H = SIDE, .W = SIDE, .range = {0, 255}, .spacing = {NAN, NAN}, .pixels = pixels};
         s.split = all_train ? SPLIT_TRAIN : i % 5 == 3 ? SPLIT_VAL : i % 5 == 4 ? SPLIT_TEST : SPLIT_TRAIN;
+        if (count) s.split = i < count[0] ? SPLIT_TRAIN : i < count[0] + count[1] ? SPLIT_VAL : SPLIT_TEST;
         snprintf(s.id, sizeof s.id, "%d", i), snprintf(s.subject, sizeof s.subject, "s%d", i), snprintf(s.case_id, sizeof s.case_id, "c%d", i);
         snprintf(s.source, sizeof s.source, "disc %d", i), memset(s.source_sha256, '0', 64);
         s.label[0] = (sample_label){.present = true, .cls = (d.x < 32) + 2 * (d.y < 32), .vec = vec, .scalar = d.r, .mask = mask, .n_box = 1,
@@ -60,11 +65,24 @@ static status make(const char *dir, int kind, int n, bool all_train)
     return shard_writer_close(w);
 }
 
+static status make_named(const char *dir, const char *spec)
+{
+    for (int kind = 0; kind < N_TASK_KINDS; kind++) {
+        int count[3];
+        size_t n = strlen(names[kind]);
+        if (strncmp(spec, names[kind], n) == 0 && sscanf(spec + n, "=%d,%d,%d", &count[0], &count[1], &count[2]) == 3)
+            return make(dir, kind, 0, false, count);
+    }
+    return status_raise(ST_USAGE, __FILE__, __LINE__, "%s: KIND=TRAIN,VAL,TEST is wanted", spec);
+}
+
 int main(int argc, char **argv)
 {
+    bool named = argc > 2 && strchr(argv[2], '=');
     int n = argc > 2 ? atoi(argv[2]) : 40;
     status st = argc > 1 ? path_make_dirs(argv[1]) : ST_USAGE;
-    for (int kind = 0; !st && kind < N_TASK_KINDS; kind++) st = make(argv[1], kind, n, argc > 3);
+    for (int i = 2; !st && named && i < argc; i++) st = make_named(argv[1], argv[i]);
+    for (int kind = 0; !st && !named && kind < N_TASK_KINDS; kind++) st = make(argv[1], kind, n, argc > 3, NULL);
     if (st) fprintf(stderr, "make_shards: %s\n", status_message());
     return (int)st;
 }

@@ -14,7 +14,7 @@ static float value(int unit, int i, int step)
 
 static void make(gradient_sum *s, bool exact)
 {
-    EXPECT_OK(sum_init(s, exact, 2, N, UNITS));
+    EXPECT_OK(sum_init(s, exact, 2, N, UNITS, comm_size(world)));
     s->tensor[0].off = 0, s->tensor[0].n = N1;
     s->tensor[1].off = 1008, s->tensor[1].n = N2;
 }
@@ -35,8 +35,7 @@ static uint32_t run(comm *c, bool exact, int shift, double *worst)
             sum_add(&s, g, 0, 2);
             for (int i = 0; i < N; i++) EXPECT(g[i] == 0, "gradient not cleared");
         }
-        EXPECT_OK(sum_reduce(&s, c, 0, 2));
-        sum_take(&s, total);
+        EXPECT_OK(sum_reduce(&s, c, 0, 2, total));
         EXPECT_OK(sum_rescale(&s, c, id, 2));
         crc = crc32c(crc, total, N1 * sizeof *total);
         crc = crc32c(crc, total + 1008, N2 * sizeof *total);
@@ -66,6 +65,67 @@ static void same_bits_for_any_deal(void)
     }
 }
 
+/* Several pieces, tensors that straddle them, ranks without a unit: every value is the rounded sum of the units' values on the grid. */
+static float cheap(int rank, int i)
+{
+    uint32_t h = (uint32_t)i * 2654435761u ^ (uint32_t)(rank + 1) * 0x9E3779B9u;
+    h ^= h >> 15, h *= 2246822519u, h ^= h >> 13;
+    return ldexpf((float)(int32_t)h, -32 - (int)(h & 31)); /* half down to 2^-32 in size */
+}
+
+static void every_value_is_the_rounded_sum(void)
+{
+    enum { A = 123457, B = 276001, OFF = A + 15, ALL = OFF + B };
+    static float g[ALL], total[ALL];
+    int rank = comm_rank(world), size = comm_size(world), id[2] = {0, 1};
+    gradient_sum s;
+    EXPECT_OK(sum_init(&s, true, 2, ALL, 8, size));
+    s.tensor[0].off = 0, s.tensor[0].n = A, s.tensor[1].off = OFF, s.tensor[1].n = B;
+    for (int step = 0; step < 2; step++) {
+        double scale[2];
+        for (int k = 0; k < 2; k++) scale[k] = ldexp(1, s.tensor[k].exponent == SUM_EXPONENT_UNKNOWN ? 62 - 3 - 20 : s.tensor[k].exponent);
+        for (int unit = 0; unit < 2 && rank % 3 != 1; unit++) { /* ranks 1 and 4 have none */
+            for (int i = 0; i < ALL; i++) g[i] = i >= A && i < OFF ? 0 : cheap(2 * rank + unit, i + step);
+            EXPECT(sum_check(&s, g, 0, 2) == -1, "refused");
+            sum_add(&s, g, 0, 2);
+        }
+        EXPECT_OK(sum_reduce(&s, world, 0, 2, total));
+        int n_bad = 0;
+        for (int i = 0; i < ALL; i++) {
+            int64_t sum = 0;
+            double sc = scale[i >= OFF];
+            for (int r = 0; r < size; r++)
+                for (int unit = 0; unit < 2 && r % 3 != 1; unit++) sum += llrint((double)cheap(2 * r + unit, i + step) * sc);
+            float want = i >= A && i < OFF ? 0 : (float)((double)sum / sc);
+            n_bad += memcmp(&want, &total[i], sizeof want) != 0;
+        }
+        EXPECT(n_bad == 0, "step %d: %d of %d values", step, n_bad, ALL);
+        EXPECT_OK(sum_rescale(&s, world, id, 2));
+    }
+    /* no unit at all: zeros, not what is left of the step before */
+    EXPECT_OK(sum_reduce(&s, world, 0, 2, total));
+    for (int i = 0; i < ALL; i++)
+        if (total[i] != 0) {
+            EXPECT(false, "value %d of an empty step: %g", i, (double)total[i]);
+            break;
+        }
+    sum_free(&s);
+}
+
+static void other_words_are_found(void)
+{
+    int rank = comm_rank(world), size = comm_size(world);
+    EXPECT_OK(comm_same_text(world, "a = 1\nb = 2\n", ST_USAGE, "words"));
+    char text[64], want[96];
+    snprintf(text, sizeof text, "a = 1\nb = %d\nc = 3\n", rank == size - 1 ? 7 : 2);
+    status st = comm_same_text(world, text, ST_USAGE, "words");
+    EXPECT(st == (size > 1 ? ST_USAGE : OK), "got %d", st);
+    snprintf(want, sizeof want, "words: rank %d has \"b = 7\", rank 0 has \"b = 2\"", size - 1);
+    EXPECT(size == 1 || strstr(status_message(), want), "%s", status_message());
+    st = comm_same_text(world, rank == 0 ? "a = 1\nb = 2\n" : "a = 1\n", ST_DATA, "words");
+    EXPECT(st == (size > 1 ? ST_DATA : OK), "a missing line: got %d", st);
+}
+
 static void float_mode_is_close(void)
 {
     double worst = 1;
@@ -82,8 +142,7 @@ static void bad_units_are_refused(void)
     g[5] = 1;
     EXPECT(sum_check(&s, g, 0, 2) == -1, "good unit refused");
     sum_add(&s, g, 0, 2);
-    EXPECT_OK(sum_reduce(&s, world, 0, 2));
-    sum_take(&s, total);
+    EXPECT_OK(sum_reduce(&s, world, 0, 2, total));
     EXPECT(total[5] == (float)comm_size(world), "%g", total[5]);
     memset(total, 0, sizeof total);
     EXPECT_OK(sum_rescale(&s, world, id, 2));
@@ -94,8 +153,7 @@ static void bad_units_are_refused(void)
         sum_reject(&s, g, 0, 2);
         EXPECT(g[7] == 0 && g[1100] == 0, "not cleared");
     }
-    EXPECT_OK(sum_reduce(&s, world, 0, 2));
-    sum_take(&s, total);
+    EXPECT_OK(sum_reduce(&s, world, 0, 2, total));
     for (int i = 0; i < N; i++) EXPECT(total[i] == 0, "refused units left %g at %d", total[i], i);
     /* the refused maximum counts for the next range: a lasting jump is followed, not refused for ever */
     EXPECT_OK(sum_rescale(&s, world, id, 2));
@@ -145,6 +203,8 @@ int main(int argc, char **argv)
     if (comm_open(&argc, &argv, &world) != OK) return 1;
     if (comm_rank(world) != 0 && !freopen("/dev/null", "w", stdout)) return 1; /* TAP comes from rank 0; all ranks' failures count */
     RUN(same_bits_for_any_deal);
+    RUN(every_value_is_the_rounded_sum);
+    RUN(other_words_are_found);
     RUN(float_mode_is_close);
     RUN(bad_units_are_refused);
     RUN(agreement_names_the_rank);

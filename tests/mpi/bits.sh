@@ -1,0 +1,89 @@
+#!/bin/sh
+# The same bits, whoever computes what, and when:
+#   bits     1, 2, 3, 4 and 7 ranks, any placement, ring depth, threads, delays: the same checkpoints, losses and scores
+#   resume   killed at some step, resumed on another number of ranks: the same bits as never stopped
+#   verify   medley verify-run: finds the planted difference, with step, array and values; tells damage from difference
+#   matrix   (long) more of `bits`: every number of ranks with several placements, ring depths and delays
+#   pairs    (long) `resume` for all pairs of 1, 2, 3, 4 and 7 ranks
+# usage: bits.sh CASE MEDLEY MAKE_SHARDS COMPARE
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=tests/mpi/common.sh
+. "$here/common.sh"
+"$make_shards" "$dir/shards" 40 || { echo "not ok 1 - shards"; echo "1..1"; exit 1; }
+steps=10
+
+# one NAME RANKS [SETTING...]: a run, and its comparison with run1
+one() {
+  name=$1 ranks=$2; shift 2
+  sets=""; for s in "$@"; do sets="$sets --set $s"; done
+  job "$dir/$name.cfg" "$dir/run$name" exact $all
+  mpi "$ranks" "$medley" train "$dir/$name.cfg" $sets; ok $? "$name: trains on $ranks ranks $*"
+  [ "$name" = 1 ] && return
+  verify "$dir/run1" "$dir/run$name"; ok $? "$name: same bits as on 1 rank"
+  rm -rf "$dir/run$name"
+}
+
+# killed_and_resumed FROM TO: rank 0 killed at some unit of a run on FROM ranks, the rest on TO
+killed_and_resumed() {
+  rm -rf "$dir/run"; job "$dir/k.cfg" "$dir/run" exact $all
+  # rank 0 runs at least one unit a step
+  at=$((6 + ($1 * 5 + $2 * 3) % 4))
+  MEDLEY_FAULT="unit@$at:kill" MEDLEY_FAULT_RANK=0 mpi "$1" "$medley" train "$dir/k.cfg"; [ $? -ne 0 ]; ok $? "killed on $1 ranks at unit $at"
+  mpi "$2" "$medley" train "$dir/k.cfg"; ok $? "resumed on $2 ranks"
+  verify "$dir/run1" "$dir/run"; ok $? "$1 then $2 ranks: same bits as never stopped"
+}
+
+case $case_ in
+bits)
+  one 1 1
+  one two 2 train.threads=2 train.prefetch=9
+  MEDLEY_FAULT_DELAY=7:4 one delays 2 train.prefetch=1
+  MEDLEY_PLACEMENT=3 one placed 3
+  MEDLEY_PLACEMENT=11 MEDLEY_FAULT_DELAY=3:2 one four 4 train.prefetch=2
+  one seven 7
+  job "$dir/f.cfg" "$dir/runf" float $all
+  mpi 2 "$medley" train "$dir/f.cfg" --set train.steps=3; ok $? "float sum trains too"
+  ;;
+matrix)
+  one 1 1
+  for r in 2 3 4 7; do
+    for seed in 1 2 3; do
+      MEDLEY_PLACEMENT=$seed one "$r-placed-$seed" $r train.prefetch=$seed
+      MEDLEY_FAULT_DELAY=$seed:5 one "$r-delayed-$seed" $r train.prefetch=$((2 * seed))
+      MEDLEY_LOADER_DELAY_MS=20 MEDLEY_PLACEMENT=$((seed + 10)) one "$r-slow-loader-$seed" $r train.prefetch=$seed train.threads=$seed
+    done
+  done
+  ;;
+resume)
+  one 1 1
+  for pair in "2 3" "3 1" "1 4"; do killed_and_resumed $pair; done
+  ;;
+pairs)
+  one 1 1
+  for a in 1 2 3 4 7; do for b in 1 2 3 4 7; do killed_and_resumed $a $b; done; done
+  ;;
+verify)
+  few="quadrant:2:1:1.0 disc:2:1:1.0"
+  steps=8
+  for r in a b; do job "$dir/$r.cfg" "$dir/$r" exact $few; done
+  mpi 1 "$medley" train "$dir/a.cfg" --set train.log_every=1; ok $? "a run"
+  # the second unit of the sixth step (two a step) is dropped
+  MEDLEY_FAULT="gradient@12:nan" mpi 1 "$medley" train "$dir/b.cfg" --set train.log_every=1; ok $? "a run with another sixth step"
+  verify "$dir/a" "$dir/a"; ok $? "a run is the same as itself"
+  grep -q "same bits: 2 checkpoints of steps 5 to 8" "$dir/log"; ok $? "and says what it looked at"
+  verify "$dir/a" "$dir/b"; code=$?; [ $code = 1 ]; ok $? "other bits: exit 1 (got $code)"
+  grep -q "first number of the record at step 6" "$dir/log"; ok $? "the first step of the record is named"
+  grep -qE "first checkpoint at step 8, weights/[a-z0-9._]+ \[[0-9,]+\]: [-0-9.e+]+ and [-0-9.e+]+; [0-9]+ of [0-9]+ values differ" "$dir/log"; ok $? "the first array, with place, values and count"
+  verify "$dir/a/checkpoints/step-000000005.h5" "$dir/b/checkpoints/step-000000005.h5"; ok $? "files: the same before that step"
+  verify "$dir/a/checkpoints/step-000000008.h5" "$dir/b/checkpoints/step-000000008.h5"; code=$?; [ $code = 1 ]; ok $? "files: different behind it (got $code)"
+  verify "$dir/a/checkpoints/step-000000005.h5" "$dir/a/checkpoints/step-000000008.h5"; code=$?; [ $code = 1 ]; ok $? "files of two steps differ (got $code)"
+  grep -q "step: 5 and 8" "$dir/log"; ok $? "and say so first"
+  f="$dir/b/checkpoints/step-000000005.h5"; size=$(stat -c %s "$f")
+  printf '\377\376\375' | dd of="$f" bs=1 seek=$((size / 2)) conv=notrunc 2>/dev/null
+  verify "$dir/a" "$dir/b"; code=$?; [ $code = 3 ]; ok $? "a damaged file is no difference: exit 3 (got $code)"
+  verify "$dir/a" "$dir/nowhere"; code=$?; [ $code = 2 ]; ok $? "no such run: exit 2 (got $code)"
+  mkdir "$dir/empty"; verify "$dir/a" "$dir/empty"; code=$?; [ $code = 3 ]; ok $? "nothing in common: exit 3 (got $code)"
+  ;;
+esac
+echo "1..$n"
+exit $bad
