@@ -6,9 +6,10 @@
 
 typedef struct comm comm; /* a group of ranks; NULL = the world is not open */
 
-MUST status comm_open(int *argc, char ***argv, comm **world); /* MPI_Init_thread(FUNNELED); collective over the world */
-void        comm_close(comm *world);                          /* MPI_Finalize */
-/* Ends every rank with `code`. Used by main and by the watchdog's owner only. */
+/* Starts the watchdog, then MPI_Init_thread(FUNNELED), then the board on which the ranks see each other; collective over the world. */
+MUST status comm_open(int *argc, char ***argv, comm **world);
+void        comm_close(comm *world);                          /* MPI_Finalize, watched too */
+/* Ends every rank with `code`, within seconds even if MPI_Abort does not return. */
 _Noreturn void comm_abort(comm *world, int code);
 int comm_rank(const comm *c);
 int comm_size(const comm *c);
@@ -79,10 +80,36 @@ MUST status sum_reduce(gradient_sum *s, comm *c, int first, int last, float *g);
 /* Collective over c: next step's exponents from the maxima over all ranks (tensor t of every rank is global tensor id[t] of n_global). */
 MUST status sum_rescale(gradient_sum *s, comm *c, const int *id, int n_global);
 
-/* Watchdog: a thread that ends the process with ST_COMM if watchdog_tick is not called for `seconds`. It prints rank, step, verb and
- * task. Local. */
-void watchdog_start(int rank, double seconds);
+/* ---- watchdog (src/comm/watchdog.c) ----------------------------------------------------------------------------------- *
+ * A thread on every rank that ends the job with ST_COMM when a rank makes no progress for the watchdog's time, or has died, and says
+ * which one, at which step, verb and task, and who waits for it. comm_open starts it, comm_close stops it. All of this is local. */
+
+void watchdog_start(double seconds);
+/* From here on: seconds without progress that end the job, 0: never; folder: shared by all nodes, where their states are exchanged
+ * while the job runs (.watch-N), NULL: nowhere. */
+void watchdog_limit(double seconds, const char *folder);
+/* The main thread is here now; step -1: not in a step, task NULL: in none. Counts as progress, as does progress_beat. */
 void watchdog_tick(int64_t step, const char *verb, const char *task);
+/* The same, and the fault point named like the verb, which fails with `code`. */
+MUST status watchdog_point(int64_t step, const char *verb, const char *task, status code);
+/* Where MPI failed, or else where the main thread is: "step 3, sum"; "" before the first step. */
+const char *watchdog_where(void);
+/* This process ends within `seconds`, by _exit(code) if need be, and tells why itself: the others of its node keep silent. */
+void watchdog_leave(double seconds, int code);
 void watchdog_stop(void);
+
+/* ---- cores (src/comm/cores.c) ------------------------------------------------------------------------------------------ */
+
+/* How the ranks of a node share its CPUs. */
+typedef struct core_share {
+    int  threads;      /* of this rank: as asked, or this rank's share of the CPUs it may use */
+    int  ranks, cpus;  /* on this node: ranks, and CPUs that any of them may use (or the container's quota, if less) */
+    int  all_threads;  /* of this node's ranks */
+    bool first;        /* the lowest rank of this node: speaks for it */
+    char list[160];    /* "0-3,8", CPUs of the node's ranks */
+    char crowded[560]; /* "" = every thread has a CPU; else numbers and cure */
+} core_share;
+/* Collective over the world. asked: threads wanted on this rank, 0: its share. */
+MUST status comm_cores(comm *world, int asked, core_share *out);
 
 #endif

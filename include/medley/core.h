@@ -103,8 +103,15 @@ void log_open(int rank, enum log_level level); /* rank -1: no prefix. LOG_INFO g
 void log_line(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 /* Fault points ship in the program; what MEDLEY_FAULT, MEDLEY_FAULT_DELAY and MEDLEY_FAULT_TRACE ask for: core/fault.c. fault_hit(name)
- * returns true if `nan` or `raise` was asked for here; kill, stop, term, hang and spin act at once. A name is a word the tests use. */
+ * returns true if `nan`, `raise` or `nomem` was asked for here; kill, stop, term, hang and spin act at once. A name is a word the tests
+ * use. fault_check is for places that can fail: `raise` raises `code`, the code such a place fails with; `nomem` raises ST_RESOURCE. */
 bool fault_hit(const char *name);
+MUST status fault_check(const char *name, status code);
+
+/* Life signs of long loops: progress_beat moves the counter of the thread that called progress_watch (NULL: no more) and does nothing in
+ * any other thread, whose life says nothing about the watched one. */
+void progress_watch(_Atomic uint64_t *counter);
+void progress_beat(void);
 
 /* ---- small helpers -------------------------------------------------------------------------------------------- */
 

@@ -1,26 +1,38 @@
 /* comm: the door to MPI. Errors return as statuses; counts above INT_MAX are split here and nowhere else. */
-#include "medley/comm.h"
+#include "comm_internal.h"
+#include "watchdog_internal.h"
 
-#include <mpi.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct comm {
-    MPI_Comm mpi;
-    int rank, size;
-    int *counts; /* (4, size) counts and places of sent, then of received pieces */
-};
 
 /* Most elements of one MPI call: far below INT_MAX bytes for 8-byte elements, so that every library copes. */
 enum { SLICE = 1 << 27 };
 
-static status check_mpi(int code, const char *what)
+/* Seconds of the watchdog until a job says otherwise (MEDLEY_WATCHDOG_S), and for MPI_Abort. */
+enum { START_S = 300, ABORT_S = 3 };
+
+status comm_check(int code, const char *what)
 {
     if (code == MPI_SUCCESS) return OK;
     char text[MPI_MAX_ERROR_STRING] = "";
     int n = 0;
+    watchdog_failed();
     MPI_Error_string(code, text, &n);
     return status_raise(ST_COMM, __FILE__, __LINE__, "%s: %s", what, text);
+}
+
+status comm_enter(const char *name)
+{
+    status st = fault_check(name, ST_COMM);
+    if (st) watchdog_failed();
+    else watchdog_wait(name);
+    return st;
+}
+
+status comm_leave(int code, const char *what)
+{
+    watchdog_go();
+    return comm_check(code, what);
 }
 
 static status wrap(comm **out, MPI_Comm mpi)
@@ -43,21 +55,29 @@ static status wrap(comm **out, MPI_Comm mpi)
 status comm_open(int *argc, char ***argv, comm **world)
 {
     int level = 0;
-    TRY(check_mpi(MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &level), "MPI_Init_thread"), "start");
+    const char *seconds = getenv("MEDLEY_WATCHDOG_S");
+    watchdog_start(seconds ? atof(seconds) : START_S);
+    TRY(MPI_WAIT("MPI_Init", MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &level), "MPI_Init_thread"), "start");
     CHECK(level >= MPI_THREAD_FUNNELED, ST_COMM, "MPI gives thread level %d, FUNNELED is needed for the loader thread", level);
-    return wrap(world, MPI_COMM_WORLD);
+    TRY(wrap(world, MPI_COMM_WORLD), "start");
+    return comm_join_board(*world);
 }
 
 void comm_close(comm *world)
 {
     if (!world) return;
+    fault_hit("comm_close");
+    watchdog_wait("MPI_Finalize"); /* watched too: a rank may never come */
     free(world->counts);
     free(world);
     MPI_Finalize();
+    watchdog_stop();
 }
 
 void comm_abort(comm *world, int code)
 {
+    watchdog_leave(ABORT_S, code); /* MPI_Abort talks to the launcher and may wait for it */
+    fault_hit("comm_abort");
     MPI_Abort(world ? world->mpi : MPI_COMM_WORLD, code);
     _Exit(code);
 }
@@ -78,16 +98,15 @@ const char *comm_library(void)
 status comm_agree(comm *c, status mine)
 {
     if (comm_size(c) == 1) return mine;
-    fault_hit("collective");
     /* The gravest code wins, then the lowest rank: both in one maximum. */
     int64_t packed = (int64_t)mine << 32 | (uint32_t)(mine ? 0x7fffffff - c->rank : 0), worst = 0;
-    TRY(check_mpi(MPI_Allreduce(&packed, &worst, 1, MPI_INT64_T, MPI_MAX, c->mpi), "MPI_Allreduce"), "agreement");
+    TRY(MPI_WAIT("comm_agree", MPI_Allreduce(&packed, &worst, 1, MPI_INT64_T, MPI_MAX, c->mpi), "MPI_Allreduce"), "agreement");
     if (worst == 0) return OK;
     int guilty = 0x7fffffff - (int)(worst & 0xffffffff);
     status code = (status)(worst >> 32);
     char text[2048] = "";
     if (c->rank == guilty) snprintf(text, sizeof text, "%.2000s", status_message());
-    TRY(check_mpi(MPI_Bcast(text, sizeof text, MPI_CHAR, guilty, c->mpi), "MPI_Bcast"), "agreement");
+    TRY(MPI_WAIT("comm_agree_text", MPI_Bcast(text, sizeof text, MPI_CHAR, guilty, c->mpi), "MPI_Bcast"), "agreement");
     char full[2200];
     snprintf(full, sizeof full, "rank %d of %d: %s", guilty, c->size, text);
     return status_set(code, full);
@@ -99,24 +118,23 @@ status comm_agree(comm *c, status mine)
 status comm_bcast(comm *c, void *data, size_t n_bytes, int root)
 {
     if (comm_size(c) == 1) return OK;
-    fault_hit("collective");
     SLICED((int64_t)n_bytes, i, len)
-        TRY(check_mpi(MPI_Bcast((char *)data + i, (int)len, MPI_BYTE, root, c->mpi), "MPI_Bcast"), "broadcast of %zu bytes", n_bytes);
+        TRY(MPI_WAIT("comm_bcast", MPI_Bcast((char *)data + i, (int)len, MPI_BYTE, root, c->mpi), "MPI_Bcast"), "broadcast of %zu bytes", n_bytes);
     return OK;
 }
 
 status comm_send(comm *c, int to, int tag, const void *data, size_t n_bytes)
 {
     SLICED((int64_t)n_bytes, i, len)
-        TRY(check_mpi(MPI_Send((const char *)data + i, (int)len, MPI_BYTE, to, tag, c->mpi), "MPI_Send"), "to rank %d", to);
+        TRY(MPI_WAIT("comm_send", MPI_Send((const char *)data + i, (int)len, MPI_BYTE, to, tag, c->mpi), "MPI_Send"), "to rank %d", to);
     return OK;
 }
 
 status comm_recv(comm *c, int from, int tag, void *data, size_t n_bytes)
 {
     SLICED((int64_t)n_bytes, i, len)
-        TRY(check_mpi(MPI_Recv((char *)data + i, (int)len, MPI_BYTE, from, tag, c->mpi, MPI_STATUS_IGNORE), "MPI_Recv"), "from rank %d",
-            from);
+        TRY(MPI_WAIT("comm_recv", MPI_Recv((char *)data + i, (int)len, MPI_BYTE, from, tag, c->mpi, MPI_STATUS_IGNORE), "MPI_Recv"),
+            "from rank %d", from);
     return OK;
 }
 
@@ -129,7 +147,8 @@ status comm_gather(comm *c, const void *data, size_t n_bytes, int root, void **a
     char *buf = NULL;
     int64_t *count;
     TRY(mem_alloc(&count, sizeof *count * (size_t)size, "gather counts"), "gather");
-    if (size > 1) TRY_TO(done, check_mpi(MPI_Gather(&mine, 1, MPI_INT64_T, count, 1, MPI_INT64_T, root, c->mpi), "MPI_Gather"), "gather");
+    if (size > 1)
+        TRY_TO(done, MPI_WAIT("comm_gather", MPI_Gather(&mine, 1, MPI_INT64_T, count, 1, MPI_INT64_T, root, c->mpi), "MPI_Gather"), "gather");
     else count[0] = mine;
     if (rank == root) {
         size_t total = 0;
@@ -155,20 +174,43 @@ done:
     return st;
 }
 
-static status reduce(comm *c, void *data, int64_t n, size_t bytes, MPI_Datatype type, MPI_Op op, const char *what)
+/* One row of what differs between the sums: `name` is the fault point and what the watchdog says of a rank that waits in it. */
+typedef struct reduction { const char *name, *what; MPI_Datatype type; MPI_Op op; size_t bytes; } reduction;
+
+static status reduce(comm *c, void *data, int64_t n, const reduction *r)
 {
     if (comm_size(c) == 1) return OK;
-    fault_hit("collective");
-    SLICED(n, i, len)
-        TRY(check_mpi(MPI_Allreduce(MPI_IN_PLACE, (char *)data + (size_t)i * bytes, (int)len, type, op, c->mpi), "MPI_Allreduce"), "%s", what);
+    SLICED(n, i, len) {
+        void *at = (char *)data + (size_t)i * r->bytes;
+        TRY(MPI_WAIT(r->name, MPI_Allreduce(MPI_IN_PLACE, at, (int)len, r->type, r->op, c->mpi), "MPI_Allreduce"), "%s", r->what);
+    }
     return OK;
 }
 
-status comm_sum_i64(comm *c, int64_t *data, int64_t n) { return reduce(c, data, n, 8, MPI_INT64_T, MPI_SUM, "exact sum"); }
-status comm_sum_f32(comm *c, float *data, int64_t n) { return reduce(c, data, n, 4, MPI_FLOAT, MPI_SUM, "float sum"); }
-status comm_sum_f64(comm *c, double *data, int64_t n) { return reduce(c, data, n, 8, MPI_DOUBLE, MPI_SUM, "sum"); }
-status comm_max_f64(comm *c, double *data, int64_t n) { return reduce(c, data, n, 8, MPI_DOUBLE, MPI_MAX, "maximum"); }
-status comm_min_f64(comm *c, double *data, int64_t n) { return reduce(c, data, n, 8, MPI_DOUBLE, MPI_MIN, "minimum"); }
+status comm_sum_i64(comm *c, int64_t *data, int64_t n)
+{
+    return reduce(c, data, n, &(reduction){"comm_sum_i64", "exact sum", MPI_INT64_T, MPI_SUM, 8});
+}
+
+status comm_sum_f32(comm *c, float *data, int64_t n)
+{
+    return reduce(c, data, n, &(reduction){"comm_sum_f32", "float sum", MPI_FLOAT, MPI_SUM, 4});
+}
+
+status comm_sum_f64(comm *c, double *data, int64_t n)
+{
+    return reduce(c, data, n, &(reduction){"comm_sum_f64", "sum", MPI_DOUBLE, MPI_SUM, 8});
+}
+
+status comm_max_f64(comm *c, double *data, int64_t n)
+{
+    return reduce(c, data, n, &(reduction){"comm_max_f64", "maximum", MPI_DOUBLE, MPI_MAX, 8});
+}
+
+status comm_min_f64(comm *c, double *data, int64_t n)
+{
+    return reduce(c, data, n, &(reduction){"comm_min_f64", "minimum", MPI_DOUBLE, MPI_MIN, 8});
+}
 
 /* Bytes of MPI calls stay far below INT_MAX: n < 2^30 elements. */
 status comm_exchange_i64(comm *c, const int64_t *data, int64_t n, int64_t slice, int64_t *in)
@@ -185,7 +227,7 @@ status comm_exchange_i64(comm *c, const int64_t *data, int64_t n, int64_t slice,
         to[r] = at;
         at += got[r];
     }
-    return check_mpi(MPI_Alltoallv(data, sent, from, MPI_INT64_T, in, got, to, MPI_INT64_T, c->mpi), "MPI_Alltoallv");
+    return MPI_WAIT("comm_exchange", MPI_Alltoallv(data, sent, from, MPI_INT64_T, in, got, to, MPI_INT64_T, c->mpi), "MPI_Alltoallv");
 }
 
 status comm_share_f32(comm *c, float *data, int64_t n, int64_t slice)
@@ -196,16 +238,16 @@ status comm_share_f32(comm *c, float *data, int64_t n, int64_t slice)
         count[r] = (int)(n - lo < slice ? n - lo : slice);
         place[r] = (int)lo;
     }
-    return check_mpi(MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, data, count, place, MPI_FLOAT, c->mpi), "MPI_Allgatherv");
+    return MPI_WAIT("comm_share", MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, data, count, place, MPI_FLOAT, c->mpi), "MPI_Allgatherv");
 }
 
-status comm_barrier(comm *c) { return comm_size(c) == 1 ? OK : check_mpi(MPI_Barrier(c->mpi), "MPI_Barrier"); }
+status comm_barrier(comm *c) { return comm_size(c) == 1 ? OK : MPI_WAIT("comm_barrier", MPI_Barrier(c->mpi), "MPI_Barrier"); }
 
 status comm_group(comm *c, bool member, comm **out)
 {
     *out = NULL;
     MPI_Comm sub;
-    TRY(check_mpi(MPI_Comm_split(c->mpi, member ? 1 : MPI_UNDEFINED, c->rank, &sub), "MPI_Comm_split"), "group");
+    TRY(MPI_WAIT("comm_group", MPI_Comm_split(c->mpi, member ? 1 : MPI_UNDEFINED, c->rank, &sub), "MPI_Comm_split"), "group");
     return sub == MPI_COMM_NULL ? OK : wrap(out, sub);
 }
 

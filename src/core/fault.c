@@ -5,8 +5,8 @@
  *   MEDLEY_FAULT_DELAY="seed:ms"                   a random pause of 0 to ms milliseconds at every visit of every point
  *   MEDLEY_FAULT_TRACE=FILE                        appends a line "rank name visit" per visit: which points a run passes
  *
- * Actions: kill (SIGKILL), stop (SIGSTOP), term (SIGTERM to itself), hang (sleeps for ever), spin (computes for ever), raise and nan (the
- * caller is told and does what its point says). */
+ * Actions: kill (SIGKILL), stop (SIGSTOP), term (SIGTERM to itself), hang (sleeps for ever), spin (computes for ever), busy (works for
+ * MEDLEY_FAULT_BUSY_S seconds, 10 if unset, with signs of life, as a long validation does), raise, nomem and nan (the caller is told and does what its point says: fails, fails for want of memory, makes a value not finite). */
 #include "medley/core.h"
 
 #include <fcntl.h>
@@ -18,8 +18,8 @@
 #include <unistd.h>
 
 enum { MAX_FAULTS = 16, MAX_SEEN = 96 };
-enum action { ACT_KILL, ACT_RAISE, ACT_STOP, ACT_HANG, ACT_NAN, ACT_SPIN, ACT_TERM, N_ACTIONS };
-static const char *const action_name[N_ACTIONS] = {"kill", "raise", "stop", "hang", "nan", "spin", "term"};
+enum action { ACT_KILL, ACT_RAISE, ACT_STOP, ACT_HANG, ACT_NAN, ACT_SPIN, ACT_TERM, ACT_NOMEM, ACT_BUSY, N_ACTIONS };
+static const char *const action_name[N_ACTIONS] = {"kill", "raise", "stop", "hang", "nan", "spin", "term", "nomem", "busy"};
 
 static struct { char name[48]; long at, seen; enum action action; } fault[MAX_FAULTS]; /* at 0: every visit */
 static struct { char name[48]; long n; } visited[MAX_SEEN];
@@ -82,12 +82,19 @@ static void pause_at_random(void)
     nanosleep(&(struct timespec){ns / 1000000000, ns % 1000000000}, NULL);
 }
 
+static void be_busy(void)
+{
+    const char *text = getenv("MEDLEY_FAULT_BUSY_S");
+    for (double end = timer_now() + (text ? atof(text) : 10); timer_now() < end; progress_beat()) nanosleep(&(struct timespec){0, 20000000}, NULL);
+}
+
 static bool act(enum action what)
 {
     switch (what) {
     case ACT_KILL: raise(SIGKILL); break;
     case ACT_STOP: raise(SIGSTOP); break;
     case ACT_TERM: kill(getpid(), SIGTERM); break;
+    case ACT_BUSY: be_busy(); break;
     case ACT_HANG:
         for (;;) pause();
     case ACT_SPIN:
@@ -97,23 +104,34 @@ static bool act(enum action what)
     return false;
 }
 
-bool fault_hit(const char *name)
+/* What was asked for here and is left to the caller: ACT_RAISE, ACT_NOMEM, ACT_NAN; N_ACTIONS: nothing. */
+static enum action visit(const char *name)
 {
     pthread_once(&once, parse);
-    if (!active) return false;
+    if (!active) return N_ACTIONS;
     if (trace >= 0) {
         pthread_mutex_lock(&lock);
         note_visit(name);
         pthread_mutex_unlock(&lock);
     }
     if (delay_ms > 0) pause_at_random();
-    bool asked = false;
+    enum action asked = N_ACTIONS;
     for (int i = 0; i < n_faults; i++) {
         if (strcmp(fault[i].name, name) != 0) continue;
         pthread_mutex_lock(&lock);
-        long visit = ++fault[i].seen;
+        long seen = ++fault[i].seen;
         pthread_mutex_unlock(&lock);
-        if (fault[i].at == 0 || visit == fault[i].at) asked |= act(fault[i].action);
+        if ((fault[i].at == 0 || seen == fault[i].at) && act(fault[i].action)) asked = fault[i].action;
     }
     return asked;
+}
+
+bool fault_hit(const char *name) { return visit(name) != N_ACTIONS; }
+
+status fault_check(const char *name, status code)
+{
+    enum action asked = visit(name);
+    CHECK(asked != ACT_NOMEM, ST_RESOURCE, "%s: out of memory: fault planted", name);
+    CHECK(asked == N_ACTIONS, code, "%s: fault planted", name);
+    return OK;
 }

@@ -237,7 +237,7 @@ static status run(loader *l)
         double begin = timer_now();
         bool end = false;
         if (l->delay_ms) pause_randomly(l->delay_ms, &state);
-        CHECK(!fault_hit("load"), ST_DATA, "loader: asked to fail at fault point load");
+        TRY(fault_check("load", ST_DATA), "loader");
         if (l->eval) TRY(make_eval(l, s, &end), "loader");
         else TRY(make_train(l, s), "loader");
         if (end) break;

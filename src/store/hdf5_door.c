@@ -2,15 +2,27 @@
 #include "store_internal.h"
 
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "checksums are over little-endian bytes as they lie in memory");
 
 static pthread_mutex_t door_lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 
+/* HDF5 lets HDF5_USE_FILE_LOCKING overrule what a program asks for, once, when it is first used. Our files need no locks: they are
+ * written aside, renamed and never changed after, so one without locks reads where locks fail. Only a variable that is there is
+ * changed, which moves no memory another thread could be reading. */
+static void refuse_locks(void)
+{
+    if (getenv("HDF5_USE_FILE_LOCKING")) setenv("HDF5_USE_FILE_LOCKING", "FALSE", 1);
+}
+
 int door_enter(void)
 {
+    static bool first = true;
     pthread_mutex_lock(&door_lock);
+    if (first) refuse_locks();
+    first = false;
     static _Thread_local bool quiet; /* in a thread-safe HDF5 the printing is a setting of each thread */
     if (!quiet) {
         H5Eset_auto2(H5E_DEFAULT, NULL, NULL);

@@ -16,7 +16,7 @@ static hid_t access_plist(void)
     if (p < 0) return p;
     H5Pset_libver_bounds(p, H5F_LIBVER_V110, H5F_LIBVER_V110);
     H5Pset_fclose_degree(p, H5F_CLOSE_STRONG);
-    H5Pset_file_locking(p, false, true); /* fails on read-only and on many parallel file systems */
+    H5Pset_file_locking(p, false, true); /* locks fail on many parallel file systems; see also hdf5_door.c */
     return p;
 }
 
@@ -163,6 +163,7 @@ static void chunk_shape(int ndim, const int64_t *dims, size_t bytes, hsize_t *ch
 status store_write(store *s, const char *name, enum dtype t, int ndim, const int64_t *dims, const void *data, int deflate)
 {
     DOOR;
+    progress_beat();
     CHECK(s->writing, ST_BUG, "%s: not open for writing", s->path);
     CHECK(ndim >= 0 && ndim <= 8 && deflate >= 0 && deflate <= 9, ST_BUG, "%s: %s: %d dimensions, deflate %d", s->path, name, ndim,
           deflate);
@@ -222,6 +223,7 @@ status store_shape(store *s, const char *name, enum dtype *t, int *ndim, int64_t
 status store_read(store *s, const char *name, enum dtype t, int64_t n_expected, void *out)
 {
     DOOR;
+    progress_beat();
     AUTO_HID set = -1;
     enum dtype found;
     int ndim;

@@ -84,6 +84,7 @@ static status bootstrap(const scorer *s, const scorer_ops *ops, int n_boot, uint
     TRY_TO(done, mem_alloc(&times, sizeof *times * (size_t)s->n_cases, "bootstrap"), "task %s", s->m->task);
     TRY_TO(done, mem_alloc(&draw, sizeof *draw * (size_t)out->n * (size_t)n_boot, "bootstrap"), "task %s", s->m->task);
     for (int i = 0; i < n_boot; i++) {
+        progress_beat(); /* the other ranks wait for this one */
         rng random = rng_open((rng_key){.seed = seed, .a = (uint32_t)i}, RNG_BOOTSTRAP, 0);
         memset(times, 0, sizeof *times * (size_t)s->n_cases);
         for (int64_t c = 0; c < s->n_cases; c++) times[rng_below(&random, (uint32_t)s->n_cases)]++;

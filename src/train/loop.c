@@ -112,6 +112,7 @@ static status save(trainer *t)
     char path[700];
     double began = timer_now();
     snprintf(path, sizeof path, "%s/checkpoints/step-%09lld.h5", t->job.run, (long long)t->step);
+    TRY(comm_agree(t->world, watchdog_point(t->step, "save", NULL, ST_RESOURCE)), "step %lld", (long long)t->step);
     TRY(checkpoint_save(t, path, true), "checkpoint");
     checkpoint_prune(t);
     t->last_checkpoint_time = timer_now();
@@ -139,7 +140,6 @@ static bool every(int64_t step, int64_t n) { return n > 0 && step % n == 0; }
 status trainer_run(trainer *t)
 {
     const job *j = &t->job;
-    watchdog_start(t->rank, j->train.watchdog_s);
     status st = OK;
     if (t->step < j->train.steps && t->n_mine > 0) /* more ranks than units: some only sum and update */
         st = loader_open(&t->loader, t->uses, t->n_uses, t->mine, t->n_mine, (uint64_t)j->seed, t->step, j->train.prefetch);

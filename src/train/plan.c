@@ -5,7 +5,6 @@
 #include "medley/kern.h"
 
 #include <math.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,6 +47,7 @@ static status open_task(trainer *t, int i)
     const job_task *jt = &t->job.task[i];
     task_state *ts = &t->ts[i];
     char dir[1200];
+    if (!t->dry) TRY(watchdog_point(t->step, "plan", jt->name, ST_DATA), "step %lld, plan, task %s", (long long)t->step, jt->name);
     TRY(data_dir(t, jt, dir), "%s:%d", t->job.file, jt->line);
     TRY(dataset_open(&ts->data, dir, jt->label), "%s:%d: task %s", t->job.file, jt->line, jt->name);
     const shard_label *label = dataset_label(ts->data);
@@ -279,23 +279,27 @@ static status make_arenas(trainer *t)
 
 /* ---- the plan ------------------------------------------------------------------------------------------------------------------- */
 
-static void use_threads(trainer *t)
+/* Threads of this rank: as the job says, else OMP_NUM_THREADS, else its share of the node's CPUs. Said at the start; crowding is warned of. */
+static status use_threads(trainer *t)
 {
-    int n = t->job.train.threads;
-    cpu_set_t mask;
-    int cpus = sched_getaffinity(0, sizeof mask, &mask) == 0 ? CPU_COUNT(&mask) : 1;
-    const char *omp = getenv("OMP_NUM_THREADS");
-    if (n == 0) n = omp && atoi(omp) > 0 ? atoi(omp) : cpus;
-    if (n > cpus) log_line(LOG_WARN, "%d threads on %d CPUs of this rank's mask: expect it to be slow (mpirun -n 1 or 2 binds a rank to one "
-                           "core; --bind-to none or --map-by slot:pe=%d lifts that)", n, cpus, n);
-    kern_init(n);
+    const char *omp = getenv("OMP_NUM_THREADS"), *from = "train.threads";
+    int asked = t->job.train.threads;
+    core_share cores;
+    if (asked == 0 && omp && atoi(omp) > 0) asked = atoi(omp), from = "OMP_NUM_THREADS";
+    else if (asked == 0) from = "its share of the CPUs";
+    TRY(comm_cores(t->world, asked, &cores), "threads");
+    log_line(LOG_INFO, "threads: %d on rank 0 (%s); its node has %d rank%s, %d thread%s, %d CPU%s (%s)", cores.threads, from, cores.ranks,
+             cores.ranks == 1 ? "" : "s", cores.all_threads, cores.all_threads == 1 ? "" : "s", cores.cpus, cores.cpus == 1 ? "" : "s", cores.list);
+    if (cores.first && cores.crowded[0]) log_line(LOG_WARN, "%s", cores.crowded);
+    kern_init(cores.threads);
+    return OK;
 }
 
 status plan_make(trainer *t, bool training)
 {
     t->training = training;
     t->n_tasks = t->job.n_tasks;
-    if (!t->dry) use_threads(t);
+    if (!t->dry) TRY(use_threads(t), "plan");
     if (!t->dry) TRY(conditions_agree(t), "start");
     TRY(mem_alloc(&t->ts, sizeof *t->ts * (size_t)t->n_tasks, "tasks"), "plan");
     status st = OK;

@@ -49,21 +49,22 @@ static bool sum_unit(trainer *t, const task_state *ts, bool loss_ok)
 }
 
 /* One unit: forward and backward through the shared blocks the task uses and its head. */
-static void run_unit(trainer *t, task_state *ts, const batch *b, double *report, stopwatch *watch)
+static status run_unit(trainer *t, task_state *ts, const batch *b, double *report, stopwatch *watch)
 {
     double began = timer_now(), parts[4];
     int64_t n_valid = 0;
     const char *name = ts->task.spec.name;
 
-    watchdog_tick(t->step, "forward", name);
+    TRY(watchdog_point(t->step, "forward", name, ST_NUMERIC), "unit");
     task_forward(ts->run, &t->pt, t->w, b, true);
     lap(watch, VERB_FORWARD);
 
+    watchdog_tick(t->step, "loss", name);
     double loss = task_loss(ts->run, b, &n_valid, parts);
     if (fault_hit("loss")) loss = NAN;
     lap(watch, VERB_LOSS);
 
-    watchdog_tick(t->step, "backward", name);
+    TRY(watchdog_point(t->step, "backward", name, ST_NUMERIC), "unit");
     task_backward(ts->run, &t->pt, t->w, t->g, b);
     if (fault_hit("gradient")) t->g[t->sum.tensor[ts->head_first].off] = NAN;
     lap(watch, VERB_BACKWARD);
@@ -76,6 +77,7 @@ static void run_unit(trainer *t, task_state *ts, const batch *b, double *report,
     report[REPORT_DROPPED] = !good;
     report[REPORT_COST] = timer_now() - began;
     t->images += b->n_valid;
+    return OK;
 }
 
 /* All units of this rank. Local: what fails here is agreed on by the caller before the next collective. */
@@ -86,11 +88,12 @@ static status run_units(trainer *t, stopwatch *watch)
         int u = t->mine_unit[i];
         task_state *ts = &t->ts[t->units[u].task];
         watchdog_tick(t->step, "load", ts->task.spec.name);
-        TRY(loader_next(t->loader, &b), "step %lld, task %s", (long long)t->step, ts->task.spec.name);
+        TRY(loader_next(t->loader, &b), "step %lld, load, task %s", (long long)t->step, ts->task.spec.name);
         lap(watch, VERB_LOAD);
         if (!ts->suspended) trace_unit(t, u, b);
-        if (!ts->suspended) run_unit(t, ts, b, t->report + REPORT_HEAD + u * REPORT_UNIT, watch);
+        status st = ts->suspended ? OK : run_unit(t, ts, b, t->report + REPORT_HEAD + u * REPORT_UNIT, watch);
         loader_release(t->loader, b);
+        TRY(st, "step %lld, task %s", (long long)t->step, ts->task.spec.name);
         fault_hit("unit");
     }
     return trace_flush(t);
@@ -145,18 +148,20 @@ status step_run(trainer *t)
 
     status mine = run_units(t, &watch);
 
-    watchdog_tick(t->step, "sum", NULL);
+    if (!mine && (mine = watchdog_point(t->step, "sum", NULL, ST_COMM))) mine = status_note(mine, __FILE__, __LINE__, "step %lld", (long long)t->step);
     TRY(comm_agree(t->world, mine), "training"); /* no collective follows a fallible local act without it */
     t->wait_s += timer_now() - watch.from;
     t->report[REPORT_STOP] = stop_requested() != 0;
-    TRY(comm_sum_f64(t->world, t->report, n_report), "step report");
+    TRY(comm_sum_f64(t->world, t->report, n_report), "step %lld, report", (long long)t->step);
     TRY(sum_ranks(t), "step %lld", (long long)t->step);
     TRY(digest(t), "training");
     lap(&watch, VERB_SUM);
 
+    watchdog_tick(t->step, "clip", NULL);
     TRY(optim_clip(t, t->job.optim.clip, &t->grad_norm), "step %lld", (long long)t->step);
     lap(&watch, VERB_CLIP);
 
+    watchdog_tick(t->step, "update", NULL);
     t->lr = schedule_lr(&t->job, t->step);
     optim_update(t, t->lr);
     lap(&watch, VERB_UPDATE);

@@ -17,6 +17,7 @@ static status make(trainer **out, comm *world, const job *j)
     t->job = *j;
     t->best_score = -1;
     t->started = timer_now();
+    watchdog_limit(j->train.watchdog_s, j->run);
     *out = t;
     return OK;
 }
@@ -171,7 +172,7 @@ status trainer_open_run(trainer **out, comm *world, const char *run, const char 
 void trainer_close(trainer *t)
 {
     if (!t) return;
-    watchdog_stop();
+    watchdog_tick(t->step, "close", NULL); /* the loader's thread may hang */
     if (t->loader) loader_close(t->loader);
     record_close(t->record);
     if (t->trace) fclose(t->trace);

@@ -34,8 +34,8 @@ static status collect(trainer *t, int i, enum split s, metric *m)
     TRY_TO(done, loader_open_eval(&l, &use, s, part, n_parts, 2), "evaluation");
     for (;;) {
         batch *b;
-        watchdog_tick(t->step, "evaluate", ts->task.spec.name);
-        TRY_TO(done, loader_next(l, &b), "evaluation");
+        TRY_TO(done, watchdog_point(t->step, "evaluate", ts->task.spec.name, ST_DATA), "evaluation");
+        TRY_TO(done, loader_next(l, &b), "evaluation: load");
         if (!b) break;
         for (int k = 0; k < b->n_valid; k++) cases[k] = dataset_case(ts->eval_data, b->sample[k]);
         task_forward(ts->eval_run, &t->pt, eval_weights(t), b, false);
@@ -60,7 +60,10 @@ status trainer_evaluate(trainer *t, int i, enum split s, metric **out)
     if (!st && t->ts[i].mine) st = collect(t, i, s, m);
     if (!st && t->ts[i].mine && t->rank != 0) st = metric_pack(m, &bytes, &n_bytes);
     if (!st) st = mem_alloc(&sizes, sizeof *sizes * (size_t)t->size, "gather sizes");
-    TRY_TO(done, comm_agree(t->world, st), "task %s, split %s", t->ts[i].task.spec.name, split_name[s]);
+    if (st)
+        st = status_note(st, __FILE__, __LINE__, "step %lld, evaluate, task %s, split %s", (long long)t->step, t->ts[i].task.spec.name,
+                         split_name[s]);
+    TRY_TO(done, comm_agree(t->world, st), "evaluation");
     TRY_TO(done, comm_gather(t->world, bytes, n_bytes, 0, &all, sizes), "task %s", t->ts[i].task.spec.name);
     if (t->rank == 0) {
         char *at = all;

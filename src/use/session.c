@@ -23,6 +23,9 @@ status use_open(int argc, char **argv, comm **world)
     return st;
 }
 
+/* Seconds in which a rank that failed alone has ended, whatever MPI does: less than the 5 s that are promised. */
+enum { LEAVE_S = 4 };
+
 /* comm_agree sets a message without a place in the source; what a rank raises by itself has one. */
 static bool is_agreed(status st) { return st == ST_STOPPED || !status_place()[0]; }
 
@@ -33,8 +36,10 @@ status use_close(comm *world, status st)
         if (!is_agreed(st)) {
             /* If all ranks met the same fault, rank 0 says so and ends the others meanwhile: the launcher's signal wakes them. */
             struct timespec pause = {2, 0};
+            const char *where = watchdog_where();
+            watchdog_leave(LEAVE_S, st);
             if (comm_rank(world) != 0 && nanosleep(&pause, NULL)) _exit((int)st);
-            log_line(LOG_ERROR, "%s", status_message());
+            log_line(LOG_ERROR, "%s%s%s%s", status_message(), where[0] ? " (at " : "", where, where[0] ? ")" : "");
             comm_abort(world, st);
         }
         if (comm_rank(world) != 0) status_clear();
