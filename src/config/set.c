@@ -107,6 +107,7 @@ static void put_aggregate(config_faults *f, config_setting_t *parent, const char
     else if (strstr(text, "@include") || !config_read_string(&inner.tree, text) || !(s = config_lookup(&inner.tree, "v")))
         faults_set(f, key_path, "cannot be read: \"%.80s\"", value);
     if (s) copy_setting(parent, name, s);
+    f->out_of_memory |= inner.out_of_memory;
     config_destroy(&inner.tree);
     faults_free(&inner);
     free(text);

@@ -196,9 +196,9 @@ status step_run(trainer *t)
     optim_update(t, t->lr);
     lap(&watch, VERB_UPDATE);
 
-    if (fault_hit("replica_flip")) { /* the lowest bit of one weight in the middle of the encoder */
+    if (fault_hit("replica_flip")) { /* a bit of one weight in the middle of the encoder; the lowest could be rounded away again */
         char *byte = (char *)(t->w + t->sum.tensor[t->block_last[BLOCK_ENCODER] / 2].off);
-        *byte = (char)(*byte ^ 1);
+        byte[1] = (char)(byte[1] ^ 0x40);
     }
     t->step++;
     t->steps_since++;

@@ -92,7 +92,7 @@ static const char *in_dir(const char *name)
 static status work_config(void)
 {
     static job j;
-    const char *set[] = {"train.steps=3", "tasks[mask].aug={ flip_x = 0.5; }"};
+    const char *set[] = {"train.steps=3", "tasks[mask].image=[64, 64]"};
     TRY(job_load(&j, job_path, set, 2), "config");
     FILE *f;
     char *text;
