@@ -18,11 +18,8 @@ status boxes_add(boxes *b, double x0, double y0, double x1, double y1, const cha
     CHECK(strlen(name) < sizeof *b->name, ST_DATA, "class name \"%.40s...\" is too long", name);
     if (b->n == b->room) {
         int room = b->room ? 2 * b->room : 16;
-        float(*edge)[4] = realloc(b->edge, (size_t)room * sizeof *edge);
-        if (edge) b->edge = edge;
-        char(*names)[64] = realloc(b->name, (size_t)room * sizeof *names);
-        if (names) b->name = names;
-        CHECK(edge && names, ST_RESOURCE, "no memory for %d boxes", room);
+        TRY(mem_grow(&b->edge, (size_t)room * sizeof *b->edge, "boxes"), "boxes");
+        TRY(mem_grow(&b->name, (size_t)room * sizeof *b->name, "boxes"), "boxes");
         b->room = room;
     }
     b->edge[b->n][0] = (float)x0, b->edge[b->n][1] = (float)y0, b->edge[b->n][2] = (float)x1, b->edge[b->n][3] = (float)y1;

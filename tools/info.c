@@ -25,9 +25,8 @@ static status tally_add(tally *t, uint64_t hash)
 {
     if (t->n == t->room) {
         int64_t room = t->room ? 2 * t->room : 1024;
-        void *more = realloc(t->v, (size_t)room * sizeof *t->v);
-        CHECK(more, ST_RESOURCE, "no memory for %lld names", (long long)room);
-        t->v = more, t->room = room;
+        TRY(mem_grow(&t->v, (size_t)room * sizeof *t->v, "names"), "info");
+        t->room = room;
     }
     t->v[t->n++] = hash;
     return OK;

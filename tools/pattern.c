@@ -132,9 +132,8 @@ static status add_file(const char *path, const bindings *b, found_list *out)
 {
     if (out->n == out->room) {
         int room = out->room ? 2 * out->room : 64;
-        found *v = realloc(out->v, (size_t)room * sizeof *v);
-        CHECK(v, ST_RESOURCE, "no memory for a list of %d files", room);
-        out->v = v, out->room = room;
+        TRY(mem_grow(&out->v, (size_t)room * sizeof *out->v, "list of files"), "%s", path);
+        out->room = room;
     }
     found *f = &out->v[out->n];
     f->is = *b;
@@ -169,12 +168,9 @@ static status names_in(const char *folder, char ***out, int *n_out)
         if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) continue;
         if (n == room) {
             room = room ? 2 * room : 64;
-            char **grown = realloc(v, (size_t)room * sizeof *v);
-            CHECK_TO(out, grown, ST_RESOURCE, "no memory for the names in %s", folder);
-            v = grown;
+            TRY_TO(out, mem_grow(&v, (size_t)room * sizeof *v, "names"), "folder %s", folder);
         }
-        v[n] = strdup(e->d_name);
-        CHECK_TO(out, v[n], ST_RESOURCE, "no memory for the names in %s", folder);
+        TRY_TO(out, mem_copy(&v[n], e->d_name, strlen(e->d_name), "name"), "folder %s", folder);
         n++;
     }
     qsort(v, (size_t)n, sizeof *v, by_text);

@@ -31,8 +31,7 @@ static status read_images(coco *c, json_t *images, const char *what)
         const char *name = json_string_value(json_object_get(one, "file_name"));
         CHECK(name && json_is_integer(id), ST_DATA, "%s: images[%zu] has no file_name or no whole id", what, i);
         coco_image *image = &c->image[c->n];
-        image->file_name = strdup(name);
-        CHECK(image->file_name, ST_RESOURCE, "%s: no memory", what);
+        TRY(mem_copy(&image->file_name, name, strlen(name), "file name"), "%s", what);
         c->n++;
         image->id = json_integer_value(id);
         image->boxes.width = (int)json_integer_value(json_object_get(one, "width"));

@@ -35,9 +35,8 @@ static status append(text_buffer *b, const char *s, size_t n)
 {
     if (b->n + n + 1 > b->room) {
         size_t room = 2 * (b->n + n + 1);
-        char *grown = realloc(b->s, room);
-        CHECK(grown, ST_RESOURCE, "no memory for a text of %zu bytes", room);
-        b->s = grown, b->room = room;
+        TRY(mem_grow(&b->s, room, "text"), "table");
+        b->room = room;
     }
     memcpy(b->s + b->n, s, n);
     b->n += n;
@@ -136,16 +135,16 @@ static void strings_end(void *user, const char *name)
     if (strcmp(name, "si")) return;
     if (x->n_shared == x->shared_room) {
         size_t room = x->shared_room ? 2 * x->shared_room : 1024;
-        char **grown = realloc(x->shared, room * sizeof *grown);
-        if (!grown) {
-            keep(x, status_raise(ST_RESOURCE, __FILE__, __LINE__, "no memory for %zu texts", room));
+        status st = mem_grow(&x->shared, room * sizeof *x->shared, "texts");
+        if (st) {
+            keep(x, st);
             return;
         }
-        x->shared = grown, x->shared_room = room;
+        x->shared_room = room;
     }
-    char *copy = strndup(x->text.n ? x->text.s : "", x->text.n);
-    if (copy) x->shared[x->n_shared++] = copy;
-    else keep(x, status_raise(ST_RESOURCE, __FILE__, __LINE__, "no memory for a text"));
+    status st = mem_copy(&x->shared[x->n_shared], x->text.n ? x->text.s : "", x->text.n, "text");
+    if (st) keep(x, st);
+    else x->n_shared++;
 }
 
 static void text_in(void *user, const char *s, int n)

@@ -29,13 +29,12 @@ static status list_names(const char *path, bool (*want)(const char *path, const 
         if (e->d_name[0] == '.' || strlen(e->d_name) > 255 || !want(path, e->d_name)) continue;
         if (*n == room) {
             room = room ? 2 * room : 16;
-            void *more = realloc(*out, (size_t)room * sizeof **out);
-            if (!more) {
+            status st = mem_grow(out, (size_t)room * sizeof **out, "names");
+            if (st) {
                 closedir(d);
                 free(*out);
-                return status_raise(ST_RESOURCE, __FILE__, __LINE__, "%s: no memory for %d names", path, room);
+                return status_note(st, __FILE__, __LINE__, "%s", path);
             }
-            *out = more;
         }
         snprintf((*out)[(*n)++], 256, "%s", e->d_name);
     }

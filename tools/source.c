@@ -31,8 +31,8 @@ static status open_table(source *s, int t)
             strcat(joined, table_cell(tab, row, column[m]));
             strcat(joined, KEY_SEPARATOR);
         }
-        s->index[t][row] = (table_index){strdup(joined), row};
-        CHECK(s->index[t][row].key, ST_RESOURCE, "%s: no memory", path);
+        s->index[t][row].row = row;
+        TRY(mem_copy(&s->index[t][row].key, joined, strlen(joined), "key"), "%s", path);
     }
     qsort(s->index[t], (size_t)tab->n_rows, sizeof(table_index), by_key);
     return OK;

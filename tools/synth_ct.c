@@ -190,8 +190,8 @@ status synth_make_ct(const synth_job *job)
     char *table = NULL;
     size_t bytes = 0;
     status st = OK;
-    FILE *csv = open_memstream(&table, &bytes);
-    CHECK_TO(done, csv, ST_RESOURCE, "synth-ct: no memory for the table");
+    FILE *csv = NULL;
+    TRY_TO(done, mem_text_open(&csv, &table, &bytes, "table"), "synth-ct");
     fprintf(csv, "filename,patient,diagnosis,diameter_mm\n");
     for (int subject = 0; subject < job->n_subject; subject++) {
         rng r = synth_rng(job, "synth-ct", subject, 0);
@@ -212,7 +212,9 @@ status synth_make_ct(const synth_job *job)
             fprintf(csv, "%s,patient%03d,%s,%.1f\n", name, subject, k.malign ? "malign" : "benign", 2 * (double)k.radius);
         }
     }
-    fflush(csv);
+    st = mem_text_close(csv, &table, "table");
+    csv = NULL;
+    TRY_TO(done, st, "synth-ct");
     TRY_TO(done, source_bytes(job, "nodules.csv", table, bytes), "synth-ct");
 done:
     if (csv)

@@ -107,8 +107,8 @@ status source_voc(const synth_job *job, const char *name, const char *image_name
 {
     char *text = NULL;
     size_t bytes = 0;
-    FILE *f = open_memstream(&text, &bytes);
-    CHECK(f, ST_RESOURCE, "%s: no memory for the annotation", name);
+    FILE *f;
+    TRY(mem_text_open(&f, &text, &bytes, "annotation"), "%s", name);
     fprintf(f, "<annotation>\n\t<folder>images</folder>\n\t<filename>%s</filename>\n", image_name);
     fprintf(f, "\t<size>\n\t\t<width>%d</width>\n\t\t<height>%d</height>\n\t\t<depth>3</depth>\n\t</size>\n", w, h);
     for (int i = 0; i < n; i++) {
@@ -118,8 +118,8 @@ status source_voc(const synth_job *job, const char *name, const char *image_name
         fprintf(f, "\t</object>\n");
     }
     fprintf(f, "</annotation>\n");
-    fclose(f);
-    status st = source_bytes(job, name, text, bytes);
+    status st = mem_text_close(f, &text, "annotation");
+    if (!st) st = source_bytes(job, name, text, bytes);
     free(text);
     TRY(st, "annotation");
     return OK;

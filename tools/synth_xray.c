@@ -187,8 +187,8 @@ status synth_make_xray(const synth_job *job)
     char *table = NULL;
     size_t bytes = 0;
     status st = OK;
-    FILE *csv = open_memstream(&table, &bytes);
-    CHECK_TO(done, csv, ST_RESOURCE, "synth-xray: no memory for the table");
+    FILE *csv = NULL;
+    TRY_TO(done, mem_text_open(&csv, &table, &bytes, "table"), "synth-xray");
     fprintf(csv, "filename,patient,view,finding\n");
     for (int subject = 0; subject < job->n_subject; subject++) {
         rng r = synth_rng(job, "synth-xray", subject, 0);
@@ -207,7 +207,9 @@ status synth_make_xray(const synth_job *job)
             fprintf(csv, "%s,patient%03d,%s,%s\n", name, subject, ap ? "AP" : "PA", opacity ? "opacity" : "clear");
         }
     }
-    fflush(csv);
+    st = mem_text_close(csv, &table, "table");
+    csv = NULL;
+    TRY_TO(done, st, "synth-xray");
     TRY_TO(done, source_bytes(job, "films.csv", table, bytes), "synth-xray");
 done:
     if (csv)

@@ -36,15 +36,11 @@ status table_add(table_builder *b, const char *text, size_t n)
 {
     if (b->n == b->room) {
         size_t room = b->room ? 2 * b->room : 256;
-        char **cell = realloc(b->cell, room * sizeof *cell);
-        CHECK(cell, ST_RESOURCE, "no memory for a table of %zu cells", room);
-        b->cell = cell, b->room = room;
+        TRY(mem_grow(&b->cell, room * sizeof *b->cell, "table"), "table");
+        b->room = room;
     }
-    char *copy = malloc(n + 1);
-    CHECK(copy, ST_RESOURCE, "no memory for a table cell");
-    memcpy(copy, text, n);
-    copy[n] = 0;
-    b->cell[b->n++] = copy;
+    TRY(mem_copy(&b->cell[b->n], text, n, "table cell"), "table");
+    b->n++;
     return OK;
 }
 
@@ -69,10 +65,10 @@ status table_finish(table_builder *b, table *t, const char *what)
         return status_raise(ST_DATA, __FILE__, __LINE__, "%s: no row of column names", what);
     }
     size_t columns = (size_t)b->n_columns;
-    t->name = malloc(columns * sizeof *t->name);
-    if (!t->name) {
+    status st = mem_alloc(&t->name, columns * sizeof *t->name, "column names");
+    if (st) {
         table_abandon(b);
-        return status_raise(ST_RESOURCE, __FILE__, __LINE__, "%s: no memory", what);
+        return status_note(st, __FILE__, __LINE__, "%s", what);
     }
     memcpy(t->name, b->cell, columns * sizeof *t->name);
     memmove(b->cell, b->cell + columns, (b->n - columns) * sizeof *b->cell);

@@ -9,15 +9,13 @@ status seen_add(seen_table *t, const shard *s, int shard_number, int64_t i)
     size_t len = strlen(s->id[i]) + strlen(s->subject[i]) + strlen(s->case_id[i]) + 3;
     if (t->n == t->room) {
         int64_t room = t->room ? 2 * t->room : 1024;
-        void *more = realloc(t->v, sizeof *t->v * (size_t)room);
-        CHECK(more, ST_RESOURCE, "no memory for the table of %lld samples", (long long)room);
-        t->v = more, t->room = room;
+        TRY(mem_grow(&t->v, sizeof *t->v * (size_t)room, "table of samples"), "leakage");
+        t->room = room;
     }
     if (t->n_names + len > t->room_names) {
         size_t room = 2 * t->room_names + len + 4096;
-        void *more = realloc(t->names, room);
-        CHECK(more, ST_RESOURCE, "no memory for the names of samples");
-        t->names = more, t->room_names = room;
+        TRY(mem_grow(&t->names, room, "names of samples"), "leakage");
+        t->room_names = room;
     }
     t->v[t->n++] = (seen_sample){.subject = hash_text(s->subject[i]), .cases = hash_text(s->case_id[i]), .id = hash_text(s->id[i]),
         .pixels = (uint64_t)s->crc[i] << 32 | (uint64_t)(uint16_t)s->size[2 * i] << 16 | (uint16_t)s->size[2 * i + 1],

@@ -52,8 +52,19 @@ const char *status_name(status code);
 
 /* ---- memory ------------------------------------------------------------------------------------------------- */
 
-/* calloc with 64-byte alignment and a message. `what` names the thing in the message. Free with free(). */
-MUST status mem_alloc(void *out_ptr, size_t n_bytes, const char *what);
+/* The only doors to the heap: each may fail with ST_RESOURCE and a message in which `what` names the thing. Free with free(). */
+MUST status mem_alloc(void *out_ptr, size_t n_bytes, const char *what); /* zeroed, 64-byte aligned */
+/* An array of our own that grows: *ptr (NULL allowed) gets room for n_bytes, contents kept. On failure it stays as it was. */
+MUST status mem_grow(void *ptr, size_t n_bytes, const char *what);
+MUST status mem_copy(char **out, const char *text, size_t n, const char *what); /* a text of n bytes, a NUL after it */
+/* A stream into memory: *text (free() it) and *n_bytes are valid after mem_text_close, which reports what a write could not keep. */
+MUST status mem_text_open(FILE **out, char **text, size_t *n_bytes, const char *what);
+MUST status mem_text_close(FILE *f, char **text, const char *what);     /* on failure *text is freed and NULL */
+
+/* Fault planting: the k-th call of a door after this one fails (k >= 1), and all later ones if `forever`; 0: none. The shipped program
+ * takes "k" or "k+" from MEDLEY_FAULT_ALLOC, on the rank MEDLEY_FAULT_RANK names. */
+void    mem_fail_at(int64_t k, bool forever);
+int64_t mem_calls(void); /* of all doors so far, arenas included */
 
 /* Arena: measure, then place. With base == NULL it only counts: the same placing code run twice, first to learn the
  * size, then for real. Pieces are 64-byte aligned. Reset by setting `used` back to an earlier mark. */
@@ -107,6 +118,8 @@ void log_line(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
  * use. fault_check is for places that can fail: `raise` raises `code`, the code such a place fails with; `nomem` raises ST_RESOURCE. */
 bool fault_hit(const char *name);
 MUST status fault_check(const char *name, status code);
+/* Tells where in the plan this thread is, so that a test can plant the same fault on any number of ranks: "gradient@TASK.STEP.UNIT:nan". */
+void fault_place(const char *task, int64_t step, int number);
 
 /* Life signs of long loops: progress_beat moves the counter of the thread that called progress_watch (NULL: no more) and does nothing in
  * any other thread, whose life says nothing about the watched one. */

@@ -51,6 +51,15 @@ const char *dataset_sample_id(const dataset *d, int64_t global_index);
 /* Number of training samples per class (classification), positive counts (multilabel); K entries. */
 MUST status dataset_class_counts(dataset *d, enum split s, int64_t *out);
 
+/* What an open data set holds in memory. with_shards: opens its first one, which stands for all; else only `index` is filled. */
+typedef struct dataset_cost {
+    size_t index;                /* the index and lists of samples: from dataset_open on */
+    size_t shards;               /* index arrays of the shards that come to be open */
+    int    n_open;               /* how many that are */
+    int    H, W, boxes;          /* largest stored image; most boxes of an image */
+} dataset_cost;
+MUST status dataset_measure(dataset *d, bool with_shards, dataset_cost *out);
+
 typedef struct dataset_use {     /* how one task reads its data set */
     dataset *data;
     int      task;               /* index in the job */
@@ -80,5 +89,8 @@ double loader_wait_s(const loader *l); /* seconds loader_next has blocked so far
  * n_parts-th batch starting with `part`. The last batch is padded (n_valid < B). */
 MUST status loader_open_eval(loader **out, const dataset_use *use, enum split s, int part, int n_parts, int depth);
 /* *out = NULL at the end. */
+
+/* Bytes a loader takes: its ring of `depth` batches of the largest of n uses (those with takes[i]), and its scratch. Opens a shard of each. */
+MUST status loader_measure(const dataset_use *uses, const bool *takes, int n, int depth, bool eval, size_t *bytes);
 
 #endif

@@ -48,6 +48,9 @@ typedef struct pyramid {
     feature top;      /* norm(level[3]): what heads pool and decoders take as their deepest level */
 } pyramid;
 
+/* Shows one output of a layer: x (B,n) of B samples. True ends the walk. */
+typedef bool output_visit(void *arg, const char *name, const float *x, int64_t B, int64_t n);
+
 /* ---- Swin Transformer, V1 (arXiv 2103.14030) and V2 (arXiv 2111.09883), as in torchvision -------------------------- */
 
 typedef struct swin {
@@ -72,6 +75,9 @@ pyramid *swin_pyramid(swin_run *r);
 void swin_forward(swin_run *r, const params *t, const float *w, const float *image, const rng_key *key);
 /* Uses pyramid d (top.d and level[].d both count); g += gradients. d_image (B,H,W,3) or NULL. Destroys d. */
 void swin_backward(swin_run *r, const params *t, const float *w, float *g, float *d_image);
+/* The outputs of the last forward in the network's order, named as the parameters of their layers; for runs placed with train. They
+ * outlive backward. True: `visit` ended the walk. */
+bool swin_outputs(const swin_run *r, output_visit *visit, void *arg);
 double swin_flops(const swin *net, int H, int W); /* multiply-adds of one image's forward */
 
 /* ---- shared pixel decoder: U-Net with full-resolution output (method.md 1.6, 6.4) ------------------------------------ */
@@ -86,6 +92,7 @@ feature *unet_out(unet_run *r);  /* (B,H,W,UNET_OUT): pixel embedding at full re
 /* image: the network input, used as the light stem skip. */
 void unet_forward(unet_run *r, const params *t, const float *w, const pyramid *p, const float *image);
 void unet_backward(unet_run *r, const params *t, const float *w, float *g, pyramid *p, const float *image); /* adds into p's d */
+bool unet_outputs(const unet_run *r, output_visit *visit, void *arg); /* as swin_outputs */
 double unet_flops(const unet *net, int H, int W);
 
 /* ---- shared box decoder: feature pyramid + towers (method.md 1.7) ------------------------------------------------------ */
@@ -102,6 +109,7 @@ feature *fpn_cls(fpn_run *r, int level);  /* class tower output (B,h,w,FPN_CHANN
 feature *fpn_reg(fpn_run *r, int level);
 void fpn_forward(fpn_run *r, const params *t, const float *w, const pyramid *p);
 void fpn_backward(fpn_run *r, const params *t, const float *w, float *g, pyramid *p);
+bool fpn_outputs(const fpn_run *r, output_visit *visit, void *arg); /* as swin_outputs */
 double fpn_flops(const fpn *net, int H, int W);
 
 #endif

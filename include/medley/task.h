@@ -41,6 +41,12 @@ void task_forward(task_run *r, const params *pt, const float *w, const batch *b,
 double task_loss(task_run *r, const batch *b, int64_t *n_valid, double parts[4]);
 /* g += weight * d loss / d w for every block the task uses. */
 void task_backward(task_run *r, const params *pt, const float *w, float *g, const batch *b);
+/* The outputs of the last task_forward with train, layer by layer, for looking for the first bad number. The head's own come last, as
+ * "head.NAME"; those of segmentation are gradients by then. True: `visit` ended the walk. */
+bool task_outputs(const task_run *r, output_visit *visit, void *arg);
+/* The first sample of the batch whose label cannot be: not finite (a training batch has no missing scalars), a class beyond K, a box
+ * turned inside out. -1: all good. Cheap. */
+int task_label_fault(const task_spec *s, const batch *b);
 /* The head's raw outputs after task_forward: image kinds (B,K); segmentation logits (B,H,W,K). NULL for detection. In a run placed for
  * training, task_loss turns segmentation logits into their gradient. */
 const float *task_output(const task_run *r);
@@ -87,7 +93,7 @@ MUST status metric_each(metric *m, void (*line)(void *arg, const char *csv), voi
 /* ---- placement --------------------------------------------------------------------------------------------------------- */
 
 /* units -> ranks, longest processing time first, ties by (task, unit): a function of its arguments alone. Units of one task are kept
- * together unless that would leave a rank idle or the balance worse than 5 %. rank_of (n_units). Returns max over mean of load. */
+ * together unless that would leave a rank idle or the balance worse than 5 %. rank_of (n_units). Returns max over mean of load; -1 without memory, the message says so. */
 typedef struct unit { int task, number; double cost; } unit;
 double place_units(const unit *u, int n_units, int n_ranks, int *rank_of);
 

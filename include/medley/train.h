@@ -11,6 +11,7 @@
  * events: "start" "step" "validate" "checkpoint" "drop" "suspend" "stop" "end" "evaluate". Written by rank 0 only, flushed per line.
  * step:     step lr loss images images_per_s grad_norm load_s forward_s backward_s sum_s update_s wait_s memory_bytes
  *           and loss/TASK for each task
+ * drop:     step task unit rank cause tensor sample (numbers.c); suspend: step task failures
  * validate: step task split score score_name and every metric by name */
 typedef struct record record;
 MUST status record_open(record **out, const char *path, int64_t truncate_after_step); /* drops lines of later steps (resume) */

@@ -22,24 +22,30 @@ bool faults_has(const config_faults *f, const char *where)
     return false;
 }
 
+/* A fault with texts of its own. */
+static status fill(fault *out, const char *file, int line, const char *where, const char *text)
+{
+    *out = (fault){.line = line};
+    status st = file ? mem_copy(&out->file, file, strlen(file), "fault") : OK;
+    if (!st) st = mem_copy(&out->key, where, strlen(where), "fault");
+    if (!st) st = mem_copy(&out->text, text, strlen(text), "fault");
+    if (st) free(out->file), free(out->key);
+    return st;
+}
+
 static void add(config_faults *f, const char *file, int line, const char *where, const char *fmt, va_list args)
 {
     if (f->n >= MOST_FAULTS || (where[0] && faults_has(f, where))) return;
     if (f->n == f->room) {
         int room = f->room ? 2 * f->room : 16;
-        fault *list = realloc(f->list, sizeof *list * (size_t)room);
-        if (!list) { f->out_of_memory = true; return; }
-        f->list = list;
+        if (mem_grow(&f->list, sizeof *f->list * (size_t)room, "list of faults")) { f->out_of_memory = true; return; }
         f->room = room;
     }
     char text[768];
     vsnprintf(text, sizeof text, fmt, args);
     fault *new = &f->list[f->n];
-    *new = (fault){.file = file ? strdup(file) : NULL, .key = strdup(where), .text = strdup(text), .line = line, .number = f->n};
-    if ((file && !new->file) || !new->key || !new->text) {
-        free(new->file), free(new->key), free(new->text);
-        f->out_of_memory = true;
-    } else f->n++;
+    if (fill(new, file, line, where, text)) f->out_of_memory = true;
+    else new->number = f->n++;
 }
 
 void faults_at(config_faults *f, const char *file, int line, const char *where, const char *fmt, ...)
@@ -96,11 +102,10 @@ void config_fault(config_faults *f, int line, const char *where, const char *fmt
 void faults_hint(config_faults *f, const char *file, int line, const char *where, const char *text)
 {
     if (f->n_hints >= 64) return;
-    fault *hint = realloc(f->hint, sizeof *hint * (size_t)(f->n_hints + 1));
-    if (!hint) { f->out_of_memory = true; return; }
-    f->hint = hint;
-    hint[f->n_hints] = (fault){.file = strdup(file), .key = strdup(where), .text = strdup(text), .line = line};
-    f->n_hints++;
+    status st = mem_grow(&f->hint, sizeof *f->hint * (size_t)(f->n_hints + 1), "list of hints");
+    if (!st) st = fill(&f->hint[f->n_hints], file, line, where, text);
+    if (st) f->out_of_memory = true;
+    else f->n_hints++;
 }
 
 /* The job file first, its includes by name, --set last; then by line. */

@@ -95,6 +95,8 @@ static const key train_keys[] = {
     BOOL("allow_mixed_cpus", AT(train.allow_mixed_cpus), "false",
          "ranks may compute with different kernels (OpenBLAS core type, CPU): trains, but gives up the promise of same bits"),
     BOOL("trace_samples", AT(train.trace_samples), "false", "write the ids of all samples trained on to RUN/samples/rank-N.csv"),
+    INT("check_replicas_every", AT(train.check_replicas_every), "100", 0, 1e9,
+        "steps between comparisons of weights and moments over the ranks; also before every validation and checkpoint; 0: never"),
     FLOAT("ema", AT(train.ema), "0", 0, 0.999999, "decay of the moving average of weights used for evaluation; 0: off"),
     END,
 };
@@ -142,8 +144,8 @@ static void nearest_data(const char *root, const char *name, char out[256])
     out[0] = 0;
     DIR *d = opendir(root);
     if (!d) return;
-    list = malloc(256 * sizeof *list);
-    for (struct dirent *e; list && n < 256 && (e = readdir(d));) {
+    bool listed = mem_alloc(&list, 256 * sizeof *list, "folder names") == OK; /* without it there is no hint, no more */
+    for (struct dirent *e; listed && n < 256 && (e = readdir(d));) {
         snprintf(path, sizeof path, "%s/%s/index.h5", root, e->d_name);
         if (e->d_name[0] == '.' || !path_exists(path)) continue;
         snprintf(list[n], sizeof *list, "%s", e->d_name);

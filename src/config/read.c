@@ -56,6 +56,13 @@ void key_expected(const key *k, char *out, size_t n)
     }
 }
 
+/* libconfig has no text where it had no memory. */
+static const char *text_of(const config_setting_t *s)
+{
+    const char *text = config_setting_get_string(s);
+    return text ? text : "";
+}
+
 /* What the file says, for "got ...". */
 static const char *describe(const config_setting_t *s, char *out, size_t n)
 {
@@ -65,7 +72,7 @@ static const char *describe(const config_setting_t *s, char *out, size_t n)
     case CONFIG_TYPE_INT64: snprintf(out, n, "%lld", config_setting_get_int64(s)); break;
     case CONFIG_TYPE_FLOAT: print_number(config_setting_get_float(s), text), snprintf(out, n, "%s", text); break;
     case CONFIG_TYPE_BOOL: snprintf(out, n, "%s", config_setting_get_bool(s) ? "true" : "false"); break;
-    case CONFIG_TYPE_STRING: snprintf(out, n, "\"%s\"", faults_quote(config_setting_get_string(s), text, sizeof text)); break;
+    case CONFIG_TYPE_STRING: snprintf(out, n, "\"%s\"", faults_quote(text_of(s), text, sizeof text)); break;
     case CONFIG_TYPE_GROUP: snprintf(out, n, "a group"); break;
     default: snprintf(out, n, "a list"); break;
     }
@@ -385,8 +392,8 @@ status config_load(const char *path, const key *table, void *out, const char *co
     if (!f.fatal) {
         if (!config_read_file(&f.tree, path)) parse_failed(&f);
         for (int i = 0; i < n_set && !f.partial; i++) set_apply(&f, table, set[i]);
-        read_group(&f, config_root_setting(&f.tree), config_root_setting(&f.tree), table, out, "", false);
-        if (check && !f.partial) check(out, &f);
+        if (!f.out_of_memory) read_group(&f, config_root_setting(&f.tree), config_root_setting(&f.tree), table, out, "", false);
+        if (check && !f.partial && !f.out_of_memory) check(out, &f);
     }
     status st = faults_raise(&f);
     config_destroy(&f.tree);

@@ -138,13 +138,15 @@ static void take_include(scan *s, const char *text)
     scan_include_path(s->f, name, path, sizeof path);
     char *included = NULL;
     struct stat info;
+    status st;
     if (stat(path, &info) || !S_ISREG(info.st_mode)) {
         faults_at(s->f, s->path, s->line, "", "@include: cannot open %s", path);
         s->f->fatal = true;
     } else if (s->include_depth >= 8 || s->f->n_files >= INCLUDE_LIMIT) {
         faults_at(s->f, s->path, s->line, "", "@include \"%s\": nested too deep or too many files; does it include itself?", name);
         s->f->fatal = true;
-    } else if (file_read_all(path, FILE_LIMIT, &included, NULL)) {
+    } else if ((st = file_read_all(path, FILE_LIMIT, &included, NULL))) {
+        s->f->out_of_memory |= st == ST_RESOURCE;
         faults_at(s->f, s->path, s->line, "", "@include: %s", status_message());
         s->f->fatal = true;
     } else scan_text(s->f, path, included, s->include_depth + 1);
@@ -232,11 +234,14 @@ void scan_file(config_faults *f, const char *path)
     char *text = NULL;
     size_t n = 0;
     struct stat info;
+    status st;
     f->fatal = true;
     if (stat(path, &info)) faults_at(f, path, 0, "", "cannot open: %s", strerror(errno));
     else if (!S_ISREG(info.st_mode)) faults_at(f, path, 0, "", "not a regular file");
-    else if (file_read_all(path, FILE_LIMIT, &text, &n)) faults_at(f, path, 0, "", "%s", why(path));
-    else if (memchr(text, 0, n)) faults_at(f, path, 0, "", "not a text file: it holds a NUL byte");
+    else if ((st = file_read_all(path, FILE_LIMIT, &text, &n))) {
+        f->out_of_memory |= st == ST_RESOURCE; /* no fault of the file */
+        faults_at(f, path, 0, "", "%s", why(path));
+    } else if (memchr(text, 0, n)) faults_at(f, path, 0, "", "not a text file: it holds a NUL byte");
     else {
         f->fatal = false;
         scan_text(f, path, text, 0);

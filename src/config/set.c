@@ -94,8 +94,8 @@ static void copy_setting(config_setting_t *parent, const char *name, const confi
 static void put_aggregate(config_faults *f, config_setting_t *parent, const char *name, const char *key_path, const char *value)
 {
     config_faults inner = {.path = "--set", .dir = "."};
-    char *text = malloc(strlen(value) + 16);
-    if (!text) {
+    char *text;
+    if (mem_alloc(&text, strlen(value) + 16, "setting")) {
         f->out_of_memory = true;
         return;
     }
@@ -107,6 +107,7 @@ static void put_aggregate(config_faults *f, config_setting_t *parent, const char
     else if (strstr(text, "@include") || !config_read_string(&inner.tree, text) || !(s = config_lookup(&inner.tree, "v")))
         faults_set(f, key_path, "cannot be read: \"%.80s\"", value);
     if (s) copy_setting(parent, name, s);
+    f->out_of_memory |= inner.out_of_memory;
     config_destroy(&inner.tree);
     faults_free(&inner);
     free(text);
@@ -134,9 +135,11 @@ static void put_value(config_faults *f, config_setting_t *parent, const part *p,
     else if (!text && (strcmp(value, "true") == 0 || strcmp(value, "false") == 0))
         config_setting_set_bool(config_setting_add(parent, p->name, CONFIG_TYPE_BOOL), *value == 't');
     else if (text || !put_number(parent, p->name, value)) {
-        char *copy = n >= 2 && value[0] == '"' && value[n - 1] == '"' ? strndup(value + 1, n - 2) : strdup(value);
+        char *copy = NULL;
+        bool quoted = n >= 2 && value[0] == '"' && value[n - 1] == '"';
+        status st = mem_copy(&copy, value + quoted, n - 2 * quoted, "setting");
         config_setting_t *s = config_setting_add(parent, p->name, CONFIG_TYPE_STRING);
-        if (s && copy) config_setting_set_string(s, copy);
+        if (s && !st) config_setting_set_string(s, copy);
         else f->out_of_memory = true;
         free(copy);
     }

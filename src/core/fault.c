@@ -1,6 +1,7 @@
 /* fault: named fault points that ship in the program, so that what a cluster does to a run can be done on purpose.
  *
  *   MEDLEY_FAULT="save_rename@2:kill,unit@7:nan"   what happens at which visit of a point; "*" instead of a number: at every visit
+ *   MEDLEY_FAULT="image@disc.7.0:nan"              at one place of the plan, TASK.STEP.UNIT, whatever rank comes by: fault_place
  *   MEDLEY_FAULT_RANK=r                            only on the rank of that number (the launcher's variable)
  *   MEDLEY_FAULT_DELAY="seed:ms"                   a random pause of 0 to ms milliseconds at every visit of every point
  *   MEDLEY_FAULT_TRACE=FILE                        appends a line "rank name visit" per visit: which points a run passes
@@ -21,7 +22,7 @@ enum { MAX_FAULTS = 16, MAX_SEEN = 96 };
 enum action { ACT_KILL, ACT_RAISE, ACT_STOP, ACT_HANG, ACT_NAN, ACT_SPIN, ACT_TERM, ACT_NOMEM, ACT_BUSY, N_ACTIONS };
 static const char *const action_name[N_ACTIONS] = {"kill", "raise", "stop", "hang", "nan", "spin", "term", "nomem", "busy"};
 
-static struct { char name[48]; long at, seen; enum action action; } fault[MAX_FAULTS]; /* at 0: every visit */
+static struct { char name[48], place[112]; long at, seen; enum action action; } fault[MAX_FAULTS]; /* at 0: every visit; place: not by visits */
 static struct { char name[48]; long n; } visited[MAX_SEEN];
 static int n_faults, n_visited, trace = -1, delay_ms;
 static uint64_t delay_state;
@@ -40,6 +41,7 @@ static void parse_points(const char *spec)
         if (at) *at++ = 0;
         snprintf(fault[n_faults].name, sizeof fault[n_faults].name, "%s", item);
         fault[n_faults].at = !at ? 1 : strcmp(at, "*") == 0 ? 0 : atol(at);
+        if (at && strspn(at, "0123456789*") < strlen(at)) snprintf(fault[n_faults].place, sizeof fault[n_faults].place, "%s", at);
         fault[n_faults].action = ACT_KILL;
         for (int a = 0; action && a < N_ACTIONS; a++)
             if (strcmp(action, action_name[a]) == 0) fault[n_faults].action = (enum action)a;
@@ -104,6 +106,14 @@ static bool act(enum action what)
     return false;
 }
 
+static _Thread_local char place[112];
+
+void fault_place(const char *task, int64_t step, int number)
+{
+    pthread_once(&once, parse);
+    if (active) snprintf(place, sizeof place, "%s.%lld.%d", task, (long long)step, number);
+}
+
 /* What was asked for here and is left to the caller: ACT_RAISE, ACT_NOMEM, ACT_NAN; N_ACTIONS: nothing. */
 static enum action visit(const char *name)
 {
@@ -118,6 +128,10 @@ static enum action visit(const char *name)
     enum action asked = N_ACTIONS;
     for (int i = 0; i < n_faults; i++) {
         if (strcmp(fault[i].name, name) != 0) continue;
+        if (fault[i].place[0]) {
+            if (strcmp(fault[i].place, place) == 0 && act(fault[i].action)) asked = fault[i].action;
+            continue;
+        }
         pthread_mutex_lock(&lock);
         long seen = ++fault[i].seen;
         pthread_mutex_unlock(&lock);

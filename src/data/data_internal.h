@@ -18,6 +18,7 @@ typedef struct raw_sample {
     const void    *pixels;      /* (H,W,C) of `type` */
     enum dtype     type;
     int            H, W, C;
+    int            H_most, W_most; /* largest image of its shard; 0: unknown */
     float          range[2];
     float          spacing[2];  /* row, column; NaN unknown */
     float          step;        /* stored pixels per network pixel; 0: the whole image is fitted */
@@ -63,6 +64,8 @@ void view_box_whole(const view *v, const float stored[4], float out[4]); /* one 
 /* The same, clipped to the grid. False if less than a quarter of it, or fewer than two pixels a side, remain. */
 bool view_box(const view *v, const float stored[4], int H, int W, float out[4]);
 
+/* Room for any image of up to (Hs,Ws,C) at (H,W): what resample and intensity_apply ask for stays below it. */
+MUST status sample_room(int Hs, int Ws, int C, int H, int W, scratch *tmp);
 /* Pixels mapped to [0,1] by lo..hi and resampled: out (H,W,C), 0 outside. */
 MUST status resample(const raw_sample *s, const view *v, float lo, float hi, int H, int W, float *out, scratch *tmp);
 /* Brightness, contrast, colour, gamma, blur, noise, inversion and clipping, in place on (H,W,C) inside the stored image. */

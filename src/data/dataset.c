@@ -207,14 +207,32 @@ static int shard_of(const dataset *d, int64_t sample)
     return lo;
 }
 
+/* Room for the largest sample of a shard: nothing grows after its first one. */
+static status make_room(dataset *d, const shard *s, scratch *t)
+{
+    size_t area = (size_t)s->Hmax * (size_t)s->Wmax, K = (size_t)dataset_label(d)->n_classes;
+    const int64_t *off = s->label[d->label].box_off;
+    int64_t most = 0;
+    for (int64_t i = 0; off && i < s->n; i++)
+        if (off[i + 1] - off[i] > most) most = off[i + 1] - off[i];
+    TRY(buffer_need(&t->pixels, area * (size_t)s->meta.channels * dtype_bytes(s->meta.pixel), "pixels"), "%s", s->path);
+    if (s->label[d->label].has_mask) TRY(buffer_need(&t->mask, area, "mask"), "%s", s->path);
+    if (s->label[d->label].vec) TRY(buffer_need(&t->vec, K, "label vector"), "%s", s->path);
+    if (off) TRY(buffer_need(&t->boxes, 16 * (size_t)most + 1, "boxes"), "%s", s->path);
+    if (off) TRY(buffer_need(&t->box_cls, 4 * (size_t)most + 1, "box classes"), "%s", s->path);
+    return OK;
+}
+
 static status fetch(dataset *d, int64_t sample, scratch *t, raw_sample *out)
 {
     int i = shard_of(d, sample), l = d->label;
+    bool fresh = !d->open[i];
     TRY(need_shard(d, i), "sample %s", dataset_sample_id(d, sample));
     shard *s = d->open[i];
     int64_t k = sample - d->first[i];
+    if (fresh) TRY(make_room(d, s, t), "data set %s", d->cat.meta.name);
     *out = (raw_sample){.type = s->meta.pixel, .H = s->size[2 * k], .W = s->size[2 * k + 1], .C = s->meta.channels,
-                        .range = {s->range[2 * k], s->range[2 * k + 1]}, .spacing = {s->spacing[2 * k], s->spacing[2 * k + 1]},
+                        .H_most = s->Hmax, .W_most = s->Wmax, .range = {s->range[2 * k], s->range[2 * k + 1]}, .spacing = {s->spacing[2 * k], s->spacing[2 * k + 1]},
                         .cls = IGNORE_CLASS, .scalar = __builtin_nanf("")};
     size_t area = (size_t)out->H * (size_t)out->W;
     TRY(buffer_need(&t->pixels, area * (size_t)out->C * dtype_bytes(out->type), "pixels"), "%s", s->path);
@@ -246,6 +264,40 @@ static status fetch(dataset *d, int64_t sample, scratch *t, raw_sample *out)
     case N_TASK_KINDS: break;
     }
     return OK;
+}
+
+static size_t shard_bytes(const shard *s)
+{
+    size_t n = (size_t)s->n, each = 5 * SHARD_TEXT + 65 + 2 * 8 + 4 * 4 + 1 + 4 + 4;
+    for (int l = 0; l < s->meta.n_labels; l++) {
+        const int64_t *off = s->label[l].box_off;
+        each += 1 + 4 * (s->label[l].cls != NULL) + (s->label[l].vec ? (size_t)s->meta.label[l].n_classes : 0) +
+                4 * (s->label[l].scalar != NULL) + 4 * (s->label[l].mask_crc != NULL) + (off ? 8 + 20 * (size_t)off[n] / n : 0);
+    }
+    return n * each;
+}
+
+status dataset_measure(dataset *d, bool with_shards, dataset_cost *out)
+{
+    const catalogue *c = &d->cat;
+    size_t N = (size_t)c->n_total, S = (size_t)c->n_shards;
+    *out = (dataset_cost){.index = sizeof *d + N * (1 + (size_t)c->id_width + (size_t)c->case_width) + S * (SHARD_TEXT + 65 + 80)};
+    for (int l = 0; l < c->meta.n_labels; l++) out->index += N * (1 + 4 * (c->label[l].cls != NULL));
+    for (int k = 0; k < N_SPLITS; k++) out->index += sizeof *d->list[k] * (size_t)d->n[k];
+    if (!with_shards) return OK;
+    pthread_mutex_lock(&d->lock);
+    status st = need_shard(d, 0);
+    const shard *s = d->open[0];
+    if (!st) {
+        const int64_t *off = s->label[d->label].box_off;
+        out->n_open = c->n_shards < MAX_OPEN ? c->n_shards : MAX_OPEN;
+        out->shards = (shard_bytes(s) / (size_t)s->n) * N / S * (size_t)out->n_open;
+        out->H = s->Hmax, out->W = s->Wmax;
+        for (int64_t i = 0; off && i < s->n; i++)
+            if (off[i + 1] - off[i] > out->boxes) out->boxes = (int)(off[i + 1] - off[i]);
+    }
+    pthread_mutex_unlock(&d->lock);
+    return st;
 }
 
 status dataset_fetch(dataset *d, int64_t sample, scratch *t, raw_sample *out)

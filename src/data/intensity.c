@@ -47,7 +47,7 @@ static void apply_gamma(const float table[TABLE + 2], float *p, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         float t = p[i] * TABLE;
-        int k = (int)t;
+        int k = t >= 0 ? (int)t : 0; /* NaN has no cell, and stays NaN by the next line */
         p[i] = table[k] + (t - (float)k) * (table[k + 1] - table[k]);
     }
 }

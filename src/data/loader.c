@@ -77,6 +77,35 @@ static status make_ring(loader *l)
     return OK;
 }
 
+status loader_measure(const dataset_use *uses, const bool *takes, int n, int depth, bool eval, size_t *bytes)
+{
+    size_t slot_most = 0, boxes = 0, most[9] = {0};
+    for (int i = 0; i < n; i++) {
+        const dataset_use *u = &uses[i];
+        const shard_meta *m;
+        dataset_cost c;
+        batch b;
+        if (!takes[i]) continue;
+        TRY(dataset_measure(u->data, true, &c), "loader");
+        m = dataset_meta(u->data);
+        size_t C = (size_t)m->channels, area = (size_t)c.H * (size_t)c.W, net = (size_t)u->H * (size_t)u->W;
+        double reach = 1.5 * sqrt((double)u->H * u->H + (double)u->W * u->W) + 8; /* as in sample_room */
+        size_t slot_bytes = lay_out(&b, u, NULL);
+        /* evaluation keeps the stored masks of a batch; that buffer doubles as it grows */
+        if (eval && dataset_label(u->data)->kind == TASK_SEGMENTATION) slot_bytes += (size_t)(2.25 * (double)area * u->batch);
+        if (slot_bytes > slot_most) slot_most = slot_bytes;
+        bool det = dataset_label(u->data)->kind == TASK_DETECTION;
+        if (det && (size_t)u->batch * (size_t)u->max_boxes > boxes) boxes = (size_t)u->batch * (size_t)u->max_boxes;
+        size_t need[9] = {area * C * dtype_bytes(m->pixel), dataset_label(u->data)->kind == TASK_SEGMENTATION ? area : 0, 20 * (size_t)c.boxes,
+                          (size_t)(fmin(reach, c.H) * fmin(reach, c.W)) * C * 4, 8 * (size_t)c.W * C, net * C * 4, (net + (size_t)u->W) * C * 4};
+        for (int k = 0; k < 9; k++)
+            if (need[k] > most[k]) most[k] = need[k];
+    }
+    *bytes = (slot_most + boxes * 20) * (size_t)depth;
+    for (int k = 0; k < 9; k++) *bytes += most[k] + most[k] / 8;
+    return OK;
+}
+
 /* Room for n more rows in a buffer that keeps its contents. */
 static status buffer_grow(buffer *b, size_t used, size_t n_bytes)
 {

@@ -2,6 +2,7 @@
  * the bilinear step that follows never skips any. */
 #include "data_internal.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -20,7 +21,18 @@
 ROW(uint8_t)
 ROW(uint16_t)
 ROW(int16_t)
-ROW(float)
+
+/* A number that is not finite stays one: clipping would make white of +Inf, and nobody would ever learn of it. */
+static void row_float(const void *from, size_t n, float lo, float scale, float *restrict out)
+{
+    const float *p = from;
+    for (size_t i = 0; i < n; i++) {
+        float v = (p[i] - lo) * scale;
+        v = v < 0 ? 0 : v;
+        v = v > 1 ? 1 : v;
+        out[i] = fabsf(p[i]) <= FLT_MAX ? v : NAN;
+    }
+}
 
 typedef void row_map(const void *from, size_t n, float lo, float scale, float *out);
 static row_map *row_map_for(enum dtype t)
@@ -149,6 +161,17 @@ void replicate(const float *image, int C, size_t n, float *out)
         for (size_t i = 0; i < n; i++) out[3 * i] = out[3 * i + 1] = out[3 * i + 2] = image[i];
 }
 
+/* Largest patch in blocks: a view shrinks by at most 1.5 after whole blocks are averaged, and a turned one reaches over the diagonal. */
+status sample_room(int Hs, int Ws, int C, int H, int W, scratch *tmp)
+{
+    double reach = 1.5 * sqrt((double)H * H + (double)W * W) + 8;
+    size_t rows = (size_t)fmin(reach, Hs), columns = (size_t)fmin(reach, Ws), row = (size_t)W * (size_t)C, pad = 15 * (size_t)C;
+    TRY(buffer_need(&tmp->planes, rows * columns * (size_t)C * sizeof(float), "image"), "resampling");
+    TRY(buffer_need(&tmp->row, 2 * (size_t)Ws * (size_t)C * sizeof(float), "row"), "resampling");
+    TRY(buffer_need(&tmp->work, (size_t)H * row * sizeof(float), "image"), "augmentation");
+    return buffer_need(&tmp->blur, ((size_t)H * row + row + 2 * pad) * sizeof(float), "blur");
+}
+
 status sample_image(const raw_sample *s, const augment_spec *a, rng_key key, int H, int W, float *out, view *v, scratch *tmp)
 {
     augment_draw d = augment_decide(a, key, s, H, W);
@@ -156,6 +179,7 @@ status sample_image(const raw_sample *s, const augment_spec *a, rng_key key, int
     float width = s->range[1] - s->range[0], lo = s->range[0] + d.window[0] * width, hi = s->range[1] + d.window[1] * width;
     if (!(hi > lo)) lo = s->range[0], hi = s->range[1]; /* jitter of a full width and more */
     size_t n = (size_t)H * (size_t)W;
+    if (s->H_most) TRY(sample_room(s->H_most, s->W_most, s->C, H, W, tmp), "augmentation");
     TRY(buffer_need(&tmp->work, n * (size_t)s->C * sizeof(float), "image"), "augmentation");
     TRY(resample(s, v, lo, hi, H, W, tmp->work.at, tmp), "augmentation");
     if (a) TRY(intensity_apply(&d, key, tmp->work.at, H, W, s->C, s->H, s->W, tmp), "augmentation");

@@ -94,8 +94,8 @@ status fpn_place(fpn_run **out, const fpn *net, int B, int H, int W, bool train,
 {
     CHECK(B > 0 && H > 0 && W > 0 && H % 32 == 0 && W % 32 == 0, ST_BUG, "box decoder: %d images of %dx%d, sides must be multiples of 32",
           B, H, W);
-    fpn_run *r = calloc(1, sizeof *r);
-    CHECK(r, ST_RESOURCE, "box decoder: out of memory");
+    fpn_run *r;
+    TRY(mem_alloc(&r, sizeof *r, "table of buffers"), "box decoder");
     r->net = *net;
     for (int l = 0; l < FPN_LEVELS; l++) {
         r->size[l][0] = l < LATERALS ? H / fpn_stride[l] : (r->size[l - 1][0] + 1) / 2;
@@ -245,6 +245,23 @@ void fpn_backward(fpn_run *r, const params *t, const float *w, float *g, pyramid
         linear_backward(in->d, true, PW(t, g, lat[0]), PW(t, g, lat[1]), r->d_inner[i], in->x, PW(t, w, lat[0]), B * level_pixels(r, i), C,
                         r->net.in[i]);
     }
+}
+
+bool fpn_outputs(const fpn_run *r, output_visit *visit, void *arg)
+{
+    int B = r->all.B;
+    char name[64];
+    for (int l = 0; l < FPN_LEVELS; l++) {
+        snprintf(name, sizeof name, l < LATERALS ? "det.output%d" : "det.extra%d", l < LATERALS ? l + 1 : l - LATERALS + 1);
+        if (visit(arg, name, r->level + at(r, l), B, level_pixels(r, l) * C)) return true;
+    }
+    for (int i = 0; i < TOWERS; i++)
+        for (int j = 0; j < DEPTH; j++)
+            for (int l = 0; l < FPN_LEVELS; l++) {
+                snprintf(name, sizeof name, "det.%s.norm%d", i ? "reg" : "cls", j + 1);
+                if (visit(arg, name, r->tower[i][j].a + at(r, l), B, level_pixels(r, l) * C)) return true;
+            }
+    return false;
 }
 
 /* ---- cost -------------------------------------------------------------------------------------------------------------------- */

@@ -22,9 +22,7 @@ status params_add(params *t, int *out_index, const char *name, int ndim, const i
     }
     if (t->n == t->cap) {
         int cap = t->cap ? 2 * t->cap : 256;
-        param *grown = realloc(t->p, (size_t)cap * sizeof *grown);
-        CHECK(grown, ST_RESOURCE, "out of memory for the parameter table (%d entries)", cap);
-        t->p = grown;
+        TRY(mem_grow(&t->p, (size_t)cap * sizeof *t->p, "parameter table"), "%s", name);
         t->cap = cap;
     }
     t->p[t->n] = p;

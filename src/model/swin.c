@@ -246,12 +246,13 @@ status swin_place(swin_run **out, const swin *net, int B, int H, int W, bool tra
     CHECK(B > 0 && H > 0 && W > 0 && H % 32 == 0 && W % 32 == 0, ST_USAGE, "image size %d x %d (batch %d): sides must be multiples of 32", H, W,
           B);
     CHECK((int64_t)B * H * W * net->embed < INT32_MAX / 4, ST_USAGE, "batch of %d images of %d x %d is too large for %s", B, H, W, net->variant);
-    swin_run *r = calloc(1, sizeof *r);
+    swin_run *r;
     int n_blocks = net->depth[0] + net->depth[1] + net->depth[2] + net->depth[3];
-    if (r) r->block = calloc((size_t)n_blocks, sizeof *r->block);
-    if (!r || !r->block) {
+    TRY(mem_alloc(&r, sizeof *r, "table of buffers"), "encoder");
+    status st = mem_alloc(&r->block, sizeof *r->block * (size_t)n_blocks, "table of blocks");
+    if (st) {
         free(r);
-        return status_raise(ST_RESOURCE, __FILE__, __LINE__, "out of memory for the encoder's buffers table");
+        return status_note(st, __FILE__, __LINE__, "encoder");
     }
     r->net = *net;
     r->train = train;
@@ -309,6 +310,7 @@ void swin_forward(swin_run *r, const params *t, const float *w, const float *ima
     block_run *k = r->block;
     for (int s = 0; s < 4; s++) {
         for (int b = 0; b < net->depth[s]; b++) block_forward(k++, t, w, key);
+        if (s == 1 && fault_hit("activation")) r->out.level[s].x[0] = NAN;
         if (s < 3) merge_forward(&r->merge[s], t, w);
         zero_gradient(&r->out.level[s], r->out.B);
     }
@@ -331,6 +333,27 @@ void swin_backward(swin_run *r, const params *t, const float *w, float *g, float
         if (s > 0) merge_backward(&r->merge[s - 1], t, w, g, d, r->out.level[s - 1].d);
         else patch_backward(&r->patch, t, w, g, d, d_image, net->std);
     }
+}
+
+bool swin_outputs(const swin_run *r, output_visit *visit, void *arg)
+{
+    const feature *first = &r->out.level[0], *top = &r->out.top;
+    int B = r->out.B, id = 0;
+    char name[64];
+    if (visit(arg, "encoder.features.0", r->patch.y, B, (int64_t)first->H * first->W * first->C)) return true;
+    for (int s = 0; s < 4; s++) {
+        const feature *f = &r->out.level[s];
+        int64_t n = (int64_t)f->H * f->W * f->C;
+        for (int b = 0; b < r->net.depth[s]; b++, id++) {
+            snprintf(name, sizeof name, "encoder.features.%d.%d", 2 * s + 1, b);
+            if (visit(arg, name, r->block[id].y, B, n)) return true;
+        }
+        if (s == 3) break;
+        const feature *next = &r->out.level[s + 1];
+        snprintf(name, sizeof name, "encoder.features.%d", 2 * s + 2);
+        if (visit(arg, name, r->merge[s].y, B, (int64_t)next->H * next->W * next->C)) return true;
+    }
+    return visit(arg, "encoder.norm", top->x, B, (int64_t)top->H * top->W * top->C);
 }
 
 double swin_flops(const swin *net, int H, int W)

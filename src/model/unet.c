@@ -75,8 +75,8 @@ status unet_place(unet_run **out, const unet *net, int B, int H, int W, bool tra
 {
     CHECK(B > 0 && H > 0 && W > 0 && H % 32 == 0 && W % 32 == 0, ST_BUG, "pixel decoder: %d images of %dx%d, sides must be multiples of 32",
           B, H, W);
-    unet_run *r = calloc(1, sizeof *r);
-    CHECK(r, ST_RESOURCE, "pixel decoder: out of memory");
+    unet_run *r;
+    TRY(mem_alloc(&r, sizeof *r, "table of buffers"), "pixel decoder");
     r->net = *net;
     int64_t scratch = 0, grad1 = 0, grad2 = 0, work = 0;
     for (int i = 0; i < BLOCKS; i++) {
@@ -161,6 +161,18 @@ void unet_backward(unet_run *r, const params *t, const float *w, float *g, pyram
             if (n_in > 1) to[1] = (conv_out){.d = i < 3 ? p->level[2 - i].d : NULL, .C = in[1].C, .add = true};
             conv_backward_input(&l->shape, to, n_in, d, w + tensor_at(r, t, i, j, 0), r->scratch);
         }
+}
+
+bool unet_outputs(const unet_run *r, output_visit *visit, void *arg)
+{
+    for (int i = 0; i < BLOCKS; i++)
+        for (int j = 0; j < 2; j++) {
+            const layer *l = &r->layer[i][j];
+            char name[64];
+            snprintf(name, sizeof name, "seg.block%d.conv%d", i + 1, j + 1);
+            if (visit(arg, name, l->z, l->shape.B, l->pixels * l->shape.Cout)) return true;
+        }
+    return visit(arg, "seg", r->out.x, r->layer[0][0].shape.B, (int64_t)r->out.H * r->out.W * r->out.C);
 }
 
 double unet_flops(const unet *net, int H, int W)

@@ -39,9 +39,7 @@ static status grow(void *array_ptr, int64_t n, int64_t *cap, size_t bytes, const
 {
     if (n < *cap) return OK;
     int64_t want = *cap ? 2 * *cap : 64;
-    void *bigger = realloc(*(void **)array_ptr, (size_t)want * bytes);
-    CHECK(bigger, ST_RESOURCE, "out of memory for %lld %s", (long long)want, what);
-    *(void **)array_ptr = bigger;
+    TRY(mem_grow(array_ptr, (size_t)want * bytes, what), "data set");
     *cap = want;
     return OK;
 }

@@ -51,11 +51,7 @@ static status grow(void *list, int64_t *cap, int64_t need, size_t size, const ch
 {
     if (need <= *cap) return OK;
     int64_t wanted = need > 2 * *cap ? need + 64 : 2 * *cap;
-    void *old, *grown;
-    memcpy(&old, list, sizeof old);
-    grown = realloc(old, (size_t)wanted * size);
-    CHECK(grown, ST_RESOURCE, "out of memory: %lld bytes for the metric of task %s", (long long)wanted * (long long)size, owner);
-    memcpy(list, &grown, sizeof grown);
+    TRY(mem_grow(list, (size_t)wanted * size, "metric"), "task %s", owner);
     *cap = wanted;
     return OK;
 }

@@ -147,11 +147,10 @@ static void put(text *t, const char *fmt, ...)
             return;
         } else {
             size_t cap = 2 * t->cap + (size_t)n + 256;
-            char *grown = realloc(t->s, cap);
-            if (grown)
-                t->s = grown, t->cap = cap;
-            else
+            if (mem_grow(&t->s, cap, "table of samples"))
                 t->failed = true;
+            else
+                t->cap = cap;
         }
     }
 }

@@ -109,16 +109,12 @@ double place_units(const unit *u, int n_units, int n_ranks, int *rank_of)
 {
     if (n_units <= 0 || n_ranks <= 0) return 1.0;
     packing p = {.n_ranks = n_ranks};
-    p.sorted = malloc(sizeof *p.sorted * (size_t)n_units);
-    p.group = malloc(sizeof *p.group * (size_t)n_units);
-    p.load = malloc(sizeof *p.load * (size_t)n_ranks);
-    p.held = malloc(sizeof *p.held * (size_t)n_ranks);
-    double most = 0, total = 0;
-    if (!p.sorted || !p.group || !p.load || !p.held) { /* a plan is due even then: unit i to rank i mod n */
-        for (int i = 0; i < n_units; i++) rank_of[i] = i % n_ranks;
-        most = total = 1.0 * n_ranks;
-        goto done;
-    }
+    double most = -1, total = 0;
+    status st = mem_alloc(&p.sorted, sizeof *p.sorted * (size_t)n_units, "placement");
+    if (!st) st = mem_alloc(&p.group, sizeof *p.group * (size_t)n_units, "placement");
+    if (!st) st = mem_alloc(&p.load, sizeof *p.load * (size_t)n_ranks, "placement");
+    if (!st) st = mem_alloc(&p.held, sizeof *p.held * (size_t)n_ranks, "placement");
+    if (st) goto done; /* no other plan instead: it would be this rank's alone */
     for (int i = 0; i < n_units; i++) p.sorted[i] = &u[i];
     qsort(p.sorted, (size_t)n_units, sizeof *p.sorted, by_task);
     total = cost_of(&p, 0, n_units);
@@ -140,5 +136,5 @@ done:
     free(p.group);
     free(p.load);
     free(p.held);
-    return total > 0 ? most * n_ranks / total : 1.0;
+    return most < 0 ? -1.0 : total > 0 ? most * n_ranks / total : 1.0;
 }

@@ -285,11 +285,13 @@ status checkpoint_find(trainer *t, char path[600])
         for (; i < n; i++) {
             step_path(t, steps[i], path);
             st = verify(path);
-            if (!st) break;
+            if (st != ST_DATA) break; /* good, or unreadable now: out of memory makes no checkpoint bad */
             log_line(LOG_WARN, "%s: damaged, trying the one before: %s", path, status_message());
         }
-        if (i == n) path[0] = 0;
-        st = n > 0 && i == n ? status_raise(ST_DATA, __FILE__, __LINE__, "%s/checkpoints: none of %d checkpoints can be read", t->job.run, n) : OK;
+        if (i == n) {
+            path[0] = 0;
+            st = n > 0 ? status_raise(ST_DATA, __FILE__, __LINE__, "%s/checkpoints: none of %d checkpoints can be read", t->job.run, n) : OK;
+        }
     }
     TRY(comm_agree(t->world, st), "resume");
     return comm_bcast(t->world, path, 600, 0);

@@ -1,4 +1,5 @@
-/* forecast: what `medley check` prints. The real planning code runs once per rank, in one process, without MPI and without training. */
+/* forecast: what `medley check` prints. The real planning code runs once per rank, in one process, without MPI and without training; what a
+ * run asks for beyond the plan is added up here, line by line, and tests/mpi/memory.sh holds the sum against measured peaks. */
 #include "train_internal.h"
 
 #include <stdlib.h>
@@ -6,49 +7,108 @@
 
 enum { MIB = 1 << 20 };
 
-/* Ring of the loader: `prefetch` batches of the largest task of the rank. */
-static double ring_bytes(const trainer *t)
+/* Measured on Debian 12 (Open MPI 4.1.4, OpenBLAS 0.3.21, HDF5 1.10.8; jobs/README.md): the peak of a process that has started MPI, touched
+ * the libraries and trained next to nothing. Most of it are pages of shared libraries, which the nodes' ranks have in common. */
+static const double base_bytes = 44.0 * MIB;
+static const double base_peer_bytes = 4.2 * MIB;   /* more than one rank: shared-memory transport, per rank of the node */
+static const double file_bytes = 0.30 * MIB;       /* HDF5's state of one open shard */
+static const double checkpoint_bytes = 2.0 * MIB;  /* HDF5 while it writes: chunk and metadata caches */
+
+typedef struct needs { double base, state, activations, batches, data, exchange, save, sum; } needs;
+
+/* Weights, gradients, moments, the sum, the average. */
+static double state_bytes(const trainer *t)
 {
-    double most = 0;
-    for (int i = 0; i < t->n_tasks; i++) {
-        const task_spec *s = &t->ts[i].task.spec;
-        double pixels = (double)s->batch * s->H * s->W, bytes = pixels * 3 * sizeof(float);
-        if (s->kind == TASK_SEGMENTATION) bytes += pixels;
-        if (t->ts[i].mine && bytes > most) most = bytes;
+    bool exact = strcmp(t->job.train.sum, "exact") == 0;
+    return (double)t->pt.n_local * (4 * 4 + (exact ? 8 : 4) + (t->job.train.ema > 0 ? 4 : 0));
+}
+
+/* The training loader and, beside it, the evaluation loader of the largest task with its metric. */
+static status batch_bytes(trainer *t, double *out)
+{
+    size_t train = 0, most = 0;
+    bool *takes;
+    TRY(mem_alloc(&takes, sizeof *takes * (size_t)t->n_tasks, "forecast"), "forecast");
+    for (int i = 0; i < t->n_tasks; i++) takes[i] = t->ts[i].mine;
+    status st = loader_measure(t->uses, takes, t->n_tasks, t->job.train.prefetch, false, &train);
+    memset(takes, 0, sizeof *takes * (size_t)t->n_tasks);
+    for (int i = 0; i < t->n_tasks && !st; i++) {
+        size_t eval;
+        if (!t->ts[i].mine || t->ts[i].n_split[SPLIT_VAL] == 0) continue;
+        takes[i] = true;
+        st = loader_measure(t->uses, takes, t->n_tasks, 2, true, &eval);
+        takes[i] = false;
+        eval += (size_t)t->ts[i].n_split[SPLIT_VAL] * (size_t)(2 * t->ts[i].task.spec.K + 8) * sizeof(double);
+        if (eval > most) most = eval;
     }
-    return most * t->job.train.prefetch;
+    free(takes);
+    *out = (double)(train + most);
+    return st;
+}
+
+/* Every rank holds every index; a task's own ranks open its shards, and both once more for evaluation. */
+static status data_bytes(trainer *t, double *out)
+{
+    *out = 0;
+    for (int i = 0; i < t->n_tasks; i++) {
+        dataset_cost c;
+        TRY(dataset_measure(t->ts[i].data, t->ts[i].mine, &c), "forecast");
+        int views = !t->ts[i].mine ? 0 : t->ts[i].n_split[SPLIT_VAL] > 0 ? 2 : 1;
+        *out += (double)c.index * (views == 2 ? 2 : 1) + views * ((double)c.shards + c.n_open * file_bytes);
+    }
+    return OK;
+}
+
+static status add_up(trainer *t, int n_ranks, needs *n)
+{
+    int64_t shared = params_count(&t->pt, BLOCK_ENCODER) + params_count(&t->pt, BLOCK_SEG) + params_count(&t->pt, BLOCK_DET), largest = 0;
+    for (int i = 0; i < t->pt.n; i++)
+        if (t->pt.p[i].n > largest) largest = t->pt.p[i].n;
+    *n = (needs){.base = base_bytes + (n_ranks > 1 ? base_peer_bytes * n_ranks : 0), .state = state_bytes(t),
+                 .activations = (double)t->act_arena.size};
+    TRY(batch_bytes(t, &n->batches), "forecast");
+    TRY(data_bytes(t, &n->data), "forecast");
+    /* a reduction in place works in a copy of its own */
+    if (n_ranks > 1) n->exchange = (double)shared * (strcmp(t->job.train.sum, "exact") == 0 ? 8 : 4);
+    if (t->rank == 0) n->save = (double)largest * sizeof(float) + checkpoint_bytes;
+    n->sum = n->base + n->state + n->activations + n->batches + n->data + n->exchange + n->save;
+    return OK;
+}
+
+static void put_head(const trainer *t, double shared, FILE *out)
+{
+    fprintf(out, "encoder %s: %.2f M parameters in shared blocks, %.2f M in all; %d tasks, %d units a step\n", t->shared.enc.variant,
+            1e-6 * shared, 1e-6 * (double)params_count(&t->pt, -1), t->n_tasks, t->n_units);
+    for (int i = 0; i < t->n_tasks; i++)
+        fprintf(out, "  %-24s %-14s %3d classes  train %lld, val %lld, test %lld  %dx%d, batch %d x %d units, %.2f GFLOP forward a unit\n",
+                t->ts[i].task.spec.name, task_kind_name[t->ts[i].task.spec.kind], t->ts[i].task.spec.K, (long long)t->ts[i].n_split[0],
+                (long long)t->ts[i].n_split[1], (long long)t->ts[i].n_split[2], t->ts[i].task.spec.H, t->ts[i].task.spec.W,
+                t->ts[i].task.spec.batch, t->job.task[i].units, 2e-9 * task_flops(&t->ts[i].task, &t->shared));
+    fprintf(out, "rank  units  planned cost  weights+gradients+moments  activations  batches   data   exchange  save   process  peak memory\n");
 }
 
 static status one_rank(const job *j, int rank, int n_ranks, FILE *out, double *load, double *sent)
 {
     trainer *t;
+    needs n = {0};
     TRY(mem_alloc(&t, sizeof *t, "trainer"), "forecast");
     t->rank = rank, t->size = n_ranks, t->job = *j, t->dry = true;
     status st = plan_make(t, true);
+    if (!st) st = add_up(t, n_ranks, &n);
     if (!st) {
-        double state = (double)t->pt.n_local * (4 * 4 + (strcmp(j->train.sum, "exact") == 0 ? 8 : 4) + (j->train.ema > 0 ? 4 : 0));
-        double ring = ring_bytes(t), act = (double)t->act_arena.size;
+        double shared = (double)(params_count(&t->pt, BLOCK_ENCODER) + params_count(&t->pt, BLOCK_SEG) + params_count(&t->pt, BLOCK_DET));
         *load = 0;
         for (int u = 0; u < t->n_units; u++)
             if (t->rank_of[u] == rank) *load += t->units[u].cost;
-        *sent = (double)(params_count(&t->pt, BLOCK_ENCODER) + params_count(&t->pt, BLOCK_SEG) + params_count(&t->pt, BLOCK_DET)) *
-                (strcmp(j->train.sum, "exact") == 0 ? 8 : 4);
-        if (rank == 0) {
-            fprintf(out, "encoder %s: %.2f M parameters in shared blocks, %.2f M in all; %d tasks, %d units a step\n", t->shared.enc.variant,
-                    1e-6 * *sent / (strcmp(j->train.sum, "exact") == 0 ? 8 : 4), 1e-6 * (double)params_count(&t->pt, -1), t->n_tasks, t->n_units);
-            for (int i = 0; i < t->n_tasks; i++)
-                fprintf(out, "  %-24s %-14s %3d classes  train %lld, val %lld, test %lld  %dx%d, batch %d x %d units, %.2f GFLOP forward a unit\n",
-                        t->ts[i].task.spec.name, task_kind_name[t->ts[i].task.spec.kind], t->ts[i].task.spec.K, (long long)t->ts[i].n_split[0],
-                        (long long)t->ts[i].n_split[1], (long long)t->ts[i].n_split[2], t->ts[i].task.spec.H, t->ts[i].task.spec.W,
-                        t->ts[i].task.spec.batch, j->task[i].units, 2e-9 * task_flops(&t->ts[i].task, &t->shared));
-            fprintf(out, "rank  units  planned cost  weights+gradients+moments  activations  batches  total\n");
-        }
-        fprintf(out, "%4d  %5d  %12.3f  %21.1f MiB  %7.1f MiB  %3.0f MiB  %.1f MiB  ", rank, t->n_mine, *load, state / MIB, act / MIB, ring / MIB,
-                (state + act + ring) / MIB);
+        *sent = shared * (strcmp(j->train.sum, "exact") == 0 ? 8 : 4);
+        if (rank == 0) put_head(t, shared, out);
+        fprintf(out, "%4d  %5d  %12.3f  %21.1f MiB  %7.1f MiB  %5.1f  %5.1f  %8.1f  %5.1f  %6.1f  %7.1f MiB  ", rank, t->n_mine, *load,
+                n.state / MIB, n.activations / MIB, n.batches / MIB, n.data / MIB, n.exchange / MIB, n.save / MIB, n.base / MIB, n.sum / MIB);
         const char *comma = "";
         for (int i = 0; i < t->n_tasks; i++)
             if (t->ts[i].mine) fprintf(out, "%s%s", comma, t->ts[i].task.spec.name), comma = ", ";
         fprintf(out, "%s\n", t->n_mine ? "" : "idle: more ranks than units");
+        fprintf(out, "forecast rank %d peak_bytes %.0f\n", rank, n.sum);
     }
     plan_free(t);
     free(t);

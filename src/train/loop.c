@@ -105,6 +105,16 @@ static status note_event(trainer *t, const char *event, const char *text)
     return record_end(t->record);
 }
 
+static status note_end(trainer *t, double memory)
+{
+    if (t->rank != 0) return OK;
+    record_begin(t->record, "end");
+    record_i64(t->record, "step", t->step);
+    record_f64(t->record, "seconds", timer_now() - t->started);
+    record_f64(t->record, "memory_bytes", memory);
+    return record_end(t->record);
+}
+
 /* ---- save ----------------------------------------------------------------------------------------------------------------- */
 
 static status save(trainer *t)
@@ -151,20 +161,26 @@ status trainer_run(trainer *t)
         TRY(step_run(t), "training");
         bool last = t->step == j->train.steps;
         TRY(decide(t, &save_now, &stop_now), "training");
+        bool validating = every(t->step, j->train.validate_every) || last;
+        bool saving = save_now || stop_now || every(t->step, j->train.checkpoint_every) || last;
+        if (j->train.check_replicas_every > 0 && (validating || saving || every(t->step, j->train.check_replicas_every)))
+            TRY(replicas_check(t), "training"); /* before best.h5 or a checkpoint could take in what differs */
         if (every(t->step, j->train.log_every) || last || stop_now) TRY(log_steps(t), "training");
-        if (every(t->step, j->train.validate_every) || last) {
+        if (validating) {
             double began = timer_now();
             TRY(validate_all(t), "training");
             t->since += timer_now() - began;
         }
-        if (save_now || stop_now || every(t->step, j->train.checkpoint_every) || last) TRY(save(t), "training");
+        if (saving) TRY(save(t), "training");
         if (stop_now && !last) {
             TRY(comm_agree(t->world, note_event(t, "stop", "checkpointed on request")), "training");
             return status_raise(ST_STOPPED, __FILE__, __LINE__, "stopped at step %lld of %lld with a checkpoint; run the same command again to "
                                 "go on", (long long)t->step, (long long)j->train.steps);
         }
     }
-    TRY(comm_agree(t->world, note_event(t, "end", NULL)), "training");
+    double memory = (double)memory_peak_bytes(); /* of the largest rank, validation and checkpoints included */
+    TRY(comm_max_f64(t->world, &memory, 1), "memory");
+    TRY(comm_agree(t->world, note_end(t, memory)), "training");
     char time[32];
     human_time(timer_now() - t->started, time);
     log_line(LOG_INFO, "done: %lld steps, %lld images, %s; best validation mean %.4f at step %lld", (long long)t->step,

@@ -175,6 +175,7 @@ static status place(trainer *t)
 {
     const char *anyhow = getenv("MEDLEY_PLACEMENT");
     t->imbalance = place_units(t->units, t->n_units, t->size, t->rank_of);
+    TRY(comm_agree(t->world, t->imbalance < 0 ? ST_RESOURCE : OK), "plan");
     if (anyhow) t->imbalance = place_anyhow(t, anyhow);
     if (!t->dry) TRY(agree_on_plan(t), "plan");
     for (int i = 0; i < t->n_tasks; i++) t->ts[i].lead = -1;
@@ -271,6 +272,7 @@ static status make_arenas(trainer *t)
         for (int k = 0; k < t->n_local; k++) t->sum.tensor[k].off = t->pt.p[t->local[k]].off, t->sum.tensor[k].n = t->pt.p[t->local[k]].n;
         TRY(mem_alloc(&t->norms, sizeof *t->norms * (size_t)t->pt.n, "norms"), "plan");
         TRY(mem_alloc(&t->report, sizeof *t->report * (size_t)(REPORT_HEAD + t->n_units * REPORT_UNIT), "step report"), "plan");
+        TRY(numbers_init(t), "plan");
     }
     if (measure.peak == 0) return OK; /* a rank without units */
     TRY(arena_init(&t->act_arena, measure.peak, "activations"), "plan");
@@ -333,6 +335,7 @@ void plan_free(trainer *t)
     if (t->dry) t->act_arena = (arena){0};
     arena *arenas[] = {&t->weight_arena, &t->grad_arena, &t->m_arena, &t->v_arena, &t->ema_arena, &t->act_arena};
     for (size_t i = 0; i < sizeof arenas / sizeof *arenas; i++) arena_free(arenas[i]);
+    numbers_free(t);
     sum_free(&t->sum);
     params_free(&t->pt);
 }

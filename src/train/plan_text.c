@@ -10,8 +10,8 @@ status plan_text(const trainer *t, char **out)
     const job *j = &t->job;
     char *text = NULL;
     size_t n = 0;
-    FILE *f = open_memstream(&text, &n);
-    CHECK(f, ST_RESOURCE, "out of memory for the plan's text");
+    FILE *f;
+    TRY(mem_text_open(&f, &text, &n, "plan's text"), "plan");
     fprintf(f, "seed = %lld\nmodel.encoder = %s\nmodel.drop_path = %.9g\nmodel.init = %s\n", (long long)j->seed, j->model.encoder,
             j->model.drop_path, j->model.init);
     fprintf(f, "train.steps = %lld\ntrain.sum = %s\ntrain.ema = %.9g\n", (long long)j->train.steps, j->train.sum, j->train.ema);
@@ -33,9 +33,7 @@ status plan_text(const trainer *t, char **out)
                     (double)a->blur, (double)a->hue, (double)a->saturation, (double)a->window, (double)a->invert);
         fprintf(f, "\n");
     }
-    int bad = fclose(f);
-    if (bad) free(text);
-    CHECK(!bad, ST_RESOURCE, "out of memory for the plan's text");
+    TRY(mem_text_close(f, &text, "plan's text"), "plan");
     *out = text;
     return OK;
 }

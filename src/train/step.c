@@ -20,56 +20,85 @@ static void lap(stopwatch *s, enum verb v)
     s->from = now;
 }
 
-/* The ranges of local tensors whose gradient a task writes: shared blocks it uses, then its head. */
-static int ranges_of(const trainer *t, const task_state *ts, int range[4][2])
+/* A bad unit: find the source, say it, forget its gradient. A bad weight is no bad unit: this replica is no copy any more, and the run
+ * ends before anything of it is saved. */
+static status drop_unit(trainer *t, const task_state *ts, const batch *b, int u, int out_of_range)
 {
-    int n = 0;
-    for (int block = BLOCK_ENCODER; block < BLOCK_HEAD0; block++)
-        if (task_uses(&ts->task, block)) range[n][0] = t->block_first[block], range[n][1] = t->block_last[block], n++;
-    range[n][0] = ts->head_first, range[n][1] = ts->head_last;
-    return n + 1;
+    int range[4][2], n = numbers_ranges(t, ts, range);
+    char what[600];
+    numbers_find(t, ts, b, out_of_range, &t->drop[u]);
+    numbers_say(&t->drop[u], what, sizeof what);
+    for (int i = 0; i < n; i++) sum_reject(&t->sum, t->g, range[i][0], range[i][1]);
+    CHECK(t->drop[u].cause != CAUSE_WEIGHT, ST_NUMERIC,
+          "step %lld, task %s, unit %d, rank %d: %s: this rank's copy of the weights is damaged. Nothing of it is saved; the same command goes "
+          "on from the last checkpoint", (long long)t->step + 1, ts->task.spec.name, t->units[u].number, t->rank, what);
+    log_line(LOG_WARN, "step %lld, task %s, unit %d, rank %d: %s; unit dropped", (long long)t->step + 1, ts->task.spec.name,
+             t->units[u].number, t->rank, what);
+    return OK;
 }
 
-/* Adds the unit's gradient to the sum, or refuses all of it if one value is not finite or out of range. */
-static bool sum_unit(trainer *t, const task_state *ts, bool loss_ok)
+/* Adds the unit's gradient to the sum, if all of it is finite and in range. Otherwise the first tensor that is not is returned. */
+static int sum_unit(trainer *t, const task_state *ts)
 {
-    int range[4][2], n = ranges_of(t, ts, range), bad = -1;
+    int range[4][2], n = numbers_ranges(t, ts, range), bad = -1;
     for (int i = 0; i < n; i++) {
         int k = sum_check(&t->sum, t->g, range[i][0], range[i][1]);
-        if (k >= 0 && bad < 0) bad = k;
+        if (k >= 0) bad = bad < 0 ? k : bad;
     }
-    bool good = loss_ok && bad < 0;
-    for (int i = 0; i < n; i++) (good ? sum_add : sum_reject)(&t->sum, t->g, range[i][0], range[i][1]);
-    if (bad >= 0)
-        log_line(LOG_WARN, "step %lld, task %s: gradient of %s is not finite or out of range; unit dropped", (long long)t->step,
-                 ts->task.spec.name, t->pt.p[t->local[bad]].name);
-    else if (!good)
-        log_line(LOG_WARN, "step %lld, task %s: loss is not finite; unit dropped", (long long)t->step, ts->task.spec.name);
-    return good;
+    for (int i = 0; i < n && bad < 0; i++) sum_add(&t->sum, t->g, range[i][0], range[i][1]);
+    return bad;
 }
 
-/* One unit: forward and backward through the shared blocks the task uses and its head. */
-static status run_unit(trainer *t, task_state *ts, const batch *b, double *report, stopwatch *watch)
+/* Faults on purpose, what a broken shard, disk or memory would do to it. */
+static void plant_faults(trainer *t, const task_state *ts, batch *b)
 {
-    double began = timer_now(), parts[4];
+    int64_t n = b->n_valid;
+    if (fault_hit("image")) b->image[(n - 1) * b->H * b->W * 3 + 7] = NAN;
+    if (fault_hit("weight")) t->w[t->sum.tensor[t->block_last[BLOCK_ENCODER] / 2].off] = NAN;
+    if (!fault_hit("label")) return;
+    switch (ts->task.spec.kind) {
+    case TASK_CLASSIFICATION: b->cls[n - 1] = ts->task.spec.K; break;
+    case TASK_MULTILABEL: b->vec[n * ts->task.spec.K - 1] = NAN; break;
+    case TASK_REGRESSION: b->scalar[n - 1] = INFINITY; break;
+    case TASK_SEGMENTATION: b->mask[n * b->H * b->W - 1] = IGNORE_MASK - 1; break;
+    case TASK_DETECTION:
+        if (b->box_off[n] > 0) b->box[4 * (b->box_off[n] - 1)] = NAN;
+        break;
+    case N_TASK_KINDS: break;
+    }
+}
+
+/* One unit: forward and backward through the shared blocks the task uses and its head. Numbers are looked at where it costs next to
+ * nothing: labels, the loss, the gradient. */
+static status run_unit(trainer *t, task_state *ts, batch *b, int u, stopwatch *watch)
+{
+    double began = timer_now(), parts[4], *report = t->report + REPORT_HEAD + u * REPORT_UNIT;
     int64_t n_valid = 0;
+    int bad = -1;
     const char *name = ts->task.spec.name;
 
+    fault_place(name, t->step + 1, t->units[u].number);
+    plant_faults(t, ts, b);
     TRY(watchdog_point(t->step, "forward", name, ST_NUMERIC), "unit");
     task_forward(ts->run, &t->pt, t->w, b, true);
     lap(watch, VERB_FORWARD);
 
     watchdog_tick(t->step, "loss", name);
-    double loss = task_loss(ts->run, b, &n_valid, parts);
+    bool good = task_label_fault(&ts->task.spec, b) < 0;
+    double loss = good ? task_loss(ts->run, b, &n_valid, parts) : NAN;
     if (fault_hit("loss")) loss = NAN;
+    good = isfinite(loss);
     lap(watch, VERB_LOSS);
 
-    TRY(watchdog_point(t->step, "backward", name, ST_NUMERIC), "unit");
-    task_backward(ts->run, &t->pt, t->w, t->g, b);
-    if (fault_hit("gradient")) t->g[t->sum.tensor[ts->head_first].off] = NAN;
-    lap(watch, VERB_BACKWARD);
-
-    bool good = sum_unit(t, ts, isfinite(loss));
+    if (good) {
+        TRY(watchdog_point(t->step, "backward", name, ST_NUMERIC), "unit");
+        task_backward(ts->run, &t->pt, t->w, t->g, b);
+        if (fault_hit("gradient")) t->g[t->sum.tensor[ts->head_first].off] = NAN;
+        lap(watch, VERB_BACKWARD);
+        bad = sum_unit(t, ts);
+        good = bad < 0;
+    }
+    if (!good) TRY(drop_unit(t, ts, b, u, bad), "numbers");
     lap(watch, VERB_SUM);
 
     report[REPORT_LOSS] = good ? loss : 0;
@@ -91,11 +120,12 @@ static status run_units(trainer *t, stopwatch *watch)
         TRY(loader_next(t->loader, &b), "step %lld, load, task %s", (long long)t->step, ts->task.spec.name);
         lap(watch, VERB_LOAD);
         if (!ts->suspended) trace_unit(t, u, b);
-        status st = ts->suspended ? OK : run_unit(t, ts, b, t->report + REPORT_HEAD + u * REPORT_UNIT, watch);
+        status st = ts->suspended ? OK : run_unit(t, ts, b, u, watch);
         loader_release(t->loader, b);
         TRY(st, "step %lld, task %s", (long long)t->step, ts->task.spec.name);
         fault_hit("unit");
     }
+    fault_place("", t->step + 1, -1);
     return trace_flush(t);
 }
 
@@ -112,7 +142,7 @@ static status sum_ranks(trainer *t)
 /* What every rank learns of the step: losses, drops, costs. The same numbers everywhere, so the decisions are the same too. */
 static status digest(trainer *t)
 {
-    int n_alive = 0;
+    int n_alive = 0, n_suspended = 0;
     for (int i = 0, u = 0; i < t->n_tasks; i++) {
         task_state *ts = &t->ts[i];
         double loss = 0, cost = 0, dropped = 0;
@@ -124,19 +154,22 @@ static status digest(trainer *t)
             dropped += r[REPORT_DROPPED];
         }
         ts->loss = n_counted ? loss / n_counted : NAN;
+        ts->suspended_now = false;
         if (ts->suspended) continue;
         ts->cost_s = ts->cost_s > 0 ? 0.95 * ts->cost_s + 0.05 * cost / n : cost / n;
         ts->dropped += (int64_t)dropped;
         t->n_dropped += (int64_t)dropped;
         ts->failures = dropped > 0 ? ts->failures + 1 : 0;
-        if (ts->failures >= t->job.train.suspend_after) {
-            ts->suspended = true;
-            log_line(LOG_INFO, "step %lld: task %s suspended after %lld failures in a row; the others go on", (long long)t->step,
+        if (t->job.train.suspend_after > 0 && ts->failures >= t->job.train.suspend_after) {
+            ts->suspended = ts->suspended_now = true;
+            n_suspended++;
+            log_line(LOG_INFO, "step %lld: task %s suspended after %lld failures in a row; the others go on", (long long)t->step + 1,
                      ts->task.spec.name, (long long)ts->failures);
         }
         n_alive += !ts->suspended;
     }
-    CHECK(n_alive > 0, ST_NUMERIC, "step %lld: every task is suspended: their losses or gradients are not finite", (long long)t->step);
+    TRY(numbers_record(t, n_suspended), "record");
+    CHECK(n_alive > 0, ST_NUMERIC, "step %lld: every task is suspended: their losses or gradients are not finite", (long long)t->step + 1);
     return OK;
 }
 
@@ -166,6 +199,10 @@ status step_run(trainer *t)
     optim_update(t, t->lr);
     lap(&watch, VERB_UPDATE);
 
+    if (fault_hit("replica_flip")) { /* a bit of one weight in the middle of the encoder; the lowest could be rounded away again */
+        char *byte = (char *)(t->w + t->sum.tensor[t->block_last[BLOCK_ENCODER] / 2].off);
+        byte[1] = (char)(byte[1] ^ 0x40);
+    }
     t->step++;
     t->steps_since++;
     return OK;

@@ -24,11 +24,19 @@ typedef struct task_state {
     int       lead;          /* lowest rank that runs the task: speaks for its head */
     int       head_first, head_last; /* local tensors of the head */
     /* state that is the same on all ranks and lies in the checkpoint */
-    bool      suspended;
+    bool      suspended, suspended_now; /* now: in this step */
     int64_t   failures, dropped; /* in a row; in total */
     double    cost_s;        /* measured seconds of one unit, running mean */
     double    loss;          /* of the last step, mean over its units; NaN if none counted */
 } task_state;
+
+/* Why a unit was dropped: found by the rank that ran it, told to all. */
+enum drop_cause { CAUSE_NONE, CAUSE_IMAGE, CAUSE_LABEL, CAUSE_WEIGHT, CAUSE_OUTPUT, CAUSE_GRADIENT, CAUSE_RANGE, CAUSE_LOSS, N_CAUSES };
+typedef struct drop_note {
+    enum drop_cause cause;
+    int  rank;
+    char tensor[128], sample[SHARD_TEXT]; /* parameter, layer, "image", "label" or "loss"; ids of the samples that may be at fault */
+} drop_note;
 
 struct trainer {
     comm    *world;
@@ -54,6 +62,8 @@ struct trainer {
     int      block_first[BLOCK_HEAD0 + 1], block_last[BLOCK_HEAD0 + 1]; /* local tensors of the shared blocks */
     double  *norms;          /* (pt.n) squared norms per tensor */
     double  *report;         /* (REPORT_HEAD + n_units * REPORT_UNIT) one reduction per step carries them */
+    drop_note *drop;         /* (n_units) valid where the report says dropped */
+    double  *replica;        /* (REPLICA_ARRAYS, pt.n, 2) */
 
     loader  *loader;
     record  *record;
@@ -104,6 +114,21 @@ MUST status trace_tidy(const trainer *t);
 MUST status trace_open(trainer *t);
 void trace_unit(trainer *t, int unit, const batch *b); /* the samples of a unit that is trained on */
 MUST status trace_flush(trainer *t);                   /* after the units of a step */
+
+/* numbers.c */
+MUST status numbers_init(trainer *t); /* what a bad unit needs, so that nothing is allocated then */
+void numbers_free(trainer *t);
+/* The ranges of local tensors whose gradient a task writes: shared blocks it uses, then its head. Returns how many. */
+int  numbers_ranges(const trainer *t, const task_state *ts, int range[4][2]);
+/* The source of a unit's bad numbers, after its forward (and backward). out_of_range: local tensor beyond the sum's range, or -1. */
+void numbers_find(const trainer *t, const task_state *ts, const batch *b, int out_of_range, drop_note *note);
+void numbers_say(const drop_note *d, char *out, size_t room);
+/* Collective: all ranks learn the notes of the units this step's report has dropped; rank 0 records them and the tasks suspended now. */
+MUST status numbers_record(trainer *t, int n_suspended);
+
+/* replicas.c: collective over the world. ST_NUMERIC with ranks, array and tensor if weights, moments or averages differ between ranks. */
+enum { REPLICA_ARRAYS = 4 };
+MUST status replicas_check(trainer *t);
 
 /* step.c: collective over the world. */
 MUST status step_run(trainer *t);

@@ -29,10 +29,10 @@ static status write_job(const trainer *t)
     size_t n = 0;
     snprintf(path, sizeof path, "%s/checkpoints", t->job.run);
     TRY(path_make_dirs(path), "run folder");
-    FILE *f = open_memstream(&text, &n);
-    CHECK(f, ST_RESOURCE, "out of memory for the resolved job file");
-    status st = job_print(&t->job, f);
-    fclose(f);
+    FILE *f;
+    TRY(mem_text_open(&f, &text, &n, "resolved job file"), "run folder");
+    status st = job_print(&t->job, f), closed = mem_text_close(f, &text, "resolved job file");
+    if (!st) st = closed;
     snprintf(path, sizeof path, "%s/job.cfg", t->job.run);
     if (!st) st = file_write_atomic(path, text, n);
     free(text);

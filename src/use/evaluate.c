@@ -39,10 +39,10 @@ static status write_samples(const evaluation *e, const char *name, metric *m)
     safe[k] = 0;
     CHECK(snprintf(path, sizeof path, "%s/samples-%s-%s.csv", e->run, split_name[e->split], safe) < (int)sizeof path, ST_USAGE,
           "path too long: %.80s...", e->run);
-    FILE *f = open_memstream(&text, &n);
-    CHECK(f, ST_RESOURCE, "out of memory for %s", path);
-    status st = metric_each(m, sample_line, f);
-    if (fclose(f) && !st) st = status_raise(ST_RESOURCE, __FILE__, __LINE__, "out of memory for %s", path);
+    FILE *f;
+    TRY(mem_text_open(&f, &text, &n, "table of samples"), "%s", path);
+    status st = metric_each(m, sample_line, f), closed = mem_text_close(f, &text, "table of samples");
+    if (!st) st = closed;
     if (!st) st = file_write_atomic(path, text, n);
     free(text);
     return st;
@@ -122,8 +122,7 @@ static status begin(evaluation *e)
 {
     char path[800];
     snprintf(path, sizeof path, "%s/record.jsonl", e->run);
-    e->csv = open_memstream(&e->csv_text, &e->csv_bytes);
-    CHECK(e->csv, ST_RESOURCE, "out of memory for the scores");
+    TRY(mem_text_open(&e->csv, &e->csv_text, &e->csv_bytes, "scores"), "evaluate");
     scores_head(e->csv);
     TRY(record_open(&e->record, path, INT64_MAX), "evaluate");
     printf("%s: %s split, weights \"%s\" of step %lld\n\n", e->run, split_name[e->split], e->weights, (long long)trainer_step(e->t));
@@ -135,9 +134,9 @@ static status begin(evaluation *e)
 static status finish(evaluation *e)
 {
     char path[800];
-    int bad = fclose(e->csv);
+    FILE *csv = e->csv;
     e->csv = NULL;
-    CHECK(!bad, ST_RESOURCE, "out of memory for the scores");
+    TRY(mem_text_close(csv, &e->csv_text, "scores"), "evaluate");
     CHECK(e->n_scored > 0, ST_DATA, "%s: no task has labelled samples in the %s split", e->run, split_name[e->split]);
     snprintf(path, sizeof path, "%s/scores-%s.csv", e->run, split_name[e->split]);
     TRY(file_write_atomic(path, e->csv_text, e->csv_bytes), "scores");

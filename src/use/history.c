@@ -13,12 +13,8 @@ static status series_add(series *s, double x, double y)
     if (!isfinite(x) || !isfinite(y)) return OK;
     if (s->n == s->cap) {
         int cap = s->cap ? 2 * s->cap : 256;
-        double *both[2] = {s->x, s->y};
-        for (int i = 0; i < 2; i++) {
-            double *more = realloc(both[i], sizeof *more * (size_t)cap);
-            CHECK(more, ST_RESOURCE, "out of memory for %d points of a curve", cap);
-            *(i ? &s->y : &s->x) = more;
-        }
+        TRY(mem_grow(&s->x, sizeof *s->x * (size_t)cap, "points of a curve"), "record");
+        TRY(mem_grow(&s->y, sizeof *s->y * (size_t)cap, "points of a curve"), "record");
         s->cap = cap;
     }
     s->x[s->n] = x;
@@ -45,9 +41,7 @@ static status task_get(history *h, const char *name, task_history **out)
     if (*out) return OK;
     if (h->n_tasks == h->cap_tasks) {
         int cap = h->cap_tasks ? 2 * h->cap_tasks : 16;
-        task_history *more = realloc(h->task, sizeof *more * (size_t)cap);
-        CHECK(more, ST_RESOURCE, "out of memory for %d tasks", cap);
-        h->task = more;
+        TRY(mem_grow(&h->task, sizeof *h->task * (size_t)cap, "tasks"), "record");
         h->cap_tasks = cap;
     }
     *out = &h->task[h->n_tasks++];
@@ -172,8 +166,16 @@ static status on_end(history *h, const record_line *l)
 
 static status on_drop(history *h, const record_line *l)
 {
-    (void)l;
+    task_history *t;
     h->n_dropped_events++;
+    TRY(task_get(h, text(l, "task"), &t), "record");
+    t->n_dropped++;
+    t->drop_step = integer(l, "step");
+    t->drop_unit = (int)integer(l, "unit");
+    t->drop_rank = (int)integer(l, "rank");
+    COPY(t->drop_cause, text(l, "cause"));
+    COPY(t->drop_tensor, text(l, "tensor"));
+    COPY(t->drop_sample, text(l, "sample"));
     return OK;
 }
 
@@ -182,6 +184,7 @@ static status on_suspend(history *h, const record_line *l)
     task_history *t;
     TRY(task_get(h, text(l, "task"), &t), "record");
     t->suspended = true;
+    t->suspended_step = integer(l, "step");
     return OK;
 }
 
@@ -250,6 +253,13 @@ void history_free(history *h)
     for (int i = 0; i < h->n_tasks; i++) series_free(&h->task[i].loss), series_free(&h->task[i].score);
     free(h->task);
     *h = (history){0};
+}
+
+void history_drop_text(const task_history *t, char out[400])
+{
+    bool plain = strcmp(t->drop_cause, t->drop_tensor) == 0; /* "image: image" says nothing more */
+    snprintf(out, 400, "step %lld, unit %d on rank %d: %s%s%s; sample %s", (long long)t->drop_step, t->drop_unit, t->drop_rank, t->drop_cause,
+             plain ? "" : ": ", plain ? "" : t->drop_tensor, t->drop_sample);
 }
 
 void human_seconds(double s, char out[32])

@@ -16,6 +16,9 @@ typedef struct task_history {
     double  best;               /* best validation score, NaN if none */
     int64_t best_step;
     bool    suspended;
+    int64_t suspended_step, n_dropped, drop_step; /* units dropped; the last one: */
+    char    drop_cause[16], drop_tensor[128], drop_sample[160];
+    int     drop_unit, drop_rank;
 } task_history;
 
 typedef struct history {
@@ -44,6 +47,9 @@ typedef struct history {
 MUST status history_load(history *h, const char *run);
 void history_free(history *h);
 task_history *history_task(history *h, const char *name); /* NULL if unknown */
+
+/* The task's last dropped unit in words: "step 7, unit 0 on rank 1: activation: encoder.features.3.1; sample 17". */
+void history_drop_text(const task_history *t, char out[400]);
 
 /* "3 s", "12 min", "1.5 h", "2.1 d" */
 void human_seconds(double s, char out[32]);

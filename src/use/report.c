@@ -118,11 +118,23 @@ static void put_notes(FILE *out, const history *h)
     for (int i = 0; i < h->n_tasks; i++)
         if (h->task[i].suspended)
             html_printf(out,
-                        "<p class=\"note\">Task %s was suspended: its loss or gradient was not finite several times in a row.</p>\n",
-                        h->task[i].name);
+                        "<p class=\"note\">Task %s was suspended at step %lld: its units had numbers that were not finite or out of range in too "
+                        "many steps in a row. The other tasks went on.</p>\n",
+                        h->task[i].name, (long long)h->task[i].suspended_step);
     if (h->dropped)
         html_printf(out, "<p class=\"note\">%lld units were dropped because a number was not finite or out of range.</p>\n",
                     (long long)h->dropped);
+    if (h->n_dropped_events == 0) return;
+    fputs("<div class=\"wide\"><table><thead><tr><th>task</th><th class=\"n\">units dropped</th><th>the last one</th></tr></thead><tbody>\n", out);
+    for (int i = 0; i < h->n_tasks; i++) {
+        char last[400];
+        const task_history *t = &h->task[i];
+        if (t->n_dropped == 0) continue;
+        history_drop_text(t, last);
+        html_printf(out, "<tr><td class=\"name\">%s</td><td class=\"n\">%lld</td><td class=\"name\">%s</td></tr>\n", t->name,
+                    (long long)t->n_dropped, last);
+    }
+    fputs("</tbody></table></div>\n", out);
 }
 
 static void put_settings(FILE *out, const report *r)
@@ -135,10 +147,12 @@ static void put_settings(FILE *out, const report *r)
         html_text(out, r->job_text);
         fputs("</pre></details>\n", out);
     }
-    FILE *f = open_memstream(&text, &n);
-    if (f) {
+    FILE *f;
+    if (mem_text_open(&f, &text, &n, "versions") == OK) {
         use_version(f);
-        fclose(f);
+        if (mem_text_close(f, &text, "versions")) text = NULL; /* the page goes without them */
+    }
+    if (text) {
         fputs("<details open><summary>versions of the program that made this page</summary><pre>", out);
         html_text(out, text);
         fputs("</pre></details>\n", out);
@@ -191,11 +205,11 @@ status cmd_report(int argc, char **argv)
     report r = {.run = args[0]};
     snprintf(path, sizeof path, "%s/report.html", args[0]);
     status st = load(&r);
-    FILE *f = st ? NULL : open_memstream(&text, &n);
-    if (!st && !f) st = status_raise(ST_RESOURCE, __FILE__, __LINE__, "out of memory for the report");
-    if (f) {
+    FILE *f;
+    if (!st) st = mem_text_open(&f, &text, &n, "report");
+    if (!st) {
         put_page(f, &r);
-        if (fclose(f)) st = status_raise(ST_RESOURCE, __FILE__, __LINE__, "out of memory for the report");
+        st = mem_text_close(f, &text, "report");
     }
     if (!st) st = file_write_atomic(out ? out : path, text, n);
     if (!st) printf("report: %s (%.0f KiB)\n", out ? out : path, (double)n / 1024);

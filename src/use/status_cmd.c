@@ -71,7 +71,15 @@ static void put_tasks(const history *h)
         else printf("%10s", "-");
         if (t->score.n)
             printf("  %-20s %8.4f %8.4f %8lld", t->score_name, t->score.y[t->score.n - 1], t->best, (long long)t->best_step);
-        printf("%s\n", t->suspended ? "  suspended" : "");
+        if (t->suspended) printf("  suspended at step %lld", (long long)t->suspended_step);
+        printf("\n");
+    }
+    for (int i = 0; i < h->n_tasks; i++) {
+        char last[400];
+        const task_history *t = &h->task[i];
+        history_drop_text(t, last);
+        if (t->n_dropped) printf("%s: %lld unit%s dropped, the last at %s\n", t->name, (long long)t->n_dropped,
+                                 t->n_dropped == 1 ? "" : "s", last);
     }
 }
 

@@ -14,7 +14,8 @@ static status share_job(comm *world, job *j, const char *path, const char *const
     char *full = NULL;
     if (comm_rank(world) == 0) {
         st = job_load(j, path, set, n_set);
-        if (st) full = strdup(status_message()); /* comm_agree carries less than all faults */
+        char *shown = NULL;
+        if (st && mem_copy(&shown, status_message(), strlen(status_message()), "message") == OK) full = shown; /* comm_agree carries less */
     }
     status agreed = comm_agree(world, st);
     if (full && agreed) agreed = status_set(agreed, full);

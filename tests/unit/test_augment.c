@@ -115,6 +115,27 @@ static void no_aliasing(void)
 }
 
 /* An ellipse painted into image, mask and box: after any geometry the three still agree. */
+/* Every way through: NaN and Inf come out as NaN, so that training finds them; clipping would have made a white spot of +Inf, and a table
+ * of gamma values indexed by NaN ends the program. */
+static void not_finite_stays(void)
+{
+    enum { N = 48 };
+    static float p[N * N];
+    for (int k = 0; k < 3; k++) {
+        for (int i = 0; i < N * N; i++) p[i] = (float)(i % 97);
+        p[20 * N + 23] = k == 0 ? NAN : k == 1 ? INFINITY : -INFINITY;
+        raw_sample s = {.pixels = p, .type = DT_F32, .H = N, .W = N, .C = 1, .range = {0, 96}};
+        augment_spec a = {.scale_lo = 1, .scale_hi = 1, .crop_scale = 1, .gamma = 0.5f, .contrast = 0.3f, .blur = 1.5f, .noise = 0.02f};
+        view v;
+        for (int augmented = 0; augmented < 2; augmented++) {
+            EXPECT_OK(sample_image(&s, augmented ? &a : NULL, (rng_key){4, 1, 0}, N, N, image, &v, &tmp));
+            int n_nan = 0;
+            for (int i = 0; i < N * N * 3; i++) n_nan += isnan(image[i]) != 0;
+            EXPECT(n_nan >= 3, "planted %g, augmented %d: %d numbers are not finite", (double)p[20 * N + 23], augmented, n_nan);
+        }
+    }
+}
+
 static void labels_follow(void)
 {
     enum { HS = 90, WS = 120, N = 96 };
@@ -312,6 +333,7 @@ int main(void)
     RUN(fitted);
     RUN(stated_pixel_size);
     RUN(no_aliasing);
+    RUN(not_finite_stays);
     RUN(labels_follow);
     RUN(boxes_dropped);
     RUN(ranges_and_presets);

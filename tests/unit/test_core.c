@@ -66,6 +66,39 @@ static void arenas(void)
     arena_free(&a);
 }
 
+static void doors_to_the_heap(void)
+{
+    char *p = NULL, *text;
+    FILE *f;
+    size_t n;
+    arena a;
+    EXPECT_OK(mem_grow(&p, 10, "a list"));
+    memcpy(p, "123456789", 10);
+    EXPECT_OK(mem_grow(&p, 10000, "a list"));
+    EXPECT(strcmp(p, "123456789") == 0, "contents are kept");
+    mem_fail_at(1, false);
+    EXPECT_STATUS(mem_grow(&p, 20000, "a list"), ST_RESOURCE);
+    EXPECT(strcmp(p, "123456789") == 0 && strstr(status_message(), "20000 bytes for a list"), "%s", status_message());
+    mem_fail_at(2, true);
+    EXPECT_OK(mem_copy(&text, "abcdef", 3, "a text"));
+    EXPECT(strcmp(text, "abc") == 0, "%s", text);
+    free(text);
+    EXPECT_STATUS(mem_copy(&text, "abc", 3, "a text"), ST_RESOURCE);
+    EXPECT_STATUS(mem_text_open(&f, &text, &n, "a page"), ST_RESOURCE);
+    EXPECT_STATUS(arena_init(&a, 4096, "buffers"), ST_RESOURCE);
+    mem_fail_at(0, false);
+    EXPECT_OK(mem_text_open(&f, &text, &n, "a page"));
+    fprintf(f, "%d", 42);
+    EXPECT_OK(mem_text_close(f, &text, "a page"));
+    EXPECT(strcmp(text, "42") == 0 && n == 2, "%s", text);
+    free(text);
+    EXPECT_OK(mem_text_open(&f, &text, &n, "a page"));
+    mem_fail_at(1, false);
+    EXPECT_STATUS(mem_text_close(f, &text, "a page"), ST_RESOURCE);
+    EXPECT(text == NULL, "nothing is left to free");
+    free(p);
+}
+
 static void messages(void)
 {
     status st = status_raise(ST_DATA, "a/b.c", 7, "object %d is bad", 3);
@@ -112,6 +145,7 @@ int main(void)
     RUN(draws);
     RUN(checksums);
     RUN(arenas);
+    RUN(doors_to_the_heap);
     RUN(messages);
     RUN(texts);
     RUN(files);

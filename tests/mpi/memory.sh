@@ -1,0 +1,96 @@
+#!/bin/sh
+# Memory, on the shipped program:
+#   refused   a request for memory that is refused at many places, once and for ever, on 1 and 2 ranks: exit 4 with a message, no hang
+#   steady    no request for memory by the program's own code between the second and the last step, seen by a preloaded shim
+#   forecast  the measured peak lies within 5 % of what `medley check` predicted, for 4, 16 and 64 tasks on 1 and 2 ranks
+# usage: memory.sh CASE MEDLEY MAKE_SHARDS [SHIM | long]
+set -u
+case_=$1 medley=$2 make_shards=$3 more=${4:-}
+dir=$(mktemp -d /tmp/medley-mem-XXXXXX)
+trap 'rm -rf "$dir"' EXIT
+export OMP_NUM_THREADS=1 OPENBLAS_CORETYPE=Haswell OMPI_MCA_btl_vader_single_copy_mechanism=none OMPI_MCA_mpi_yield_when_idle=1
+[ "$(id -u)" = 0 ] && export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+n=0 bad=0
+ok() { n=$((n + 1)); if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; bad=1; [ -f "$dir/log" ] && tail -n 8 "$dir/log" | sed 's/^/# /'; fi; }
+mpi() { ranks=$1; shift; timeout 120 mpirun -q --oversubscribe --bind-to none -n "$ranks" "$@" >"$dir/log" 2>&1; }
+
+# job STEPS TASKS...: a task is KIND:SIDE:BATCH:NAME
+job() {
+  steps=$1
+  shift
+  echo "run = \"$dir/run\"; data_root = \"$dir/shards\"; seed = 5; model : { encoder = \"${encoder:-swin_v2_micro}\"; };"
+  echo "train : { steps = $steps; threads = 1; checkpoint_every = 0; checkpoint_minutes = 0.0; validate_every = 0; log_every = 5; watchdog_s = 60.0; check_replicas_every = 4; };"
+  echo 'tasks = ('
+  comma=""
+  for t in "$@"; do
+    IFS=: read -r kind side batch name <<EOT
+$t
+EOT
+    printf '%s{ name = "%s"; data = "tiny-%s"; image = [%s, %s]; batch = %s; }' "$comma" "$name" "$kind" "$side" "$side" "$batch"
+    comma=",
+"
+  done
+  echo ');'
+}
+
+"$make_shards" "$dir/shards" 40 || { echo "not ok 1 - shards"; echo "1..1"; exit 1; }
+kinds="quadrant:64:2:quadrant sides:64:2:sides radius:64:2:radius disc:64:2:disc discs:64:2:discs"
+
+case $case_ in
+refused)
+  # shellcheck disable=SC2086
+  job 2 $kinds >"$dir/job.cfg"
+  for r in 1 2; do
+    [ $r = 2 ] && export MEDLEY_FAULT_RANK=1
+    step=3; [ "$more" = long ] && step=1
+    k=1 n_refused=0 wrong=""
+    while [ $k -lt 100000 ]; do
+      for later in "" +; do
+        rm -rf "$dir/run"
+        MEDLEY_FAULT_ALLOC="$k$later" mpi $r "$medley" train "$dir/job.cfg"; code=$?
+        [ $code = 0 ] && [ -z "$later" ] && break 2 # more than the run asks for
+        n_refused=$((n_refused + 1))
+        if [ $code != 4 ] || ! grep -q "out of memory" "$dir/log"; then
+          wrong="$wrong $k$later:$code"
+          sed "s/^/# $k$later: /" "$dir/log" | tail -n 3
+        fi
+      done
+      k=$((k * (step + 3) / 3 + 1))
+    done
+    [ -z "$wrong" ] && [ $n_refused -gt 8 ]; ok $? "$r ranks: exit 4 at each of $n_refused refusals, up to request $k$wrong"
+  done
+  ;;
+steady)
+  # shellcheck disable=SC2086
+  job 30 $kinds >"$dir/job.cfg"
+  for r in 1 2; do
+    mpi $r env LD_PRELOAD="$more" ALLOC_SHIM_OUT="$dir/shim$r" ALLOC_SHIM_STEPS=30 MEDLEY_FAULT_TRACE=/dev/null "$medley" train "$dir/job.cfg" --fresh
+    ok $? "$r ranks: 30 steps under the shim"
+    i=0
+    while [ $i -lt $r ]; do
+      sed 's/^/# /' "$dir/shim$r.$i"
+      grep -q '^steps 30 ours_before [1-9][0-9]* ours 0 ' "$dir/shim$r.$i"; ok $? "rank $i of $r: many requests before, none from step 3 to 30"
+      i=$((i + 1))
+    done
+  done
+  ;;
+forecast)
+  for copies in ${more:-4 16 64}; do
+    # the largest unit is of another kind each time; most tasks are small, so that 64 of them take no minute
+    tasks="disc:160:4:mask discs:128:4:boxes quadrant:224:4:class radius:128:8:scalar" i=4
+    while [ $i -lt "$copies" ]; do tasks="$tasks quadrant:64:2:t$i"; i=$((i + 1)); done
+    # shellcheck disable=SC2086
+    encoder=swin_v2_t job 2 $tasks >"$dir/job.cfg"
+    for r in 1 2; do
+      "$medley" check "$dir/job.cfg" --ranks $r >"$dir/check" 2>&1
+      predicted=$(sed -n 's/^forecast rank [0-9]* peak_bytes \([0-9]*\)$/\1/p' "$dir/check" | sort -n | tail -n 1)
+      mpi $r "$medley" train "$dir/job.cfg" --fresh; ok $? "$copies tasks train on $r ranks"
+      peak=$(sed -n 's/.*"event":"end".*"memory_bytes":\([0-9.e+]*\).*/\1/p' "$dir/run/record.jsonl")
+      awk -v p="${peak:-0}" -v f="${predicted:-0}" 'BEGIN { off = f > 0 ? p / f - 1 : 9; printf "# peak %.1f MiB, predicted %.1f MiB: %+.1f %%\n", p / 1048576, f / 1048576, 100 * off; exit off > 0.05 || off < -0.05 }'
+      ok $? "$copies tasks, $r ranks: peak within 5 % of the forecast"
+    done
+  done
+  ;;
+esac
+echo "1..$n"
+exit $bad
