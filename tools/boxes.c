@@ -14,7 +14,8 @@ void boxes_free(boxes *b)
 
 status boxes_add(boxes *b, double x0, double y0, double x1, double y1, const char *name)
 {
-    CHECK(isfinite(x0) && isfinite(y0) && isfinite(x1) && isfinite(y1), ST_DATA, "a box with a number that is not finite");
+    double far = fmax(fmax(fabs(x0), fabs(y0)), fmax(fabs(x1), fabs(y1)));
+    CHECK(!isnan(x0 + y0 + x1 + y1) && far < 1e9, ST_DATA, "a box with a corner at %g, %g, %g or %g", x0, y0, x1, y1);
     CHECK(strlen(name) < sizeof *b->name, ST_DATA, "class name \"%.40s...\" is too long", name);
     if (b->n == b->room) {
         int room = b->room ? 2 * b->room : 16;

@@ -38,9 +38,7 @@ static void put_version(FILE *out)
 #ifdef HAVE_EXPAT
     fprintf(out, ", Pascal VOC");
 #endif
-#ifdef HAVE_JANSSON
     fprintf(out, ", COCO");
-#endif
 #if defined(HAVE_ZIP) && defined(HAVE_EXPAT)
     fprintf(out, ", XLSX");
 #endif

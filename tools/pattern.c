@@ -126,6 +126,17 @@ static bool settled(const char *p, const char *p_end, const bindings *b, char *o
     return true;
 }
 
+/* Texts of tables and captures become parts of paths: none may lead out of the source folder. */
+static bool leads_out(const char *text)
+{
+    for (const char *p = text; *p; p += strspn(p, "/")) {
+        size_t n = strcspn(p, "/");
+        if (n == 2 && p[0] == '.' && p[1] == '.') return true;
+        p += n;
+    }
+    return *text == '/';
+}
+
 /* ---- walking ------------------------------------------------------------------------------------------------------------ */
 
 static status add_file(const char *path, const bindings *b, found_list *out)
@@ -189,8 +200,10 @@ static status walk(const char *root, const char *done, const char *pattern, cons
     int n = 0;
     status st = OK;
     bool known = settled(pattern, end, b, text, sizeof text);
-    if (known) n = 1;
-    else {
+    if (known) {
+        CHECK(!leads_out(text), ST_DATA, "\"%s\" would lead out of the source folder", text);
+        n = 1;
+    } else {
         snprintf(full, sizeof full, "%s/%s", root, done);
         TRY(names_in(full, &names, &n), "listing %s", full);
     }

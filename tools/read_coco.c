@@ -1,9 +1,6 @@
 /* read_coco: boxes of a COCO annotation file (jansson). */
 #include "boxes.h"
 
-#include "medley_build.h"
-
-#ifdef HAVE_JANSSON
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,12 +119,3 @@ void coco_free(coco *c)
     free(c->image);
     *c = (coco){0};
 }
-#else
-status coco_parse(coco *c, const char *text, size_t n, const char *what)
-{
-    (void)c, (void)text, (void)n;
-    return status_raise(ST_RESOURCE, __FILE__, __LINE__, "%s: this build cannot read COCO (jansson was not there)", what);
-}
-const coco_image *coco_find(const coco *c, const char *file_name) { return (void)c, (void)file_name, NULL; }
-void coco_free(coco *c) { *c = (coco){0}; }
-#endif

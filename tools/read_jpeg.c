@@ -29,9 +29,21 @@ static void on_message(j_common_ptr info, int level)
     if (level < 0 && (code == JWRN_JPEG_EOF || code == JWRN_HIT_MARKER || code == JWRN_HUFF_BAD_CODE)) on_error(info);
 }
 
+/* A progressive file may go over the same image again and again. */
+enum { SCANS_MAX = 500 };
+
+static void on_progress(j_common_ptr info)
+{
+    jpeg_trap *trap = (jpeg_trap *)info->err;
+    if (((j_decompress_ptr)info)->input_scan_number <= SCANS_MAX) return;
+    snprintf(trap->message, sizeof trap->message, "more than %d scans", SCANS_MAX);
+    longjmp(trap->jump, 1);
+}
+
 status jpeg_decode(image *m, const void *bytes, size_t n, const char *what)
 {
     *m = (image){0};
+    struct jpeg_progress_mgr progress = {.progress_monitor = on_progress};
     struct jpeg_decompress_struct jpeg = {0};
     jpeg_trap trap;
     jpeg.err = jpeg_std_error(&trap.mgr);
@@ -44,7 +56,11 @@ status jpeg_decode(image *m, const void *bytes, size_t n, const char *what)
     }
     jpeg_create_decompress(&jpeg);
     jpeg_mem_src(&jpeg, bytes, n);
+    jpeg.progress = &progress;
     jpeg_read_header(&jpeg, TRUE);
+    /* a block of 8 x 8 pixels takes at least a bit: a header that promises more lies, and must not make us allocate */
+    CHECK_TO(out, (size_t)jpeg.image_height * jpeg.image_width / 512 <= n, ST_DATA, "%s: the header promises %u x %u pixels, the file cannot hold them",
+             what, jpeg.image_width, jpeg.image_height);
     CHECK_TO(out, jpeg.jpeg_color_space != JCS_CMYK && jpeg.jpeg_color_space != JCS_YCCK, ST_DATA,
              "%s: a CMYK JPEG (for printing); its colours have no defined RGB value, convert it first", what);
     jpeg.out_color_space = jpeg.num_components == 1 ? JCS_GRAYSCALE : JCS_RGB;

@@ -85,6 +85,9 @@ status png_decode(image *m, const void *bytes, size_t n, enum image_use use, con
     int planes = png_get_channels(png, info);
     depth = png_get_bit_depth(png, info);
     int alpha = planes == 2 || planes == 4;
+    size_t told = png_get_rowbytes(png, info) * (size_t)png_get_image_height(png, info);
+    /* deflate packs at most about 1032 to 1, and low bit depths have just been widened up to 32 times */
+    CHECK_TO(out, told / (1040 * 32) <= n, ST_DATA, "%s: the header promises %zu bytes of pixels, the file cannot hold them", what, told);
     TRY_TO(out, image_alloc(m, 1, (int)png_get_image_height(png, info), (int)png_get_image_width(png, info), planes - alpha,
                             depth == 16 ? DT_U16 : DT_U8, what), "PNG");
     size_t stride = png_get_rowbytes(png, info), H = (size_t)m->H;

@@ -24,7 +24,7 @@ typedef struct xlsx {
     char      **shared;
     size_t      n_shared, shared_room;
     /* where we are */
-    int         depth_text, phonetic, row, column, last_row;
+    int         depth_text, phonetic, row, column;
     bool        in_item;
     char        type[16];
     text_buffer text;
@@ -82,8 +82,11 @@ static status parse_part(xlsx *x, zip_t *zip, const char *part, XML_StartElement
     XML_SetUserData(p, x);
     XML_SetElementHandler(p, start, end);
     XML_SetCharacterDataHandler(p, text);
+    zip_uint64_t unpacked = 0;
     for (zip_int64_t n = 1; n > 0;) {
         n = zip_fread(file, buf, sizeof buf);
+        if (n > 0) unpacked += (zip_uint64_t)n;
+        CHECK_TO(out, unpacked <= info.size, ST_DATA, "%s: part %s is longer than it says", x->what, part);
         CHECK_TO(out, n >= 0, ST_DATA, "%s: part %s is damaged: %s", x->what, part, zip_file_strerror(file));
         enum XML_Status ok = XML_Parse(p, buf, (int)n, n == 0);
         if (x->st) st = status_note(x->st, __FILE__, __LINE__, "%s: part %s", x->what, part);
@@ -175,7 +178,8 @@ static void sheet_start(void *user, const char *name, const char **atts)
             keep(x, status_raise(ST_DATA, __FILE__, __LINE__, "cell %s is out of order", ref ? ref : "?"));
             return;
         }
-        while (++x->column < column) keep(x, table_add(&x->table, "", 0)); /* empty cells are left out of the file */
+        while (++x->column < column && !x->st) keep(x, table_add(&x->table, "", 0)); /* empty cells are left out of the file */
+        if (x->st) return;
         snprintf(x->type, sizeof x->type, "%s", type ? type : "n");
         x->text.n = 0;
         x->in_item = true;
@@ -190,6 +194,7 @@ static void sheet_end(void *user, const char *name)
 {
     xlsx *x = user;
     name = local(name);
+    if (x->st) return;
     if (!strcmp(name, "v") || !strcmp(name, "t")) x->depth_text = 0;
     else if (!strcmp(name, "rPh")) x->phonetic--;
     else if (!strcmp(name, "c")) {

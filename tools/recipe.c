@@ -207,6 +207,9 @@ static void check_template(const recipe *r, config_faults *f, int line, const ch
                      "{path}, {file}, {stem}, {folder}", c.unknown);
 }
 
+/* Absolute, or up and away. */
+static bool leads_out(const char *path) { return *path == '/' || strstr(path, ".."); }
+
 static void check_label(recipe *r, int i, config_faults *f)
 {
     recipe_label *l = &r->label[i];
@@ -220,6 +223,7 @@ static void check_label(recipe *r, int i, config_faults *f)
     bool value = !strcmp(l->source, "value");
     if (value && !*l->value) config_fault(f, l->line, KEY("value"), "missing; source \"value\" needs a template");
     if (!value && !*l->file) config_fault(f, l->line, KEY("file"), "missing; source \"%s\" needs a path pattern", l->source);
+    if (leads_out(l->file)) config_fault(f, l->line, KEY("file"), "must lie under the source folder");
     check_template(r, f, l->line, KEY("value"), l->value, true);
     check_template(r, f, l->line, KEY("file"), l->file, strcmp(l->source, "coco") != 0);
     check_template(r, f, l->line, KEY("image_name"), l->image_name, true);
@@ -264,6 +268,8 @@ static void check_table(recipe *r, int i, config_faults *f)
             config_fault(f, r->table[i].line, where, "\"%s\" is not \"column = template\"", r->table[i].match[m]);
         else check_template(r, f, r->table[i].line, where, text, false);
     }
+    snprintf(where, sizeof where, "tables[%d].file", i);
+    if (leads_out(r->table[i].file)) config_fault(f, r->table[i].line, where, "must lie under the source folder");
     if (strpbrk(r->table[i].name, ".{}/")) config_fault(f, r->table[i].line, "tables", "name \"%s\" must be a plain word", r->table[i].name);
 }
 
@@ -280,7 +286,7 @@ static void check(void *out, config_faults *f)
     for (int i = 0; i < r->images.n_files; i++) {
         search s = {.name = ""};
         if (pattern_names(r->images.files[i], is_same, &s)) config_fault(f, r->images.line, "images.files", "%s", status_message());
-        else if (*r->images.files[i] == '/' || strstr(r->images.files[i], ".."))
+        else if (leads_out(r->images.files[i]))
             config_fault(f, r->images.line, "images.files", "must lie under the source folder");
     }
     check_template(r, f, r->images.line, "images.id", r->images.id, true);

@@ -9,7 +9,8 @@ set -eu
 
 needed="gcc libc6-dev meson ninja-build pkg-config openmpi-bin libopenmpi-dev libhdf5-dev libopenblas-openmp-dev libconfig-dev zlib1g-dev
   libpng-dev libjpeg62-turbo-dev libexpat1-dev libjansson-dev libzip-dev"
-oracles="hdf5-tools python3-h5py python3-nibabel python3-sklearn python3-torch python3-torchvision"
+oracles="hdf5-tools python3-h5py python3-nibabel python3-sklearn python3-torch python3-torchvision
+  clang libclang-rt-14-dev valgrind gcovr"
 
 with_tests=no list_only=no
 for word in "$@"; do

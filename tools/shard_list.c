@@ -107,7 +107,7 @@ static status open_list(shard_list *l, const char *path, char *no_index, size_t 
     }
     l->has_index = true;
     TRY(take_room(l, l->index.n_shards), "shards");
-    for (int i = 0; i < l->n; i++) snprintf(l->path[i], sizeof l->path[i], "%.800s/%s", l->dir, l->index.file[i]);
+    for (int i = 0; i < l->n; i++) TRY(path_inside(l->dir, l->index.file[i], l->path[i], sizeof l->path[i]), "shards");
     return OK;
 }
 

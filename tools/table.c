@@ -4,6 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+static char empty_cell[1]; /* all empty cells are this one */
+
+static void free_cell(char *cell)
+{
+    if (cell != empty_cell) free(cell);
+}
+
 status table_read(table *t, const char *path, const char *sheet)
 {
     *t = (table){0};
@@ -18,8 +25,8 @@ status table_read(table *t, const char *path, const char *sheet)
 
 void table_free(table *t)
 {
-    for (int i = 0; t->name && i < t->n_columns; i++) free(t->name[i]);
-    for (size_t i = 0; t->cell && i < (size_t)t->n_rows * (size_t)t->n_columns; i++) free(t->cell[i]);
+    for (int i = 0; t->name && i < t->n_columns; i++) free_cell(t->name[i]);
+    for (size_t i = 0; t->cell && i < (size_t)t->n_rows * (size_t)t->n_columns; i++) free_cell(t->cell[i]);
     free(t->name);
     free(t->cell);
     *t = (table){0};
@@ -34,22 +41,26 @@ int table_column(const table *t, const char *name)
 
 status table_add(table_builder *b, const char *text, size_t n)
 {
+    CHECK(b->n < TABLE_CELLS_MAX && (b->n_text += n) <= TABLE_TEXT_MAX, ST_DATA, "more than %d cells or %d MiB of text in a table",
+          TABLE_CELLS_MAX, TABLE_TEXT_MAX >> 20);
     if (b->n == b->room) {
         size_t room = b->room ? 2 * b->room : 256;
         TRY(mem_grow(&b->cell, room * sizeof *b->cell, "table"), "table");
         b->room = room;
     }
-    TRY(mem_copy(&b->cell[b->n], text, n, "table cell"), "table");
-    b->n++;
+    char *copy = empty_cell;
+    if (n) TRY(mem_copy(&copy, text, n, "table cell"), "table");
+    b->cell[b->n++] = copy;
     return OK;
 }
 
 status table_end_row(table_builder *b, const char *what, int line)
 {
     size_t n = b->n - b->row_start;
+    CHECK(b->n_columns || n <= TABLE_COLUMNS_MAX, ST_DATA, "%s:%d: %zu columns, at most %d are read", what, line, n, TABLE_COLUMNS_MAX);
     if (b->n_columns == 0) b->n_columns = (int)n;
     /* Empty cells past the last column are common (trailing separators); text there is a shifted row. */
-    while (n > (size_t)b->n_columns && !*b->cell[b->n - 1]) free(b->cell[--b->n]), n--;
+    while (n > (size_t)b->n_columns && !*b->cell[b->n - 1]) free_cell(b->cell[--b->n]), n--;
     CHECK(n <= (size_t)b->n_columns, ST_DATA, "%s:%d: %zu cells in a table of %d columns", what, line, n, b->n_columns);
     for (; n < (size_t)b->n_columns; n++) TRY(table_add(b, "", 0), "%s:%d", what, line);
     b->row_start = b->n;
@@ -79,7 +90,7 @@ status table_finish(table_builder *b, table *t, const char *what)
 
 void table_abandon(table_builder *b)
 {
-    for (size_t i = 0; i < b->n; i++) free(b->cell[i]);
+    for (size_t i = 0; i < b->n; i++) free_cell(b->cell[i]);
     free(b->cell);
     *b = (table_builder){0};
 }

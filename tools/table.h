@@ -19,10 +19,13 @@ void table_free(table *t);
 int  table_column(const table *t, const char *name); /* -1 */
 static inline const char *table_cell(const table *t, int row, int column) { return t->cell[(size_t)row * (size_t)t->n_columns + (size_t)column]; }
 
+/* A header of many columns over many short rows asks for far more cells than the file has bytes: these are the most that are kept. */
+enum { TABLE_COLUMNS_MAX = 16384, TABLE_CELLS_MAX = 1 << 25, TABLE_TEXT_MAX = 1 << 30 /* bytes */ };
+
 /* For the readers: cells in reading order; the first row becomes the names, short rows are filled up, long ones are an error. */
 typedef struct table_builder {
     char **cell;
-    size_t n, room, row_start;
+    size_t n, room, row_start, n_text; /* n_text: bytes of all cells */
     int    n_columns; /* 0 until the first row ended */
     int    n_rows;    /* with the row of names */
 } table_builder;

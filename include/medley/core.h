@@ -130,9 +130,14 @@ void progress_beat(void);
 
 int  text_distance(const char *a, const char *b);      /* Levenshtein, for "did you mean" */
 const char *text_nearest(const char *word, const char *const *list, int n); /* NULL if nothing is near */
-MUST status path_make_dirs(const char *path);          /* mkdir -p */
+MUST status path_make_dirs(const char *path);          /* mkdir -p; mode 0755 less the umask */
 MUST status path_sync_dir(const char *path);           /* fsync of a folder */
 bool path_exists(const char *path);
+/* "dir/name" of a file that another file names: a plain name, no ".", no '/', and no symbolic link that leads out of `dir`. ST_DATA.
+ * A file that is not there is left to whoever opens it. */
+MUST status path_inside(const char *dir, const char *name, char *out, size_t out_bytes);
+/* A new file for writing, mode 0644 less the umask. What had the name before is unlinked, never followed, opened or cut. */
+MUST status file_create(const char *path, int *fd);
 MUST status file_read_all(const char *path, size_t limit_bytes, char **out, size_t *out_bytes); /* NUL-terminated, free() */
 MUST status file_write_atomic(const char *path, const void *data, size_t n_bytes);  /* aside, fsync, rename */
 const char *program_id(void);                          /* build id of the running program in hex, by its linker; "" if it has none */

@@ -1,4 +1,4 @@
-/* store: HDF5 files. Named arrays with shape, type and checksum; shards; the checkpoint container.
+/* store: HDF5 files. Named arrays with shape, type and checksum; shards; the checkpoint container. And safetensors files.
  * Only src/store includes hdf5.h. Serial HDF5; locking off by default (read-only and parallel file systems). */
 #ifndef MEDLEY_STORE_H
 #define MEDLEY_STORE_H
@@ -162,5 +162,51 @@ typedef struct catalogue {
 } catalogue;
 MUST status catalogue_open(catalogue *c, const char *dir);
 void        catalogue_close(catalogue *c);
+
+/* ---- safetensors: weights from and for other programs -------------------------------------------------------- *
+ *
+ * u64 length of the header, the header (JSON: name -> {"dtype", "shape", "data_offsets": [from, to]} and "__metadata__": texts), the
+ * elements, little-endian, C order. No code and no checksums in it. Everything the header says is checked at open: every range lies in
+ * the file, none overlap, none leave a gap, every range is as long as its shape says, no name comes twice. ST_DATA names file and tensor.
+ * Memory is taken for the header alone (at most TENSORS_HEADER_MAX bytes of it are read), never for what it promises. */
+
+#define TENSORS_HEADER_MAX (16 << 20)
+#define TENSORS_MAX_DIMS 8
+
+enum tensor_type { TT_BOOL, TT_U8, TT_I8, TT_F8_E5M2, TT_F8_E4M3, TT_U16, TT_I16, TT_F16, TT_BF16, TT_U32, TT_I32, TT_F32, TT_U64, TT_I64,
+                   TT_F64, N_TENSOR_TYPES };
+const char *tensor_type_name(enum tensor_type t);
+
+typedef struct tensor_info {
+    const char *name;               /* the file's; valid until tensors_close */
+    enum tensor_type type;          /* as stored */
+    int     ndim;                   /* 0: one number */
+    int64_t dims[TENSORS_MAX_DIMS];
+    int64_t n;                      /* elements */
+    int64_t from, to;               /* bytes, counted from the end of the header */
+} tensor_info;
+
+typedef struct tensors tensors;
+MUST status tensors_open(tensors **out, const char *path);
+void        tensors_close(tensors *t);                                     /* NULL allowed */
+int         tensors_count(const tensors *t);
+/* One after the other in the order of the data: `after` NULL gives the first; NULL behind the last. */
+const tensor_info *tensors_next(const tensors *t, const tensor_info *after);
+const tensor_info *tensors_find(const tensors *t, const char *name);       /* NULL: no such tensor */
+/* The i-th pair of __metadata__, false behind the last; and the value of a key, NULL if there is none. */
+bool        tensors_meta(const tensors *t, int i, const char **key, const char **value);
+const char *tensors_meta_find(const tensors *t, const char *key);
+/* All elements of x, which must be n_expected, as DT_F32 (of F32, F16, BF16: exact; of F64: rounded, not beyond what f32 holds), as DT_F64
+ * (of any float type) or as DT_I64 (of I64). Other pairs: ST_DATA. */
+MUST status tensors_read(tensors *t, const tensor_info *x, enum dtype as, int64_t n_expected, void *out);
+
+/* Writer: first everything that goes in, then the file in one go, aside, synced, renamed. Names and texts are UTF-8. */
+typedef struct tensors_writer tensors_writer;
+MUST status tensors_create(tensors_writer **out, const char *path);
+MUST status tensors_put_meta(tensors_writer *w, const char *key, const char *value);
+/* t: DT_F32, DT_F64 or DT_I64. `data` stays the caller's and is read by tensors_commit. A name that was put before: ST_BUG. */
+MUST status tensors_put(tensors_writer *w, const char *name, enum dtype t, int ndim, const int64_t *dims, const void *data);
+MUST status tensors_commit(tensors_writer *w);  /* frees w in every case */
+void        tensors_discard(tensors_writer *w); /* frees w; NULL allowed */
 
 #endif

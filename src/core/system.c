@@ -75,7 +75,7 @@ status path_make_dirs(const char *path)
         if (*p != '/' && *p != 0) continue;
         char keep = *p;
         *p = 0;
-        CHECK(mkdir(buf, 0777) == 0 || errno == EEXIST, ST_RESOURCE, "cannot make folder %s: %s", buf, strerror(errno));
+        CHECK(mkdir(buf, 0755) == 0 || errno == EEXIST, ST_RESOURCE, "cannot make folder %s: %s", buf, strerror(errno));
         *p = keep;
         if (keep == 0) break;
     }
@@ -99,6 +99,37 @@ bool path_exists(const char *path)
 {
     struct stat st;
     return stat(path, &st) == 0;
+}
+
+static bool plain_file_name(const char *name)
+{
+    if (!name[0] || name[0] == '.' || strlen(name) > 255) return false;
+    for (const char *p = name; *p; p++)
+        if (*p == '/' || (unsigned char)*p < 32 || *p == 127) return false;
+    return true;
+}
+
+status path_inside(const char *dir, const char *name, char *out, size_t out_bytes)
+{
+    CHECK(plain_file_name(name), ST_DATA, "%s: \"%.255s\" is not a plain file name", dir, name);
+    int n = snprintf(out, out_bytes, "%s/%s", dir, name);
+    CHECK(n > 0 && (size_t)n < out_bytes, ST_RESOURCE, "path too long: %.80s...", dir);
+    struct stat info;
+    if (lstat(out, &info) || !S_ISLNK(info.st_mode)) return OK; /* the name is plain: only its last part can be a link */
+    char *home = realpath(dir, NULL), *target = realpath(out, NULL);
+    size_t length = home ? strlen(home) : 0;
+    bool in = !target || (home && strncmp(target, home, length) == 0 && (home[length - 1] == '/' || target[length] == '/'));
+    free(home), free(target);
+    CHECK(in, ST_DATA, "%s: is a symbolic link that leads out of the folder; put the file itself there", out);
+    return OK;
+}
+
+status file_create(const char *path, int *fd)
+{
+    CHECK(unlink(path) == 0 || errno == ENOENT, ST_RESOURCE, "cannot replace %s: %s", path, strerror(errno));
+    *fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+    CHECK(*fd >= 0, ST_RESOURCE, "cannot write %s: %s", path, strerror(errno));
+    return OK;
 }
 
 status file_read_all(const char *path, size_t limit_bytes, char **out, size_t *out_bytes)
@@ -130,8 +161,8 @@ status file_write_atomic(const char *path, const void *data, size_t n_bytes)
     char *slash = strrchr(dir, '/');
     if (slash) *(slash == dir ? slash + 1 : slash) = 0;
     else strcpy(dir, ".");
-    int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC, 0666);
-    CHECK(fd >= 0, ST_RESOURCE, "cannot write %s: %s", part, strerror(errno));
+    int fd;
+    TRY(file_create(part, &fd), "writing %s", path);
     const char *p = data;
     for (size_t left = n_bytes; left;) {
         ssize_t n = write(fd, p, left);

@@ -182,7 +182,7 @@ static status need_shard(dataset *d, int i)
     if (d->open[i]) return OK;
     if (d->n_open == MAX_OPEN) close_oldest(d);
     char path[800];
-    snprintf(path, sizeof path, "%s/%s", d->cat.dir, d->cat.file[i]);
+    TRY(path_inside(d->cat.dir, d->cat.file[i], path, sizeof path), "data set");
     shard *s;
     TRY(mem_alloc(&s, sizeof *s, "shard"), "%s", path);
     status st = shard_open(s, path);

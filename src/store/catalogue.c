@@ -21,6 +21,8 @@ static status check_shards(catalogue *c, store *s)
         CHECK(c->bytes[i] > 0, ST_DATA, "%s: /bytes[%d]: %lld", s->path, i, (long long)c->bytes[i]);
         c->n_total += c->n[i];
     }
+    CHECK(c->n_total <= s->file_bytes, ST_DATA, "%s: says %lld samples, the file has %lld bytes", s->path, (long long)c->n_total,
+          (long long)s->file_bytes);
     CHECK(c->n_total <= UINT32_MAX, ST_DATA, "%s: %lld samples, at most 2^32 are accepted", s->path, (long long)c->n_total);
     return OK;
 }
@@ -88,7 +90,7 @@ status catalogue_open(catalogue *c, const char *dir)
     char path[600];
     store *s;
     CHECK(snprintf(c->dir, sizeof c->dir, "%s", dir) < (int)sizeof c->dir, ST_RESOURCE, "path too long: %.80s...", dir);
-    snprintf(path, sizeof path, "%s/index.h5", dir);
+    TRY(path_inside(dir, "index.h5", path, sizeof path), "data set folder");
     TRY(store_open(&s, path), "data set folder %s", dir);
     status st = read_index(c, s);
     store_close(s);

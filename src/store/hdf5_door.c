@@ -149,6 +149,36 @@ status hdf5_get_u32(store *s, hid_t object, const char *name, const char *key, u
     return OK;
 }
 
+status hdf5_check_links(store *s, const char *name)
+{
+    char path[512];
+    CHECK(snprintf(path, sizeof path, "%s", name) < (int)sizeof path, ST_DATA, "%s: object name too long: %.60s...", s->path, name);
+    for (char *p = path + (path[0] == '/'); *p;) {
+        p += strcspn(p, "/");
+        char keep = *p;
+        *p = 0;
+        H5L_info_t info;
+        DOOR_CHECK(H5Lget_info(s->file, path, &info, H5P_DEFAULT) >= 0, ST_DATA, "%s: no readable object %s", s->path, path);
+        CHECK(info.type == H5L_TYPE_HARD, ST_DATA, "%s: %s is a soft or external link; these are not accepted", s->path, path);
+        *p = keep;
+        p += strspn(p, "/");
+    }
+    return OK;
+}
+
+/* Deflate twice over would let a small file unpack to a million times its size; a chunk beyond its array is memory for nothing. */
+static status check_chunks(store *s, hid_t dataset, hid_t plist, const char *name)
+{
+    AUTO_HID space = H5Dget_space(dataset);
+    hsize_t chunk[32], extent[32] = {0};
+    int rank = H5Pget_chunk(plist, 32, chunk);
+    CHECK(rank >= 1 && rank <= 32 && H5Sget_simple_extent_ndims(space) == rank && H5Sget_simple_extent_dims(space, extent, NULL) == rank,
+          ST_DATA, "%s: %s: damaged chunk shape", s->path, name);
+    for (int i = 0; i < rank; i++)
+        CHECK(chunk[i] >= 1 && chunk[i] <= (extent[i] ? extent[i] : 1), ST_DATA, "%s: %s: chunks are larger than the array", s->path, name);
+    return OK;
+}
+
 status hdf5_check_storage(store *s, hid_t dataset, const char *name, int64_t n_bytes)
 {
     AUTO_HID plist = H5Dget_create_plist(dataset);
@@ -157,13 +187,17 @@ status hdf5_check_storage(store *s, hid_t dataset, const char *name, int64_t n_b
     CHECK(H5Pget_external_count(plist) == 0 && (layout == H5D_CONTIGUOUS || layout == H5D_CHUNKED || layout == H5D_COMPACT), ST_DATA,
           "%s: %s: external or virtual storage is not accepted", s->path, name);
     int n_filters = H5Pget_nfilters(plist);
+    unsigned seen = 0;
     for (int i = 0; i < n_filters; i++) {
         unsigned flags, config;
         size_t n_values = 0;
         H5Z_filter_t f = H5Pget_filter2(plist, (unsigned)i, &flags, &n_values, NULL, 0, NULL, &config);
         CHECK(f == H5Z_FILTER_DEFLATE || f == H5Z_FILTER_SHUFFLE || f == H5Z_FILTER_FLETCHER32, ST_DATA,
               "%s: %s: filter %d is not accepted (deflate, shuffle, fletcher32 are)", s->path, name, (int)f);
+        CHECK(!(seen >> f & 1), ST_DATA, "%s: %s: filter %d twice", s->path, name, (int)f);
+        seen |= 1u << f;
     }
+    if (layout == H5D_CHUNKED) TRY(check_chunks(s, dataset, plist, name), "reading");
     if (n_bytes == 0) return OK;
     int64_t stored = (int64_t)H5Dget_storage_size(dataset);
     CHECK(stored > 0 && stored <= s->file_bytes, ST_DATA, "%s: %s: %lld bytes stored, the file has %lld", s->path, name,

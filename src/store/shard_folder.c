@@ -56,6 +56,8 @@ static bool ours(const char *name)
 /* Removes a folder of ours: shards, index, sums. Anything else in it is left, and is an error. */
 static status remove_folder(const char *path)
 {
+    struct stat info;
+    CHECK(lstat(path, &info) || !S_ISLNK(info.st_mode), ST_DATA, "%s: is a symbolic link; what it points to is not touched", path);
     DIR *d = opendir(path);
     if (!d && errno == ENOENT) return OK;
     CHECK(d, ST_RESOURCE, "cannot open folder %s: %s", path, strerror(errno));
@@ -100,6 +102,9 @@ status shard_writer_open(shard_writer **out, const char *out_dir, const shard_me
     snprintf(w->part, sizeof w->part, "%s.part", w->final);
     if (!st && !force && path_exists(w->final))
         st = status_raise(ST_DATA, __FILE__, __LINE__, "%s exists; use --force to replace it", w->final);
+    struct stat info;
+    if (!st && lstat(w->final, &info) == 0 && S_ISLNK(info.st_mode))
+        st = status_raise(ST_DATA, __FILE__, __LINE__, "%s: is a symbolic link; it is not replaced", w->final);
     for (int l = 0; !st && l < w->meta.n_labels; l++)
         st = mem_alloc(&w->n_class[l], sizeof(int64_t) * N_SPLITS * (size_t)w->meta.label[l].n_classes, "class counts");
     if (!st) st = remove_folder(w->part); /* left by a run that died */

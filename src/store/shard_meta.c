@@ -3,6 +3,7 @@
 
 #include "medley_build.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,7 +50,7 @@ status meta_check(const shard_meta *m)
         CHECK(l->n_classes >= 1 && l->n_classes <= most, ST_DATA, "%s: label %s: %d classes, 1 to %d are accepted for %s", m->name,
               l->name, l->n_classes, most, task_kind_name[l->kind]);
         if (l->kind == TASK_REGRESSION)
-            CHECK(l->lo < l->hi, ST_DATA, "%s: label %s: range %g to %g is empty", m->name, l->name, l->lo, l->hi);
+            CHECK(isfinite(l->lo) && isfinite(l->hi) && l->lo < l->hi, ST_DATA, "%s: label %s: range %g to %g is empty", m->name, l->name, l->lo, l->hi);
     }
     return OK;
 }
@@ -201,6 +202,8 @@ status read_texts(store *s, const char *name, int64_t n, size_t width, void *out
     char *raw, *wide = NULL;
     TRY(store_read_text(s, name, &n_found, &w, &raw), "reading");
     status st = OK;
+    CHECK_TO(done, n_found <= s->file_bytes, ST_DATA, "%s: %s: says %lld texts, the file has %lld bytes", s->path, name, (long long)n_found,
+             (long long)s->file_bytes);
     CHECK_TO(done, n_found == n, ST_DATA, "%s: %s: has %lld texts, wanted %lld", s->path, name, (long long)n_found, (long long)n);
     TRY_TO(done, mem_alloc(&wide, (size_t)n * width + 1, "texts"), "%s: %s", s->path, name);
     for (int64_t i = 0; i < n; i++) {

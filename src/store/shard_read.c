@@ -14,7 +14,7 @@ static status open_stack(shard *s, const char *name, int ndim, int64_t dims[4], 
     enum dtype t;
     int rank;
     int64_t got[8];
-    TRY(store_shape(f, name, &t, &rank, got), "shard");
+    TRY(hdf5_shape(f, name, &t, &rank, got), "shard");
     CHECK(rank == ndim, ST_DATA, "%s: /%s has %d dimensions, wanted %d", s->path, name, rank, ndim);
     CHECK(t == (ndim == 4 ? s->meta.pixel : DT_U8), ST_DATA, "%s: /%s is stored as %s", s->path, name, dtype_name(t));
     memcpy(dims, got, sizeof *dims * (size_t)ndim);
@@ -52,6 +52,10 @@ static status read_index(shard *s)
               s->path, (long long)i, W, H, s->Wmax, s->Hmax);
         float lo = s->range[2 * i], hi = s->range[2 * i + 1];
         CHECK(isfinite(lo) && isfinite(hi) && lo < hi, ST_DATA, "%s: /range[%lld]: %g to %g", s->path, (long long)i, lo, hi);
+        for (int k = 0; k < 2; k++) {
+            float mm = s->spacing[2 * i + k];
+            CHECK(isnan(mm) || (isfinite(mm) && mm > 0), ST_DATA, "%s: /spacing[%lld]: %g", s->path, (long long)i, mm);
+        }
         CHECK(s->split[i] < N_SPLITS, ST_DATA, "%s: /split[%lld]: %d", s->path, (long long)i, s->split[i]);
     }
     return OK;
@@ -148,6 +152,8 @@ static status open_shard(shard *s, const char *path)
     CHECK(dims[0] >= 1 && dims[0] <= INT32_MAX && dims[1] >= 1 && dims[1] <= MAX_SIDE && dims[2] >= 1 && dims[2] <= MAX_SIDE &&
           dims[3] == s->meta.channels, ST_DATA, "%s: /image: shape %lld,%lld,%lld,%lld for %d channels", path, (long long)dims[0],
           (long long)dims[1], (long long)dims[2], (long long)dims[3], s->meta.channels);
+    CHECK(dims[0] <= s->file->file_bytes, ST_DATA, "%s: /image: says %lld samples, the file has %lld bytes", path, (long long)dims[0],
+          (long long)s->file->file_bytes);
     CHECK(dims[1] * dims[2] * dims[3] * (int64_t)dtype_bytes(s->meta.pixel) < INT64_C(1) << 31, ST_DATA,
           "%s: /image: samples of %lldx%lld pixels", path, (long long)dims[2], (long long)dims[1]);
     s->n = dims[0], s->Hmax = (int)dims[1], s->Wmax = (int)dims[2];

@@ -45,11 +45,16 @@ status store_create(store **out, const char *path)
     s->file_bytes = INT64_MAX;
     AUTO_HID fapl = access_plist();
     AUTO_HID fcpl = hdf5_create_plist(H5P_FILE_CREATE);
-    errno = 0;
-    s->file = H5Fcreate(s->part, H5F_ACC_TRUNC, fcpl, fapl);
-    if (s->file < 0) {
-        status st =
-            status_raise(ST_RESOURCE, __FILE__, __LINE__, "cannot create %s: %s", s->part, errno ? strerror(errno) : hdf5_why());
+    int fd; /* made by us, so that a link planted under this name is not followed and the mode is ours */
+    status st = file_create(s->part, &fd);
+    if (!st) {
+        close(fd);
+        errno = 0;
+        s->file = H5Fcreate(s->part, H5F_ACC_TRUNC, fcpl, fapl);
+        if (s->file < 0)
+            st = status_raise(ST_RESOURCE, __FILE__, __LINE__, "cannot create %s: %s", s->part, errno ? strerror(errno) : hdf5_why());
+    }
+    if (st) {
         free(s);
         return st;
     }
@@ -193,6 +198,7 @@ status store_write(store *s, const char *name, enum dtype t, int ndim, const int
 
 static status open_array(store *s, const char *name, hid_t *set, enum dtype *t, int *ndim, int64_t dims[8], int64_t *n)
 {
+    TRY(hdf5_check_links(s, name), "reading");
     *set = H5Dopen2(s->file, name, H5P_DEFAULT);
     DOOR_CHECK(*set >= 0, ST_DATA, "%s: no readable array %s", s->path, name);
     AUTO_HID type = H5Dget_type(*set);
@@ -212,12 +218,21 @@ static status open_array(store *s, const char *name, hid_t *set, enum dtype *t, 
     return dims_count(s, name, rank, dims, n);
 }
 
-status store_shape(store *s, const char *name, enum dtype *t, int *ndim, int64_t dims[8])
+status hdf5_shape(store *s, const char *name, enum dtype *t, int *ndim, int64_t dims[8])
 {
     DOOR;
     AUTO_HID set = -1;
     int64_t n;
     return open_array(s, name, &set, t, ndim, dims, &n);
+}
+
+status store_shape(store *s, const char *name, enum dtype *t, int *ndim, int64_t dims[8])
+{
+    DOOR;
+    AUTO_HID set = -1;
+    int64_t n;
+    TRY(open_array(s, name, &set, t, ndim, dims, &n), "reading");
+    return s->writing ? OK : hdf5_check_storage(s, set, name, n * (int64_t)dtype_bytes(*t));
 }
 
 status store_read(store *s, const char *name, enum dtype t, int64_t n_expected, void *out)
@@ -249,7 +264,7 @@ bool store_has(store *s, const char *name)
     for (char *p = path + 1; *p; p++) { /* HDF5 wants every group above to exist before it is asked for the member */
         if (*p != '/') continue;
         *p = 0;
-        if (H5Lexists(s->file, path, H5P_DEFAULT) <= 0) return false;
+        if (H5Lexists(s->file, path, H5P_DEFAULT) <= 0 || hdf5_check_links(s, path)) return false;
         *p = '/';
     }
     return strcmp(path, "/") == 0 || H5Lexists(s->file, path, H5P_DEFAULT) > 0;

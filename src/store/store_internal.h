@@ -11,6 +11,7 @@ struct store {
     bool    writing;
     char    path[1024], part[1040];       /* final name; name while writing */
     int64_t file_bytes;                   /* reading: size of the file, a bound for every size found in it */
+    int64_t n_listed;                     /* members of groups given out so far */
     hid_t   image, mask[SHARD_MAX_LABELS]; /* shard readers keep these open; -1 if not */
 };
 
@@ -36,6 +37,10 @@ MUST status hdf5_make_group(store *s, const char *name);
 MUST status hdf5_put_attr(store *s, hid_t object, const char *name, const char *key, hid_t type, const void *value);
 MUST status hdf5_put_u32(store *s, hid_t object, const char *name, const char *key, uint32_t value);
 MUST status hdf5_get_u32(store *s, hid_t object, const char *name, const char *key, uint32_t *out);
+/* Every link on the way to `name` must be a hard one: soft and external links of HDF5 name objects elsewhere, also in other files. */
+MUST status hdf5_check_links(store *s, const char *name);
+/* store_shape without asking whether so much data can be there: stacks have samples that were never written. */
+MUST status hdf5_shape(store *s, const char *name, enum dtype *t, int *ndim, int64_t dims[8]);
 /* Is the stored size of a data set believable: no external or virtual storage, n_bytes raw bytes really in the file. */
 MUST status hdf5_check_storage(store *s, hid_t dataset, const char *name, int64_t n_bytes);
 /* Product of dims with overflow refused. */

@@ -55,6 +55,7 @@ status store_read_text(store *s, const char *name, int64_t *n, int *width, char 
 {
     DOOR;
     *out = NULL;
+    TRY(hdf5_check_links(s, name), "reading");
     AUTO_HID set = H5Dopen2(s->file, name, H5P_DEFAULT);
     DOOR_CHECK(set >= 0, ST_DATA, "%s: no readable array %s", s->path, name);
     AUTO_HID type = H5Dget_type(set);
@@ -66,6 +67,9 @@ status store_read_text(store *s, const char *name, int64_t *n, int *width, char 
           "%s: %s: not one-dimensional", s->path, name);
     size_t w = H5Tget_size(type);
     CHECK(w > 0 && w <= 1 << 20 && extent <= INT64_MAX / (4 << 20), ST_DATA, "%s: %s: impossible shape", s->path, name);
+    /* texts padded to their width pack well, but not as well as a file that lies about them */
+    CHECK((int64_t)(extent * w) / 256 <= s->file_bytes, ST_DATA, "%s: %s: says %llu texts of %zu bytes, the file has %lld", s->path, name,
+          (unsigned long long)extent, w, (long long)s->file_bytes);
     char *data = NULL;
     TRY(read_raw_text(s, set, type, name, (int64_t)extent, w, &data), "reading");
     bool ends = true;
@@ -87,12 +91,13 @@ status store_read_text(store *s, const char *name, int64_t *n, int *width, char 
 
 /* ---- attributes ---- */
 
-static status open_object(store *s, const char *name, bool make, hid_t *object)
+static status open_object(store *s, const char *name, const char *key, bool make, hid_t *object)
 {
     if (make && strcmp(name, "/") != 0 && !store_has(s, name)) {
         TRY(hdf5_make_parents(s, name), "attribute");
         TRY(hdf5_make_group(s, name), "attribute");
     }
+    TRY(hdf5_check_links(s, name), "attribute %s", key);
     *object = H5Oopen(s->file, name, H5P_DEFAULT);
     DOOR_CHECK(*object >= 0, ST_DATA, "%s: no readable object %s", s->path, name);
     return OK;
@@ -102,7 +107,7 @@ status store_put_str(store *s, const char *name, const char *key, const char *va
 {
     DOOR;
     AUTO_HID object = -1;
-    TRY(open_object(s, name, true, &object), "attribute %s", key);
+    TRY(open_object(s, name, key, true, &object), "attribute %s", key);
     size_t n = strlen(value);
     AUTO_HID type = text_type(n ? n : 1);
     return hdf5_put_attr(s, object, name, key, type, value);
@@ -112,7 +117,7 @@ status store_put_i64(store *s, const char *name, const char *key, int64_t value)
 {
     DOOR;
     AUTO_HID object = -1;
-    TRY(open_object(s, name, true, &object), "attribute %s", key);
+    TRY(open_object(s, name, key, true, &object), "attribute %s", key);
     return hdf5_put_attr(s, object, name, key, H5T_STD_I64LE, &value);
 }
 
@@ -120,14 +125,14 @@ status store_put_f64(store *s, const char *name, const char *key, double value)
 {
     DOOR;
     AUTO_HID object = -1;
-    TRY(open_object(s, name, true, &object), "attribute %s", key);
+    TRY(open_object(s, name, key, true, &object), "attribute %s", key);
     return hdf5_put_attr(s, object, name, key, H5T_IEEE_F64LE, &value);
 }
 
 static status open_attr(store *s, const char *name, const char *key, hid_t *attr, hid_t *type)
 {
     AUTO_HID object = -1;
-    TRY(open_object(s, name, false, &object), "attribute %s", key);
+    TRY(open_object(s, name, key, false, &object), "attribute %s", key);
     CHECK(H5Aexists(object, key) > 0, ST_DATA, "%s: %s: attribute %s is missing", s->path, name, key);
     *attr = H5Aopen(object, key, H5P_DEFAULT);
     DOOR_CHECK(*attr >= 0, ST_DATA, "%s: %s: attribute %s", s->path, name, key);
@@ -190,35 +195,64 @@ status store_get_f64(store *s, const char *name, const char *key, double *out)
 
 /* ---- members ---- */
 
-typedef struct members { char (*name)[128]; hsize_t n, cap; bool long_name; } members;
+typedef struct members { char (*name)[128]; hsize_t n, cap; bool long_name, soft; } members;
 
 static herr_t add_member(hid_t group, const char *name, const H5L_info_t *info, void *to)
 {
-    (void)group, (void)info;
+    (void)group;
     members *m = to;
     if (m->n >= m->cap) return 1;
     if (snprintf(m->name[m->n], sizeof *m->name, "%s", name) >= (int)sizeof *m->name) m->long_name = true;
+    m->soft |= info->type != H5L_TYPE_HARD;
     m->n++;
     return 0;
+}
+
+enum { DEPTH_MAX = 8, LISTED_MAX = 1 << 22 };
+
+/* A group that contains itself, or one of those above it, would never end for whoever walks the file. */
+static status check_cycle(store *s, hid_t g, const char *group)
+{
+    H5O_info_t self, above;
+    char path[512] = "/";
+    DOOR_CHECK(H5Oget_info(g, &self) >= 0, ST_DATA, "%s: %s", s->path, group);
+    CHECK(self.rc <= 1, ST_DATA, "%s: %s: has more than one name", s->path, group);
+    int depth = 0;
+    const char *p = group;
+    while (*(p += strspn(p, "/"))) {
+        CHECK(++depth <= DEPTH_MAX, ST_DATA, "%s: %s: groups are nested more than %d deep", s->path, group, DEPTH_MAX);
+        DOOR_CHECK(H5Oget_info_by_name(s->file, path, &above, H5P_DEFAULT) >= 0, ST_DATA, "%s: %s", s->path, path);
+        CHECK(above.addr != self.addr, ST_DATA, "%s: %s: a group inside itself", s->path, group);
+        p += strcspn(p, "/");
+        CHECK(snprintf(path, sizeof path, "%.*s", (int)(p - group), group) < (int)sizeof path, ST_DATA, "%s: object name too long: %.60s...",
+              s->path, group);
+    }
+    return OK;
 }
 
 status store_list(store *s, const char *group, int *n, char (**out)[128])
 {
     DOOR;
     *out = NULL;
+    TRY(hdf5_check_links(s, group), "reading");
     AUTO_HID g = H5Gopen2(s->file, group, H5P_DEFAULT);
     DOOR_CHECK(g >= 0, ST_DATA, "%s: no readable group %s", s->path, group);
+    TRY(check_cycle(s, g, group), "reading");
     H5G_info_t info;
     DOOR_CHECK(H5Gget_info(g, &info) >= 0, ST_DATA, "%s: %s", s->path, group);
-    CHECK(info.nlinks <= 1 << 22 && (int64_t)info.nlinks <= s->file_bytes, ST_DATA, "%s: %s: says %llu members", s->path, group,
+    CHECK(info.nlinks <= LISTED_MAX && (int64_t)info.nlinks <= s->file_bytes / 8, ST_DATA, "%s: %s: says %llu members", s->path, group,
           (unsigned long long)info.nlinks);
+    s->n_listed += (int64_t)info.nlinks;
+    CHECK(s->n_listed <= LISTED_MAX, ST_DATA, "%s: %s: groups hang together in more than %d ways", s->path, group, LISTED_MAX);
     members m = {.cap = info.nlinks};
     TRY(mem_alloc(&m.name, (size_t)(info.nlinks + 1) * sizeof *m.name, "names of members"), "%s: %s", s->path, group);
     hsize_t from = 0;
     herr_t done = H5Literate(g, H5_INDEX_NAME, H5_ITER_INC, &from, add_member, &m);
-    if (done != 0 || m.long_name || m.n != m.cap) {
+    if (done != 0 || m.long_name || m.soft || m.n != m.cap) {
         status st = status_raise(ST_DATA, __FILE__, __LINE__, "%s: %s: %s", s->path, group,
-                                 m.long_name ? "a member's name is longer than 127 bytes" : "cannot list the members");
+                                 m.long_name ? "a member's name is longer than 127 bytes"
+                                 : m.soft    ? "a member is a soft or external link; these are not accepted"
+                                             : "cannot list the members");
         free(m.name);
         return st;
     }

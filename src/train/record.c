@@ -197,11 +197,11 @@ status record_open(record **out, const char *path, int64_t truncate_after_step)
     CHECK(strlen(path) < sizeof r->path, ST_RESOURCE, "path too long: %.80s...", path);
     TRY(mem_alloc(&r, sizeof *r, "record"), "record");
     strcpy(r->path, path);
-    r->fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    r->fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0644);
     if (r->fd < 0) {
         int why = errno;
         free(r);
-        return status_raise(ST_RESOURCE, __FILE__, __LINE__, "cannot write %s: %s", path, strerror(why));
+        return status_raise(ST_RESOURCE, __FILE__, __LINE__, "cannot write %s: %s", path, why == ELOOP ? "it is a symbolic link" : strerror(why));
     }
     *out = r;
     return OK;

@@ -56,10 +56,12 @@ static double number(const record_line *l, const char *name)
     return f && !f->is_text ? f->number : NAN;
 }
 
+/* A number of the record as a count; 0 for what no count can be. */
+static int64_t as_count(double v) { return fabs(v) < 9e18 ? (int64_t)v : 0; }
+
 static int64_t integer(const record_line *l, const char *name)
 {
-    double v = number(l, name);
-    return isfinite(v) ? (int64_t)v : 0;
+    return as_count(number(l, name));
 }
 
 static const char *text(const record_line *l, const char *name)
@@ -121,7 +123,7 @@ static status on_step(history *h, const record_line *l)
     }
     if (isfinite(number(l, "images"))) h->images += number(l, "images");
     h->dropped = h->dropped_before + integer(l, "dropped"); /* the trainer counts from its start */
-    h->step = (int64_t)step;
+    h->step = as_count(step);
     for (int i = 0; i < l->n; i++) {
         if (strncmp(l->field[i].key, "loss/", 5) != 0) continue;
         task_history *t;
@@ -138,7 +140,7 @@ static status on_validate(history *h, const record_line *l)
     TRY(task_get(h, text(l, "task"), &t), "record");
     COPY(t->score_name, text(l, "score_name"));
     TRY(series_add(&t->score, step, score), "record");
-    if (isfinite(score) && !(score <= t->best)) t->best = score, t->best_step = (int64_t)step;
+    if (isfinite(score) && !(score <= t->best)) t->best = score, t->best_step = as_count(step);
     return OK;
 }
 

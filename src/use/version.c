@@ -19,11 +19,6 @@
 #else
 #define WORD_EXPAT ""
 #endif
-#ifdef HAVE_JANSSON
-#define WORD_JANSSON " jansson"
-#else
-#define WORD_JANSSON ""
-#endif
 #ifdef HAVE_ZIP
 #define WORD_ZIP " zip"
 #else
@@ -39,5 +34,5 @@ void use_version(FILE *out)
     fprintf(out, "BLAS: %s\n", kern_blas_name());
     fprintf(out, "libconfig: %s\n", VERSION_LIBCONFIG);
     fprintf(out, "zlib: %s\n", VERSION_ZLIB);
-    fprintf(out, "medley-data readers:%s\n", WORD_PNG WORD_JPEG WORD_EXPAT WORD_JANSSON WORD_ZIP);
+    fprintf(out, "medley-data readers:%s\n", WORD_PNG WORD_JPEG WORD_EXPAT " jansson" WORD_ZIP);
 }

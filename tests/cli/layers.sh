@@ -22,7 +22,8 @@ door 'libconfig\.h' src/config
 door 'png\.h' tools
 door 'jpeglib\.h' tools
 door 'expat\.h' tools
-door 'jansson\.h' tools
+result "jansson.h only in tools and the safetensors files" "$(grep -rnE '#include <jansson\.h' src tools include --include='*.[ch]' |
+    grep -vE '^(tools/|src/store/safetensors)')"
 door 'zip\.h' tools
 
 # room NAME HEADER...: what files of src/NAME and their public headers may include of include/medley

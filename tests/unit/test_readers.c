@@ -9,6 +9,7 @@
 #include <png.h>
 #include <unistd.h>
 #include <zip.h>
+#include <zlib.h>
 
 static char folder[256];
 
@@ -193,6 +194,30 @@ static void jpeg_damaged(void)
 
 /* ---- tables ------------------------------------------------------------------------------------------------------------------ */
 
+/* Headers that promise pixels by the thousand million in files of some hundred bytes: refused before memory is taken for them. */
+static void promises(void)
+{
+    static unsigned char rows[64 * 64], png[200] = "\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\xea\x60\0\0\xea\x60\x08\0\0\0\0";
+    image m = {0};
+    uLong crc = crc32(crc32(0, NULL, 0), png + 12, 17);
+    for (int i = 0; i < 4; i++) png[29 + i] = (unsigned char)(crc >> (24 - 8 * i));
+    memcpy(png + 33, "\0\0\0\0IDAT\x35\xaf\x06\x1e", 12);
+    int64_t before = memory_peak_bytes();
+    EXPECT_STATUS(png_decode(&m, png, 45, USE_PIXELS, "a.png"), ST_DATA);
+    EXPECT(strstr(status_message(), "cannot hold"), "%s", status_message());
+    write_jpeg(file("small.jpg"), 64, 64, 1, JCS_GRAYSCALE, rows);
+    char *bytes;
+    size_t n;
+    EXPECT_OK(file_read_all(file("small.jpg"), 1 << 20, &bytes, &n));
+    char *frame = memmem(bytes, n, "\xff\xc0", 2);
+    EXPECT(frame, "a frame");
+    if (frame) memcpy(frame + 5, "\xea\x60\xea\x60", 4);
+    EXPECT_STATUS(jpeg_decode(&m, bytes, n, "a.jpg"), ST_DATA);
+    EXPECT(strstr(status_message(), "cannot hold"), "%s", status_message());
+    free(bytes);
+    EXPECT(memory_peak_bytes() - before < 64 << 20, "%lld MiB taken", (long long)(memory_peak_bytes() - before) >> 20);
+}
+
 static void csv_quotes(void)
 {
     table t;
@@ -213,6 +238,22 @@ static void csv_quotes(void)
     EXPECT_OK(csv_parse(&t, text, strlen(text), "t.csv"));
     EXPECT(t.n_rows == 1 && !strcmp(table_cell(&t, 0, 1), "2"), "tabs, no line break at the end");
     table_free(&t);
+}
+
+/* More columns than are read; and a header that makes every short row a long one: 1.4 MB of text that would be 10^10 cells. */
+static void csv_too_large(void)
+{
+    enum { COLUMNS = TABLE_COLUMNS_MAX, ROWS = 700000 };
+    table t;
+    char *text = malloc(2 * COLUMNS + 2 * ROWS + 8);
+    for (int i = 0; i <= COLUMNS; i++) text[2 * i] = 'a', text[2 * i + 1] = i < COLUMNS ? ',' : '\n';
+    EXPECT_STATUS(csv_parse(&t, text, 2 * COLUMNS + 2, "t.csv"), ST_DATA);
+    EXPECT(strstr(status_message(), "columns"), "%s", status_message());
+    text[2 * COLUMNS - 1] = '\n';
+    for (int i = 0; i < ROWS; i++) memcpy(text + 2 * COLUMNS + 2 * i, "x\n", 2);
+    EXPECT_STATUS(csv_parse(&t, text, 2 * COLUMNS + 2 * ROWS, "t.csv"), ST_DATA);
+    EXPECT(strstr(status_message(), "cells"), "%s", status_message());
+    free(text);
 }
 
 static void csv_damaged(void)
@@ -299,6 +340,18 @@ static void voc_boxes(void)
     }
 }
 
+/* expat ends an empty element even after its start was refused: the path of open elements must not be cut for it. */
+static void voc_long_names(void)
+{
+    boxes b;
+    char text[2000] = "<annotation><";
+    memset(text + 13, 'x', 700);
+    strcpy(text + 713, "/></annotation>");
+    EXPECT_STATUS(voc_parse(&b, text, strlen(text), true, "a.xml"), ST_DATA);
+    EXPECT(strstr(status_message(), "too deep"), "%s", status_message());
+    EXPECT_STATUS(voc_parse(&b, text + 12, strlen(text) - 25, true, "a.xml"), ST_DATA);
+}
+
 static void coco_boxes(void)
 {
     coco c;
@@ -328,12 +381,15 @@ int main(void)
     if (!mkdtemp(folder)) return 1;
     RUN(png_kinds);
     RUN(png_damaged);
+    RUN(promises);
     RUN(jpeg_kinds);
     RUN(jpeg_damaged);
     RUN(csv_quotes);
     RUN(csv_damaged);
+    RUN(csv_too_large);
     RUN(xlsx_cells);
     RUN(voc_boxes);
+    RUN(voc_long_names);
     RUN(coco_boxes);
     char command[320];
     snprintf(command, sizeof command, "rm -rf %s", folder);

@@ -239,6 +239,19 @@ static void history_over_two_sessions(void)
     history_free(&h);
 }
 
+/* Numbers no count can be, in a record somebody else wrote. */
+static void history_of_odd_numbers(void)
+{
+    history h;
+    static const char text[] = "{\"event\":\"start\",\"step\":1e300,\"steps\":-1e300,\"ranks\":1e19}\n{\"event\":\"step\",\"step\":1e300,\"dropped\":1e40}\n"
+                               "{\"event\":\"validate\",\"task\":\"a\",\"step\":1e99,\"score\":1}\n";
+    EXPECT_OK(file_write_atomic(in_run("record.jsonl"), text, sizeof text - 1));
+    EXPECT_OK(history_load(&h, run));
+    EXPECT(h.step == 0 && h.steps == 0 && h.ranks == 0 && h.dropped == 0 && h.n_tasks == 1 && h.task[0].best_step == 0, "%lld %lld %lld",
+           (long long)h.step, (long long)h.steps, (long long)h.dropped);
+    history_free(&h);
+}
+
 static void scores_round_trip(void)
 {
     score_row *rows;
@@ -262,6 +275,7 @@ int main(void)
     RUN(where_a_run_is);
     RUN(not_a_run);
     RUN(history_over_two_sessions);
+    RUN(history_of_odd_numbers);
     RUN(scores_round_trip);
     static const char *const left[] = {"record.jsonl", "scores-test.csv", "report.html", "job.cfg", "out"};
     for (size_t i = 0; i < sizeof left / sizeof *left; i++) unlink(in_run(left[i]));

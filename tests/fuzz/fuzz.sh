@@ -1,0 +1,55 @@
+#!/bin/sh
+# fuzz: one target under libFuzzer with AddressSanitizer and UndefinedBehaviorSanitizer for some seconds. TAP.
+# Skips where clang or its libFuzzer (Debian: clang, libclang-rt-14-dev) is missing.
+#
+#   sh tests/fuzz/fuzz.sh SOURCE-ROOT BUILD-FOLDER TARGET SECONDS
+#
+# New inputs are kept in BUILD-FOLDER/TARGET and used again; what crashes, hangs (20 s) or takes more than 1 GiB at once or 2 GiB in all
+# lies in BUILD-FOLDER as TARGET-crash-..., TARGET-timeout-... or TARGET-oom-... Run it again: BUILD-FOLDER/fuzz_TARGET FILE
+# shellcheck disable=SC2046,SC2086 # lists of words
+set -eu
+root=$1 build=$2 target=$3 seconds=$4
+clang=${CLANG:-clang}
+mkdir -p "$build/$target"
+skip() { echo "ok 1 - fuzz-$target # SKIP $1"; echo "1..1"; exit 0; }
+
+command -v "$clang" >/dev/null 2>&1 || skip "no clang"
+probe=$build/$target-probe
+printf 'int LLVMFuzzerTestOneInput(const char *d, unsigned long n); int LLVMFuzzerTestOneInput(const char *d, unsigned long n) { (void)d; return n > 1u << 30; }\n' >"$probe.c"
+"$clang" -fsanitize=fuzzer,address,undefined "$probe.c" -o "$probe" 2>"$probe.log" || skip "clang has no libFuzzer"
+rm -f "$probe" "$probe.c" "$probe.log"
+
+packages="hdf5-serial libconfig zlib libpng libjpeg expat jansson libzip"
+pkg-config --exists hdf5-serial 2>/dev/null || packages="hdf5 ${packages#* }"
+cat >"$build/medley_build.h.$target" <<END
+#define MEDLEY_VERSION "fuzz"
+#define MEDLEY_BUILD "fuzz"
+#define HAVE_PNG 1
+#define HAVE_JPEG 1
+#define HAVE_EXPAT 1
+#define HAVE_ZIP 1
+END
+mkdir -p "$build/$target-inc"
+mv "$build/medley_build.h.$target" "$build/$target-inc/medley_build.h"
+
+# the rooms without MPI and OpenBLAS, the tools but their main; the whole takes less than a minute
+tools=$(find "$root/tools" -name '*.c' ! -name main.c)
+extra=
+[ "$target" != record ] || extra=$root/src/train/record.c
+"$clang" -std=gnu17 -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -D_GNU_SOURCE -DH5_USE_110_API \
+    -I"$root/include" -I"$root/tools" -I"$root/tests" -I"$build/$target-inc" $(pkg-config --cflags $packages) \
+    "$root/tests/fuzz/fuzz_$target.c" "$root/tests/fuzz/fuzz.c" "$root/tests/fuzz/main_libfuzzer.c" $extra "$root"/src/core/*.c "$root"/src/config/*.c \
+    "$root"/src/store/*.c "$root"/src/data/*.c $tools -o "$build/fuzz_$target" $(pkg-config --libs $packages) -lm -lpthread
+
+cd "$build"
+status=0
+ASAN_OPTIONS="abort_on_error=0:allocator_may_return_null=1:detect_leaks=1" UBSAN_OPTIONS="print_stacktrace=1" \
+    "./fuzz_$target" "$target" "$root/tests/fuzz/corpus/$target" -max_total_time="$seconds" -timeout=20 -malloc_limit_mb=1024 -rss_limit_mb=2048 -max_len=65536 \
+    -artifact_prefix="$build/$target-" -print_final_stats=1 -verbosity=1 >"$target.log" 2>&1 || status=$?
+grep -E 'stat::|^#[0-9]+.*DONE' "$target.log" | sed 's/^/# /'
+if [ $status -eq 0 ]; then echo "ok 1 - fuzz-$target: $seconds s"; else
+    tail -n 40 "$target.log" | sed 's/^/# /'
+    echo "not ok 1 - fuzz-$target: $seconds s"
+fi
+echo "1..1"
+exit $status

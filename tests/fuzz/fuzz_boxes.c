@@ -1,0 +1,38 @@
+/* fuzz_boxes: box annotations, Pascal VOC and COCO. */
+#include "fuzz.h"
+
+#include "boxes.h"
+
+#include <math.h>
+#include <string.h>
+
+const char *const fuzz_name = "boxes";
+const char *const fuzz_words[] = {"<annotation>", "<object>", "</object>", "<name>", "<bndbox>", "<xmin>", "</xmin>", "<a/>", "<!DOCTYPE a [<!ENTITY b \"cccccccc\">]>", "&b;",
+                                  "\"images\":", "\"annotations\":", "\"categories\":", "\"bbox\":", "\"id\":", "1e308", "-1", "[", "]", "{", "}", NULL};
+const size_t fuzz_bytes_max = 1 << 14, fuzz_memory_max = 64 << 20;
+const int fuzz_mutations = 20000;
+
+static void check(const boxes *b)
+{
+    for (int i = 0; i < b->n; i++) {
+        for (int k = 0; k < 4; k++) fuzz_require(isfinite(b->edge[i][k]), "corners are finite");
+        fuzz_require(strlen(b->name[i]) < sizeof b->name[i], "names end");
+    }
+}
+
+void fuzz_one(const uint8_t *data, size_t n)
+{
+    boxes b;
+    coco c;
+    if (!voc_parse(&b, (const char *)data, n, true, "fuzz")) {
+        check(&b);
+        boxes_free(&b);
+    }
+    if (!coco_parse(&c, (const char *)data, n, "fuzz")) {
+        for (int i = 0; i < c.n; i++) {
+            check(&c.image[i].boxes);
+            fuzz_require(coco_find(&c, c.image[i].file_name) == &c.image[i], "an image is found by its name");
+        }
+        coco_free(&c);
+    }
+}

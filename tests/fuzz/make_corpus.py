@@ -1,0 +1,160 @@
+#!/usr/bin/python3
+"""Writes the files of tests/fuzz/corpus that need no Medley: images, tables, boxes, job files, recipes, records, tensors.
+Run once after a change; make_corpus (C) writes the HDF5 files. Usage: make_corpus.py CORPUS-FOLDER"""
+import gzip
+import io
+import json
+import os
+import struct
+import sys
+import zipfile
+import zlib
+
+root = sys.argv[1]
+
+
+def put(target, name, data):
+    os.makedirs(os.path.join(root, target), exist_ok=True)
+    with open(os.path.join(root, target, name), "wb") as f:
+        f.write(data if isinstance(data, bytes) else data.encode())
+
+
+def png(width, height, depth, colour, rows, extra=b"", interlace=0):
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlace)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + extra + chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b"")
+
+
+def palette(colours, alpha):
+    out = b""
+    for kind, data in ((b"PLTE", bytes(colours)), (b"tRNS", bytes(alpha))):
+        out += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return out
+
+
+def nifti(dims, code, bits, voxels, slope=0.0):
+    h = bytearray(352)
+    struct.pack_into("<i", h, 0, 348)
+    struct.pack_into("<8h", h, 40, 3, *dims, 1, 1, 1, 1)
+    struct.pack_into("<hh", h, 70, code, bits)
+    struct.pack_into("<8f", h, 76, 1, 1, 1, 2, 0, 0, 0, 0)
+    struct.pack_into("<fff", h, 108, 352, slope, 1)
+    h[123] = 2
+    struct.pack_into("<hh", h, 252, 0, 1)
+    struct.pack_into("<12f", h, 280, -1, 0, 0, 3, 0, 1, 0, -2, 0, 0, 2, 0)
+    h[344:348] = b"n+1\0"
+    return bytes(h) + voxels
+
+
+put("image", "grey.png", png(5, 3, 8, 0, b"".join(bytes([0, 9, 8, 7, 6, y]) for y in range(3))))
+put("image", "bits.png", png(9, 2, 1, 0, b"\0\xa5\x80" * 2))
+put("image", "deep.png", png(2, 2, 16, 2, b"".join(b"\1" + bytes(range(12)) for _ in range(2))))
+put("image", "alpha.png", png(2, 2, 8, 6, b"".join(b"\2" + bytes(range(8)) for _ in range(2))))
+put("image", "palette.png", png(4, 2, 2, 3, b"\0\x1b" * 2, palette([1, 2, 3, 40, 50, 60, 7, 8, 9], [255, 0])))
+put("image", "interlaced.png", png(3, 3, 8, 0, b"\0\1" + b"\0\2" + b"\0\3\4" + b"\0\5\6\0\7\x08" + b"\0\x09\x0a\x0b", interlace=1))
+put("image", "volume.nii", nifti((3, 2, 2), 4, 16, struct.pack("<12h", *range(-6, 6))))
+put("image", "scaled.nii.gz", gzip.compress(nifti((4, 3, 2), 2, 8, bytes(range(24)), 2.0), mtime=0))
+try:
+    from PIL import Image
+    for name, mode, options in (("grey.jpg", "L", {}), ("colour.jpg", "RGB", {"subsampling": 2}), ("steps.jpg", "RGB", {"progressive": True})):
+        picture = Image.effect_noise((16, 16), 60).convert(mode) if not os.path.exists(os.path.join(root, "image", name)) else None
+        if picture:
+            out = io.BytesIO()
+            picture.save(out, "JPEG", quality=40, **options)
+            put("image", name, out.getvalue())
+except ImportError:
+    print("no PIL: the JPEG files stay as they are")
+
+put("table", "plain.csv", 'id,age,"what, where"\na,1,x\nb,2,"two\nlines ""quoted"""\n\nc,3\n')
+put("table", "semicolon.csv", "\ufeffid;a;b\r\n1;2;3\r\n4;;\r\n")
+put("table", "tab.csv", "id\tx\n1\t2")
+book = io.BytesIO()
+with zipfile.ZipFile(book, "w", zipfile.ZIP_DEFLATED) as z:
+    parts = {
+        "xl/workbook.xml": '<workbook xmlns:r="r"><sheets><sheet name="S" sheetId="1" r:id="rId1"/></sheets></workbook>',
+        "xl/_rels/workbook.xml.rels": '<Relationships><Relationship Id="rId1" Target="worksheets/sheet1.xml"/></Relationships>',
+        "xl/sharedStrings.xml": "<sst><si><t>id</t></si><si><t>name</t><rPh><t>no</t></rPh></si></sst>",
+        "xl/worksheets/sheet1.xml": '<worksheet><sheetData><row r="1"><c r="A1" t="s"><v>0</v></c><c r="C1" t="s"><v>1</v></c></row>'
+                                    '<row r="2"><c r="A2"><v>1.5</v></c><c r="C2" t="inlineStr"><is><t>x</t></is></c></row></sheetData></worksheet>'}
+    for name, text in parts.items():
+        z.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), text)
+put("table", "book.xlsx", book.getvalue())
+book = io.BytesIO()
+with zipfile.ZipFile(book, "w", zipfile.ZIP_STORED) as z:  # stored: changes reach the XML
+    for name, text in parts.items():
+        z.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), text)
+put("table", "stored.xlsx", book.getvalue())
+
+box = "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>2</ymin><xmax>10</xmax><ymax>12.5</ymax></bndbox></object>"
+put("boxes", "two.xml", "<annotation><size><width>20</width><height>30</height><depth/></size>" + box.format("cell", 1) + box.format("egg", 3) + "</annotation>")
+put("boxes", "empty.xml", '<?xml version="1.0"?><annotation><filename>a.png</filename></annotation>')
+put("boxes", "long.xml", "<" + "a" * 300 + "/>")
+put("boxes", "nested.xml", "<a><b>" + "<" + "c" * 250 + "/></b></a>")
+put("boxes", "coco.json", json.dumps({
+    "images": [{"id": 1, "file_name": "b.png", "width": 4, "height": 5}, {"id": 2, "file_name": "a.png"}],
+    "categories": [{"id": 7, "name": "cell"}],
+    "annotations": [{"image_id": 1, "category_id": 7, "bbox": [0, 1, 2.5, 3]}, {"image_id": 2, "category_id": 7, "bbox": [0, 0, 1, 1], "iscrowd": 1},
+                    {"image_id": 9, "category_id": 7, "bbox": [0, 0, 1, 1]}]}))
+put("boxes", "far.json", json.dumps({"images": [{"id": 1, "file_name": "b"}], "categories": [{"id": 1, "name": "c"}],
+                                     "annotations": [{"image_id": 1, "category_id": 1, "bbox": [1e300, 1, 2, 3]}]}))
+
+put("job", "two.cfg", """run = "runs/a"; # a comment
+data_root = "shards";
+seed = 7;
+model = { encoder = "swin_v2_micro"; drop_path = 0.1; };
+train = { steps = 20; sum = "float"; ema = 0.99; time_limit_minutes = 1e3; };
+optim = { lr = 1e-3; warmup = 2; };
+tasks = (
+    { name = "a"; data = "one"; image = [64, 96]; batch = 2; aug = { flip_x = 0.5; }; },
+    { name = "b"; kind = "detection"; data = "two"; image = [32, 32]; batch = 4; max_boxes = 10; augment = "weak"; }
+);
+""")
+put("job", "set.cfg", """#set train.steps=5
+#set tasks[a].batch=3
+#set tasks[0].image=[64, 64]
+run : "r"; model : { encoder : "swin_micro" }; train : { steps : 0x10L };
+tasks = ( { name = "a"; data = "x"; image = [ 32, 32 ]; batch = 1; } );
+""")
+put("job", "wrong.cfg", """@include "nothing.cfg"
+run = 3; tasks = ( { name = "../a"; stpes = 99999999999; }, [1, 2,], yes );
+/* open
+""")
+
+put("recipe", "classes.cfg", """name = "mydata";  title = "t";  modality = "histology";  licence = "CC BY 4.0";
+images = { files = ["{class}/{patient}_{n}.png"]; id = "{class}/{stem}"; subject = "{patient}"; };
+labels = ( { name = "tumour"; kind = "classification"; source = "value"; value = "{class}"; classes = ["normal", "tumour"]; } );
+""")
+put("recipe", "masks.cfg", """name = "v"; title = "t"; modality = "MR"; licence = "CC0";
+images = { files = ["img/*.nii.gz", "img/*.nii"]; pixel = "i16"; channels = 1; };
+range = { rule = "percentile"; lo = 0.5; hi = 99.5; };
+slices = { axis = "coronal"; empty = "cap"; empty_share = 0.1; };
+split = { fractions = [0.6, 0.2, 0.2]; seed = 9L; };
+tables = ( { name = "t"; file = "t.csv"; match = ["id = {stem}"]; } );
+labels = ( { name = "m"; kind = "segmentation"; source = "mask"; file = "lab/{stem}.nii"; classes = ["bg", "x"]; map = ["0 -> bg", "255 -> x", "9 -> ignore"]; },
+           { name = "age"; kind = "regression"; source = "value"; value = "{t.age}"; lo = 0; hi = 100; } );
+""")
+put("recipe", "away.cfg", """name = "../x"; title = "t"; modality = "CT"; licence = "c";
+images = { files = ["../*.png", "/etc/*"]; };
+tables = ( { name = "t"; file = "/etc/passwd"; match = ["a = {stem}"]; } );
+labels = ( { name = "b"; kind = "detection"; source = "voc"; file = "../../{stem}.xml"; classes = ["a"]; } );
+""")
+
+put("record", "run.jsonl", '{"event":"start","time":"2025-01-01T00:00:00Z","steps":3,"encoder":"swin_micro"}\n'
+    '{"event":"step","step":1,"loss":1.25,"loss/a":null,"lr":1e-4}\n'
+    '{"event":"validate","step":1,"task":"a \\"q\\" \\u00e4","score":0.5,"good":true}\n{"event":"st')
+put("record", "odd.jsonl", '{ "a" : -1e999 , "b":"\\ud83d\\u0000\\n" }\n{}\n{"x":0x1p3}\n')
+
+
+def tensors(header, data):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+put("safetensors", "halves.safetensors", tensors({
+    "a": {"dtype": "F16", "shape": [2, 2], "data_offsets": [0, 8]}, "b": {"dtype": "BF16", "shape": [3], "data_offsets": [8, 14]},
+    "e": {"dtype": "F32", "shape": [0, 4], "data_offsets": [14, 14]}, "i": {"dtype": "I64", "shape": [], "data_offsets": [14, 22]},
+    "__metadata__": {"format": "pt"}}, struct.pack("<4e", 1, -0.5, 6e-8, 65504) + bytes(range(6)) + struct.pack("<q", 5)))
+put("safetensors", "overlap.safetensors", tensors({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
+                                                   "b": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}, bytes(8)))
+put("safetensors", "lies.safetensors", struct.pack("<Q", 1 << 60) + b"{}")
