@@ -145,8 +145,7 @@ static status open_file(tensors *t, const char *path)
     char *text = NULL;
     struct stat info;
     uint64_t n;
-    t->path = strdup(path);
-    CHECK(t->path, ST_RESOURCE, "%s: no memory", path);
+    TRY(mem_copy(&t->path, path, strlen(path), "file name"), "%s", path);
     t->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* not to wait for the writer of a pipe */
     CHECK(t->fd >= 0, ST_DATA, "%s: cannot open: %s", path, strerror(errno));
     CHECK(fstat(t->fd, &info) == 0 && S_ISREG(info.st_mode), ST_DATA, "%s: not a regular file", path);

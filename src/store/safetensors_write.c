@@ -74,9 +74,8 @@ status tensors_put(tensors_writer *w, const char *name, enum dtype t, int ndim, 
         CHECK(dims[i] >= 0 && !__builtin_mul_overflow(n, dims[i], &n), ST_BUG, "%s: %s: impossible shape", w->path, name);
     if (w->n == w->room) {
         int room = w->room ? 2 * w->room : 256;
-        entry *e = realloc(w->e, (size_t)room * sizeof *e);
-        CHECK(e, ST_RESOURCE, "%s: no memory for %d tensors", w->path, room);
-        w->e = e, w->room = room;
+        TRY(mem_grow(&w->e, (size_t)room * sizeof *w->e, "tensor list"), "%s", w->path);
+        w->room = room;
     }
     json_t *one = json_pack("{s:s, s:o*, s:[]}", "dtype", t == DT_F32 ? "F32" : t == DT_F64 ? "F64" : "I64", "shape", shape_of(ndim, dims),
                             "data_offsets");

@@ -132,10 +132,10 @@ status adopt_put_tensors(trainer *t, store *s)
     char *text = NULL;
     size_t size = 0;
     int64_t *born = NULL, n = t->pt.n;
-    FILE *f = open_memstream(&text, &size);
-    CHECK(f, ST_RESOURCE, "out of memory for the names of tensors");
+    FILE *f;
+    TRY(mem_text_open(&f, &text, &size, "the names of tensors"), "checkpoint");
     for (int i = 0; i < n; i++) fprintf(f, "%s\n", t->pt.p[i].name);
-    status st = fclose(f) ? status_raise(ST_RESOURCE, __FILE__, __LINE__, "out of memory for the names of tensors") : OK;
+    status st = mem_text_close(f, &text, "the names of tensors");
     if (!st) st = store_write(s, "tensors", DT_U8, 1, (int64_t[]){(int64_t)size + 1}, text, 0);
     if (!st) st = mem_alloc(&born, sizeof *born * (size_t)n, "tensors");
     for (int i = 0; !st && i < n; i++) born[i] = *born_of(t, t->pt.p[i].block);

@@ -153,16 +153,16 @@ static status agree_on_plan(trainer *t)
 {
     char *plan = NULL, *text = NULL;
     size_t n = 0;
+    FILE *f;
     status st = plan_text(t, &plan);
-    FILE *f = st ? NULL : open_memstream(&text, &n);
-    if (!st && !f) st = status_raise(ST_RESOURCE, __FILE__, __LINE__, "out of memory for the plan's text");
-    if (f) {
+    if (!st) st = mem_text_open(&f, &text, &n, "the plan's text");
+    if (!st) {
         fprintf(f, "%splacement =", plan);
         for (int u = 0; u < t->n_units; u++) fprintf(f, " %d", t->rank_of[u]);
         for (int i = 0; i < t->n_tasks; i++)
             fprintf(f, "\ntasks[%s].data = %lld train, %lld val, %lld test", t->job.task[i].name, (long long)t->ts[i].n_split[SPLIT_TRAIN],
                     (long long)t->ts[i].n_split[SPLIT_VAL], (long long)t->ts[i].n_split[SPLIT_TEST]);
-        if (fclose(f)) st = status_raise(ST_RESOURCE, __FILE__, __LINE__, "out of memory for the plan's text");
+        st = mem_text_close(f, &text, "the plan's text");
     }
     st = comm_agree(t->world, st);
     if (!st) st = comm_same_text(t->world, text, ST_USAGE, "the ranks do not plan the same training");

@@ -29,13 +29,13 @@ static status same_command(comm *world, const char *path, const char *const *set
 {
     char *text = NULL;
     size_t n = 0;
-    FILE *f = open_memstream(&text, &n);
-    status st = OK;
-    if (f) {
+    FILE *f;
+    status st = mem_text_open(&f, &text, &n, "the command");
+    if (!st) {
         fprintf(f, "job file %s\n%s\n", path, fresh ? "--fresh" : "no --fresh");
         for (int i = 0; i < n_set; i++) fprintf(f, "--set %s\n", set[i]);
+        st = mem_text_close(f, &text, "the command");
     }
-    if (!f || fclose(f)) st = status_raise(ST_RESOURCE, __FILE__, __LINE__, "out of memory");
     st = comm_agree(world, st);
     if (!st) st = comm_same_text(world, text, ST_USAGE, "the ranks were given different commands");
     free(text);

@@ -31,9 +31,8 @@ static status add(facts *all, int64_t step, const char *task, const record_field
 {
     if (all->n == all->room) {
         int64_t room = all->room ? 2 * all->room : 1024;
-        fact *more = realloc(all->f, sizeof *more * (size_t)room);
-        CHECK(more, ST_RESOURCE, "out of memory for %lld record fields", (long long)room);
-        all->f = more, all->room = room;
+        TRY(mem_grow(&all->f, sizeof *all->f * (size_t)room, "record fields"), "record");
+        all->room = room;
     }
     fact *to = &all->f[all->n];
     *to = (fact){.step = step, .null = f->is_null, .number = f->is_text ? 0 : f->number, .order = all->n};
