@@ -14,13 +14,13 @@ steps=10
 
 # one NAME RANKS [SETTING...]: a run, and its comparison with run1
 one() {
-  name=$1 ranks=$2; shift 2
+  who=$1 ranks=$2; shift 2
   sets=""; for s in "$@"; do sets="$sets --set $s"; done
-  job "$dir/$name.cfg" "$dir/run$name" exact $all
-  mpi "$ranks" "$medley" train "$dir/$name.cfg" $sets; ok $? "$name: trains on $ranks ranks $*"
-  [ "$name" = 1 ] && return
-  verify "$dir/run1" "$dir/run$name"; ok $? "$name: same bits as on 1 rank"
-  rm -rf "$dir/run$name"
+  job "$dir/$who.cfg" "$dir/run$who" exact $all
+  mpi "$ranks" "$medley" train "$dir/$who.cfg" $sets; ok $? "$who: trains on $ranks ranks $*"
+  [ "$who" = 1 ] && return
+  verify "$dir/run1" "$dir/run$who"; ok $? "$who: same bits as on 1 rank"
+  rm -rf "$dir/run$who"
 }
 
 # killed_and_resumed FROM TO: rank 0 killed at some unit of a run on FROM ranks, the rest on TO
