@@ -28,6 +28,7 @@ static status one_rank(const job *j, int rank, int n_ranks, FILE *out, double *l
     if (!st) {
         double state = (double)t->pt.n_local * (4 * 4 + (strcmp(j->train.sum, "exact") == 0 ? 8 : 4) + (j->train.ema > 0 ? 4 : 0));
         double ring = ring_bytes(t), act = (double)t->act_arena.size;
+        double save = rank == 0 ? (double)(checkpoint_room(t, true) + checkpoint_room(t, false)) : 0; /* rank 0 writes for all */
         *load = 0;
         for (int u = 0; u < t->n_units; u++)
             if (t->rank_of[u] == rank) *load += t->units[u].cost;
@@ -41,10 +42,10 @@ static status one_rank(const job *j, int rank, int n_ranks, FILE *out, double *l
                         t->ts[i].task.spec.name, task_kind_name[t->ts[i].task.spec.kind], t->ts[i].task.spec.K, (long long)t->ts[i].n_split[0],
                         (long long)t->ts[i].n_split[1], (long long)t->ts[i].n_split[2], t->ts[i].task.spec.H, t->ts[i].task.spec.W,
                         t->ts[i].task.spec.batch, j->task[i].units, 2e-9 * task_flops(&t->ts[i].task, &t->shared));
-            fprintf(out, "rank  units  planned cost  weights+gradients+moments  activations  batches  total\n");
+            fprintf(out, "rank  units  planned cost  weights+gradients+moments  activations  batches  checkpoint copy  total\n");
         }
-        fprintf(out, "%4d  %5d  %12.3f  %21.1f MiB  %7.1f MiB  %3.0f MiB  %.1f MiB  ", rank, t->n_mine, *load, state / MIB, act / MIB, ring / MIB,
-                (state + act + ring) / MIB);
+        fprintf(out, "%4d  %5d  %12.3f  %21.1f MiB  %7.1f MiB  %3.0f MiB  %11.1f MiB  %.1f MiB  ", rank, t->n_mine, *load, state / MIB, act / MIB, ring / MIB,
+                save / MIB, (state + act + ring + save) / MIB);
         const char *comma = "";
         for (int i = 0; i < t->n_tasks; i++)
             if (t->ts[i].mine) fprintf(out, "%s%s", comma, t->ts[i].task.spec.name), comma = ", ";

@@ -95,6 +95,7 @@ static status open_training(trainer *t, bool fresh)
 {
     char path[700];
     status st = t->rank == 0 ? path_make_dirs(t->job.run) : OK;
+    if (t->rank == 0 && !st) st = run_lock(t);
     TRY(comm_agree(t->world, st), "run folder %s", t->job.run);
     if (!fresh) TRY(checkpoint_find(t, t->from), "resume");
     status planned = plan_make(t, true);
@@ -103,8 +104,13 @@ static status open_training(trainer *t, bool fresh)
     if (t->ema) memcpy(t->ema, t->w, sizeof *t->w * (size_t)t->pt.n_local);
     if (t->from[0]) TRY(checkpoint_load(t, t->from, true), "resume");
     if (t->rank == 0) {
+        checkpoint_tidy(t);
         if (fresh) st = remove_old(t);
         if (fresh && !st) checkpoint_remove_all(t);
+        if (t->from[0] && !st) {
+            checkpoint_set_aside(t);
+            checkpoint_prune(t, t->step);
+        }
         if (!st) st = write_job(t);
         snprintf(path, sizeof path, "%s/record.jsonl", t->job.run);
         if (!st) st = record_open(&t->record, path, t->step);
@@ -118,8 +124,8 @@ static status open_training(trainer *t, bool fresh)
 status trainer_open(trainer **out, comm *world, const job *j, bool fresh)
 {
     trainer *t = NULL;
-    TRY(make(&t, world, j), "start");
     stop_install();
+    TRY(make(&t, world, j), "start");
     status st = open_training(t, fresh);
     if (st) {
         trainer_close(t);
@@ -169,9 +175,11 @@ status trainer_open_run(trainer **out, comm *world, const char *run, const char 
 void trainer_close(trainer *t)
 {
     if (!t) return;
-    watchdog_stop();
     if (t->loader) loader_close(t->loader);
+    save_close(t);
+    watchdog_stop();
     record_close(t->record);
+    run_unlock(t);
     plan_free(t);
     free(t);
 }

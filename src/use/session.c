@@ -9,7 +9,6 @@ status use_open(int argc, char **argv, comm **world)
     *world = NULL;
     TRY(comm_open(&argc, &argv, world), "cannot start MPI");
     log_open(comm_size(*world) > 1 ? comm_rank(*world) : -1, LOG_INFO);
-    stop_install();
     return OK;
 }
 
