@@ -37,6 +37,9 @@ typedef struct job {
         int  prefetch;                /* loader ring depth */
         int64_t checkpoint_every; double checkpoint_minutes; int keep;
         int64_t validate_every, log_every;
+        char save[16];                /* "background" | "foreground" */
+        char on_save_error[16];       /* "stop" | "continue" */
+        double grace_s;               /* kept free before the end of a Slurm job */
         double time_limit_minutes;    /* 0 = none: at the limit checkpoint and exit 75 */
         double watchdog_s;
         int  suspend_after;           /* failures in a row that suspend a task */

@@ -106,8 +106,10 @@ MUST status sha256_file(const char *path, char hex[65]);
 /* ---- time, signals, log, fault points ------------------------------------------------------------------------- */
 
 double timer_now(void);                 /* seconds, monotonic */
-void   stop_install(void);              /* SIGUSR1, SIGTERM, SIGINT set a flag; a second signal ends the process */
-int    stop_requested(void);            /* signal number or 0 */
+#define STOP_AGAIN_MS 1000
+void   stop_install(void);              /* SIGUSR1, SIGTERM, SIGINT ask for a stop; SIGTERM or SIGINT again, more than STOP_AGAIN_MS later,
+                                           ends the process at once */
+int    stop_requested(void);            /* number of the last signal that asks for a stop (SIGUSR1 gives way to the others), or 0 */
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 void log_open(int rank, enum log_level level); /* rank -1: no prefix. LOG_INFO goes to stdout on rank 0 (or -1) only */

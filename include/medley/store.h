@@ -21,6 +21,18 @@ void        store_discard(store *s); /* closes; NULL allowed */
 MUST status store_open(store **out, const char *path); /* read-only */
 void        store_close(store *s);                     /* NULL allowed */
 
+/* The same in memory, for a file that is saved while work goes on: store_create_image, any writes, store_close_image; then
+ * store_write_image in any thread. `bytes` (malloc'ed, owned by the caller) of `room` bytes is used again each time and grown if it is
+ * too small; n: bytes of the finished file. */
+typedef struct store_image { char *bytes; size_t n, room; } store_image;
+MUST status store_create_image(store **out, const char *path, store_image *m); /* path: for messages; no file is touched */
+MUST status store_close_image(store *s);                                       /* closes s in every case */
+/* Written aside, sealed, synced, compared with the memory, renamed, folder synced. ST_RESOURCE names path and cause, and then nothing
+ * half done stays. Without HDF5. *progress (or NULL) grows while it works. */
+MUST status store_write_image(const store_image *m, const char *path, _Atomic int64_t *progress);
+/* Is every bit of the file as it was written? Whole-file seal if it has one (see src/store/store_seal.c), else the arrays' sums. */
+MUST status store_verify(const char *path);
+
 /* Whole arrays. Groups in `name` ("weights/encoder...") are made as needed. Each array carries attribute crc32c (u32, of its
  * raw little-endian bytes); store_read recomputes it. ST_DATA names file and object. deflate: 0 none, 1..9 (+shuffle, fletcher32). */
 MUST status store_write(store *s, const char *name, enum dtype t, int ndim, const int64_t *dims, const void *data, int deflate);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -18,11 +19,24 @@ double timer_now(void)
 }
 
 static volatile sig_atomic_t stop_signal;
+static _Atomic int64_t stop_urgent_ms; /* when the first SIGTERM or SIGINT came; 0: none yet */
 
+/* SIGUSR1 is a notice: launchers repeat and forward it, so it never counts twice. SIGTERM after it is what schedulers do next, and asks for
+ * more haste. Only SIGTERM or SIGINT more than STOP_AGAIN_MS after the first of their kind means "now": what comes within that time is the
+ * same request by another way (terminal and launcher, scheduler and launcher). The last checkpoint is complete then, or still aside. */
 static void on_stop(int sig)
 {
-    if (stop_signal) _exit(128 + sig); /* the second one means now; the last checkpoint is complete or still aside */
-    stop_signal = sig;
+    int why = errno;
+    if (sig == SIGUSR1) {
+        if (!stop_signal) stop_signal = sig;
+    } else {
+        struct timespec t;
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        int64_t now = (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000 + 1, none = 0;
+        if (!atomic_compare_exchange_strong(&stop_urgent_ms, &none, now) && now - none > STOP_AGAIN_MS) _exit(128 + sig);
+        stop_signal = sig;
+    }
+    errno = why;
 }
 
 void stop_install(void)
@@ -175,8 +189,11 @@ status file_write_atomic(const char *path, const void *data, size_t n_bytes)
         }
         p += n, left -= (size_t)n;
     }
-    int bad = fsync(fd) || close(fd) || rename(part, path);
-    CHECK(!bad, ST_RESOURCE, "cannot finish %s: %s", path, strerror(errno));
+    int why = fsync(fd) ? errno : 0;
+    if (close(fd) && !why) why = errno;
+    if (!why && rename(part, path)) why = errno;
+    if (why) unlink(part);
+    CHECK(!why, ST_RESOURCE, "cannot finish %s: %s", path, strerror(why));
     return path_sync_dir(dir);
 }
 

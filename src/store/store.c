@@ -10,7 +10,7 @@
 
 /* Newest format of HDF5 1.10 (readable by every release since 2016): unlike the older ones it carries a checksum on every piece
  * of its own bookkeeping, so damage there is reported instead of being followed. */
-static hid_t access_plist(void)
+hid_t hdf5_access_plist(void)
 {
     hid_t p = H5Pcreate(H5P_FILE_ACCESS);
     if (p < 0) return p;
@@ -20,7 +20,7 @@ static hid_t access_plist(void)
     return p;
 }
 
-static status new_store(store **out, const char *path)
+status store_new(store **out, const char *path)
 {
     *out = NULL;
     store *s;
@@ -40,10 +40,10 @@ status store_create(store **out, const char *path)
 {
     DOOR;
     store *s;
-    TRY(new_store(&s, path), "new file");
+    TRY(store_new(&s, path), "new file");
     s->writing = true;
     s->file_bytes = INT64_MAX;
-    AUTO_HID fapl = access_plist();
+    AUTO_HID fapl = hdf5_access_plist();
     AUTO_HID fcpl = hdf5_create_plist(H5P_FILE_CREATE);
     int fd; /* made by us, so that a link planted under this name is not followed and the mode is ours */
     status st = file_create(s->part, &fd);
@@ -85,7 +85,7 @@ static status finish(store *s)
     s->file = -1;
     DOOR_CHECK(closed >= 0, ST_RESOURCE, "cannot close %s", s->part);
     TRY(sync_file(s->part), "saving %s", s->path);
-    AUTO_HID fapl = access_plist(); /* read it once as a stranger would, before it takes the place of an older file */
+    AUTO_HID fapl = hdf5_access_plist(); /* read it once as a stranger would, before it takes the place of an older file */
     AUTO_HID again = H5Fopen(s->part, H5F_ACC_RDONLY, fapl);
     DOOR_CHECK(again >= 0, ST_RESOURCE, "%s does not open after writing", s->part);
     hid_drop(&again);
@@ -116,7 +116,7 @@ void store_discard(store *s)
     if (!s) return;
     DOOR;
     if (s->file >= 0) H5Fclose(s->file);
-    if (s->writing) unlink(s->part);
+    if (s->writing && !s->memory) unlink(s->part);
     free(s);
 }
 
@@ -129,9 +129,9 @@ status store_open(store **out, const char *path)
     CHECK(stat(path, &info) == 0, ST_DATA, "%s: cannot open: %s", path, strerror(errno));
     CHECK(S_ISREG(info.st_mode), ST_DATA, "%s: not a regular file", path);
     CHECK(access(path, R_OK) == 0, ST_RESOURCE, "%s: cannot read: %s", path, strerror(errno));
-    TRY(new_store(&s, path), "opening");
+    TRY(store_new(&s, path), "opening");
     s->file_bytes = info.st_size;
-    AUTO_HID fapl = access_plist();
+    AUTO_HID fapl = hdf5_access_plist();
     s->file = H5Fopen(path, H5F_ACC_RDONLY, fapl);
     if (s->file < 0) {
         status st = status_raise(ST_DATA, __FILE__, __LINE__, "%s: damaged or not an HDF5 file: %s", path, hdf5_why());

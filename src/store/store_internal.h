@@ -13,7 +13,11 @@ struct store {
     int64_t file_bytes;                   /* reading: size of the file, a bound for every size found in it */
     int64_t n_listed;                     /* members of groups given out so far */
     hid_t   image, mask[SHARD_MAX_LABELS]; /* shard readers keep these open; -1 if not */
+    store_image *memory;                  /* writing into memory: where the bytes are */
 };
+
+MUST status store_new(store **out, const char *path); /* an empty handle */
+
 
 /* Every public function begins with DOOR: one thread in HDF5 at a time (sites often build it without its own lock), and
  * HDF5's automatic printing of errors is off in this thread. Left at the end of the function by itself. */
@@ -31,6 +35,7 @@ const char *hdf5_why(void);
 
 hid_t  hdf5_type(enum dtype t);                       /* little-endian file type, also right in memory */
 MUST status hdf5_dtype(store *s, const char *name, hid_t type, enum dtype *out);
+hid_t  hdf5_access_plist(void);                       /* format, closing, locking */
 hid_t  hdf5_create_plist(hid_t cls);                  /* object creation: no time stamps, attributes in the header */
 MUST status hdf5_make_parents(store *s, const char *name); /* groups above `name` */
 MUST status hdf5_make_group(store *s, const char *name);

@@ -1,6 +1,8 @@
-/* checkpoint: one HDF5 file with every array by name; written aside, synced, renamed; any number of ranks reads what any other wrote.
+/* checkpoint: one HDF5 file with every array by name; any number of ranks reads what any other wrote. This file reads, chooses and removes;
+ * checkpoint_write.c writes.
  *
- *   /                    attributes format, format_version, step, seed, best_score, best_step, plan (text), program
+ *   /                    attributes format, format_version, step, seed, full, best_score, best_step, total_images, validation_due (the
+ *                        validation of this step was cut short by a stop), sealed (src/store/store_seal.c: the sum over the whole file)
  *   /weights/NAME        f32
  *   /m/NAME /v/NAME      f32 moments;  /ema/NAME f32 moving average, if the job has one
  *   /task/NAME           f64 suspended, failures, dropped, cost_s
@@ -11,114 +13,12 @@
 #include "train_internal.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { VERSION = 1, TAG_TENSOR = 900 };
-
-/* ---- write ---------------------------------------------------------------------------------------------------------------- */
-
-/* Writes one array of tensor i; rank 0 takes heads it does not own from their lead rank. Collective in its sends and receives only. */
-static status put_tensor(trainer *t, store *s, int i, const char *group, const float *arena, float *buf, status *local)
-{
-    const param *p = &t->pt.p[i];
-    int lead = p->block < BLOCK_HEAD0 ? 0 : t->ts[p->block - BLOCK_HEAD0].lead;
-    const float *data = p->off >= 0 ? arena + p->off : NULL;
-    if (lead != 0) {
-        if (t->rank == lead) TRY(comm_send(t->world, 0, TAG_TENSOR, data, sizeof(float) * (size_t)p->n), "%s", p->name);
-        if (t->rank == 0) {
-            TRY(comm_recv(t->world, lead, TAG_TENSOR, buf, sizeof(float) * (size_t)p->n), "%s", p->name);
-            data = buf;
-        }
-    }
-    if (t->rank != 0 || *local) return OK;
-    char name[200];
-    snprintf(name, sizeof name, "%s/%s", group, p->name);
-    *local = store_write(s, name, DT_F32, p->ndim, p->shape, data, 0); /* what fails here is agreed on after the last tensor */
-    return OK;
-}
-
-static status put_head(trainer *t, store *s, const int64_t *exponent, bool full)
-{
-    char *plan;
-    TRY(store_put_str(s, "/", "format", "medley-checkpoint"), "header");
-    TRY(store_put_i64(s, "/", "format_version", VERSION), "header");
-    TRY(store_put_i64(s, "/", "step", t->step), "header");
-    TRY(store_put_i64(s, "/", "seed", t->job.seed), "header");
-    TRY(store_put_i64(s, "/", "full", full), "header");
-    TRY(store_put_f64(s, "/", "best_score", t->best_score), "header");
-    TRY(store_put_i64(s, "/", "best_step", t->best_step), "header");
-    TRY(store_put_i64(s, "/", "total_images", t->total_images), "header");
-    TRY(plan_text(t, &plan), "header");
-    int64_t n = (int64_t)strlen(plan) + 1;
-    status st = store_write(s, "plan", DT_U8, 1, &n, plan, 0);
-    free(plan);
-    TRY(st, "header");
-    TRY(conditions_put(t, s), "header");
-    TRY(adopt_put_tensors(t, s), "header");
-    int64_t count = t->pt.n;
-    TRY(store_write(s, "sum_exponent", DT_I64, 1, &count, exponent, 0), "header");
-    for (int i = 0; i < t->n_tasks; i++) {
-        const task_state *ts = &t->ts[i];
-        char name[128];
-        snprintf(name, sizeof name, "task/%s", ts->task.spec.name);
-        double state[] = {ts->suspended, (double)ts->failures, (double)ts->dropped, ts->cost_s};
-        int64_t four = 4;
-        TRY(store_write(s, name, DT_F64, 1, &four, state, 0), "task state");
-    }
-    return OK;
-}
-
-/* All ranks' exponents, indexed by tensor: heads are known to their ranks only. */
-static status gather_exponents(trainer *t, int64_t *out)
-{
-    double *d;
-    TRY(mem_alloc(&d, sizeof *d * (size_t)t->pt.n, "exponents"), "checkpoint");
-    for (int i = 0; i < t->pt.n; i++) d[i] = -1e18;
-    for (int k = 0; t->sum.tensor && k < t->n_local; k++) d[t->local[k]] = t->sum.tensor[k].exponent;
-    status st = comm_max_f64(t->world, d, t->pt.n);
-    for (int i = 0; i < t->pt.n; i++) out[i] = d[i] < -1e17 ? SUM_EXPONENT_UNKNOWN : (int64_t)d[i];
-    free(d);
-    return st;
-}
-
-status checkpoint_save(trainer *t, const char *path, bool full)
-{
-    store *s = NULL;
-    float *buf = NULL;
-    int64_t *exponent = NULL, largest = 0;
-    for (int i = 0; i < t->pt.n; i++)
-        if (t->pt.p[i].n > largest) largest = t->pt.p[i].n;
-    status local = mem_alloc(&exponent, sizeof *exponent * (size_t)t->pt.n, "exponents"), st;
-    TRY_TO(done, comm_agree(t->world, local), "checkpoint");
-    TRY_TO(done, gather_exponents(t, exponent), "checkpoint");
-    if (t->rank == 0) {
-        local = mem_alloc(&buf, sizeof *buf * (size_t)largest, "checkpoint buffer");
-        if (!local && fault_hit("save_create")) local = status_raise(ST_RESOURCE, __FILE__, __LINE__, "%s: fault planted", path);
-        if (!local) local = store_create(&s, path);
-        if (!local) local = put_head(t, s, exponent, full);
-    }
-    TRY_TO(done, comm_agree(t->world, local), "checkpoint %s", path);
-    struct { const char *group; const float *arena; } part[] = {{"weights", t->w}, {"ema", t->ema}, {"m", t->m}, {"v", t->v}};
-    for (int a = 0; a < (full ? 4 : 2); a++)
-        for (int i = 0; part[a].arena && i < t->pt.n; i++) {
-            watchdog_tick(t->step, "save", NULL);
-            TRY_TO(done, put_tensor(t, s, i, part[a].group, part[a].arena, buf, &local), "checkpoint");
-        }
-    fault_hit("save_written");
-    if (t->rank == 0 && !local) {
-        local = store_commit(s);
-        s = NULL;
-    }
-    fault_hit("save_committed");
-    st = comm_agree(t->world, local);
-done:
-    store_discard(s);
-    free(buf);
-    free(exponent);
-    return st;
-}
+enum { MOST_FILES = 1000 };
 
 /* ---- read ----------------------------------------------------------------------------------------------------------------- */
 
@@ -139,6 +39,9 @@ static status get_state(trainer *t, store *s, const char *path, int64_t step)
         TRY(store_get_i64(s, "/", "best_step", &t->best_step), "%s", path);
     }
     TRY(store_get_i64(s, "/", "total_images", &t->total_images), "%s", path);
+    int64_t due = 0; /* files of before do not have it */
+    if (store_get_i64(s, "/", "validation_due", &due) != OK) status_clear();
+    t->validation_due = due != 0;
     return OK;
 }
 
@@ -151,7 +54,8 @@ static status load_local(trainer *t, const char *path, bool full)
     int64_t version, step, is_full;
     TRY_TO(done, store_get_str(s, "/", "format", format, sizeof format), "%s", path);
     TRY_TO(done, store_get_i64(s, "/", "format_version", &version), "%s", path);
-    CHECK_TO(done, strcmp(format, "medley-checkpoint") == 0 && version == VERSION, ST_DATA, "%s: not a checkpoint of version %d", path, VERSION);
+    CHECK_TO(done, strcmp(format, "medley-checkpoint") == 0 && version == CHECKPOINT_VERSION, ST_DATA, "%s: not a checkpoint of version %d", path,
+             CHECKPOINT_VERSION);
     TRY_TO(done, store_get_i64(s, "/", "step", &step), "%s", path);
     TRY_TO(done, store_get_i64(s, "/", "full", &is_full), "%s", path);
     CHECK_TO(done, !full || is_full, ST_DATA, "%s: holds weights only", path);
@@ -198,7 +102,12 @@ status checkpoint_costs(trainer *t)
     return st;
 }
 
-status checkpoint_load(trainer *t, const char *path, bool full) { return comm_agree(t->world, load_local(t, path, full)); }
+status checkpoint_load(trainer *t, const char *path, bool full)
+{
+    bool verified = strcmp(path, t->verified) == 0; /* checkpoint_find has read it whole just now */
+    TRY(comm_agree(t->world, t->rank == 0 && !verified ? store_verify(path) : OK), "weights");
+    return comm_agree(t->world, load_local(t, path, full));
+}
 
 /* ---- choose and prune ------------------------------------------------------------------------------------------------------- */
 
@@ -231,60 +140,16 @@ static void step_path(const trainer *t, int64_t step, char path[600])
     snprintf(path, 600, "%.560s/checkpoints/step-%09lld.h5", t->job.run, (long long)step);
 }
 
-/* Reads every array of the file: a flipped bit anywhere shows. */
-static status verify_all(store *s, const char *group, void **buf, int64_t *room)
-{
-    int n;
-    char(*name)[128];
-    TRY(store_list(s, group, &n, &name), "%s", group);
-    status st = OK;
-    for (int i = 0; i < n && !st; i++) {
-        char path[300];
-        enum dtype type;
-        int ndim;
-        int64_t dims[8], count = 1;
-        snprintf(path, sizeof path, "%s%s%s", group, strcmp(group, "/") ? "/" : "", name[i]);
-        st = store_shape(s, path, &type, &ndim, dims);
-        if (st) { /* a group */
-            st = verify_all(s, path, buf, room);
-            continue;
-        }
-        for (int k = 0; k < ndim; k++) count *= dims[k];
-        int64_t bytes = count * (int64_t)dtype_bytes(type);
-        if (bytes > *room) {
-            free(*buf);
-            *room = 0;
-            st = mem_alloc(buf, (size_t)bytes, "verification");
-            if (!st) *room = bytes;
-        }
-        if (!st) st = store_read(s, path, type, count, *buf);
-    }
-    free(name);
-    return st;
-}
-
-static status verify(const char *path)
-{
-    store *s;
-    void *buf = NULL;
-    int64_t room = 0;
-    TRY(store_open(&s, path), "checkpoint");
-    status st = verify_all(s, "/", &buf, &room);
-    free(buf);
-    store_close(s);
-    return st;
-}
-
 status checkpoint_find(trainer *t, char path[600])
 {
     path[0] = 0;
     status st = OK;
     if (t->rank == 0) {
-        int64_t steps[1000];
-        int n = list_steps(t, steps, 1000), i = 0;
+        int64_t steps[MOST_FILES];
+        int n = list_steps(t, steps, MOST_FILES), i = 0;
         for (; i < n; i++) {
             step_path(t, steps[i], path);
-            st = verify(path);
+            st = store_verify(path);
             if (st != ST_DATA) break; /* good, or unreadable now: out of memory makes no checkpoint bad */
             log_line(LOG_WARN, "%s: damaged, trying the one before: %s", path, status_message());
         }
@@ -294,24 +159,83 @@ status checkpoint_find(trainer *t, char path[600])
         }
     }
     TRY(comm_agree(t->world, st), "resume");
+    snprintf(t->verified, sizeof t->verified, "%s", path);
     return comm_bcast(t->world, path, 600, 0);
 }
 
-static void remove_beyond(const trainer *t, int keep)
+static void remove_file(const char *path)
 {
-    int64_t steps[1000];
-    int n = list_steps(t, steps, 1000);
-    for (int i = keep; i < n; i++) {
+    fault_hit("save_unlink");
+    if (unlink(path) != 0) log_line(LOG_WARN, "cannot remove %s: %s", path, strerror(errno));
+}
+
+/* Keeps the newest job.train.keep among those up to `step`, which has just been written and compared with memory: whatever became of the
+ * others since, the last good one stays. Later ones are not of this run's past and do not count. */
+void checkpoint_prune(const trainer *t, int64_t step)
+{
+    int64_t steps[MOST_FILES];
+    int n = list_steps(t, steps, MOST_FILES), kept = 0;
+    fault_hit("save_prune");
+    for (int i = 0; i < n; i++) {
         char path[600];
+        if (steps[i] > step || kept++ < t->job.train.keep) continue;
         step_path(t, steps[i], path);
-        if (unlink(path) != 0) log_line(LOG_WARN, "cannot remove %s", path);
+        remove_file(path);
     }
 }
 
-/* Keeps the newest ones; the very newest was verified when it was committed. */
-void checkpoint_prune(trainer *t)
+/* Calls act for every file of the folder RUN/sub whose name ends with `tail`. */
+static void each_file(const trainer *t, const char *sub, const char *tail, void (*act)(const char *path))
 {
-    if (t->rank == 0) remove_beyond(t, t->job.train.keep);
+    char dir[600], path[900];
+    snprintf(dir, sizeof dir, "%.560s%s", t->job.run, sub);
+    DIR *d = opendir(dir);
+    if (!d) return;
+    for (struct dirent *e; (e = readdir(d));) {
+        size_t n = strlen(e->d_name), m = strlen(tail);
+        if (n <= m || strcmp(e->d_name + n - m, tail) != 0) continue;
+        snprintf(path, sizeof path, "%s/%s", dir, e->d_name);
+        act(path);
+    }
+    closedir(d);
 }
 
-void checkpoint_remove_all(trainer *t) { remove_beyond(t, 0); }
+static void remove_leftover(const char *path)
+{
+    log_line(LOG_INFO, "%s: left by a run that was ended while it saved; removed", path);
+    remove_file(path);
+}
+
+void checkpoint_tidy(const trainer *t)
+{
+    each_file(t, "", ".part", remove_leftover);
+    each_file(t, "/checkpoints", ".part", remove_leftover);
+}
+
+/* What is newer than the checkpoint that was taken did not pass: it must not be met again, nor count as kept. */
+void checkpoint_set_aside(const trainer *t)
+{
+    int64_t steps[MOST_FILES];
+    int n = list_steps(t, steps, MOST_FILES);
+    for (int i = 0; i < n && steps[i] > t->step; i++) {
+        char path[600], aside[620];
+        step_path(t, steps[i], path);
+        snprintf(aside, sizeof aside, "%s.damaged", path);
+        if (rename(path, aside) != 0) log_line(LOG_WARN, "cannot rename %s to %s: %s", path, aside, strerror(errno));
+        else log_line(LOG_WARN, "%s: set aside as %s", path, aside);
+    }
+}
+
+void checkpoint_remove_all(const trainer *t)
+{
+    int64_t steps[MOST_FILES];
+    for (int n; (n = list_steps(t, steps, MOST_FILES)) > 0;) {
+        char path[600];
+        for (int i = 0; i < n; i++) {
+            step_path(t, steps[i], path);
+            remove_file(path);
+        }
+        if (path_exists(path)) break; /* it cannot be removed */
+    }
+    each_file(t, "/checkpoints", ".damaged", remove_file);
+}

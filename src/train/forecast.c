@@ -13,8 +13,9 @@ static const double base_bytes = 26.0 * MIB;      /* program, pages of the libra
 static const double peer_bytes = 0.3 * MIB;       /* each other rank of the node: shared-memory transport */
 static const double file_bytes = 0.09 * MIB;      /* HDF5's state of one open shard */
 static const double checkpoint_bytes = 4.0 * MIB; /* HDF5 while it writes: chunk and metadata caches */
+static const double exact_bytes = 2.0 * MIB;      /* a piece of the exact sum on its way (comm/sum.c) */
 
-/* The last three come one after another, and none outlives its turn: only the largest counts. */
+/* Exchange and evaluation come one after another, and neither outlives its turn: only the larger counts. */
 typedef struct needs { double base, state, activations, batches, data, exchange, evaluation, save, peak; } needs;
 
 /* Weights, gradients, moments, the sum, the average. */
@@ -63,19 +64,18 @@ static status data_bytes(trainer *t, double *out)
 
 static status add_up(trainer *t, int n_ranks, needs *n)
 {
-    int64_t shared = params_count(&t->pt, BLOCK_ENCODER) + params_count(&t->pt, BLOCK_SEG) + params_count(&t->pt, BLOCK_DET), largest = 0;
-    for (int i = 0; i < t->pt.n; i++)
-        if (t->pt.p[i].n > largest) largest = t->pt.p[i].n;
+    int64_t shared = params_count(&t->pt, BLOCK_ENCODER) + params_count(&t->pt, BLOCK_SEG) + params_count(&t->pt, BLOCK_DET);
+    bool exact = strcmp(t->job.train.sum, "exact") == 0;
     *n = (needs){.base = base_bytes + peer_bytes * (n_ranks - 1), .state = state_bytes(t),
                  .activations = (double)t->act_arena.size};
     TRY(batch_bytes(t, &n->batches, &n->evaluation), "forecast");
     TRY(data_bytes(t, &n->data), "forecast");
-    /* MPI reduces in halves (Rabenseifner's algorithm in Open MPI): a copy of half of what is summed */
-    if (n_ranks > 1) n->exchange = 0.5 * (double)shared * (strcmp(t->job.train.sum, "exact") == 0 ? 8 : 4);
-    if (t->rank == 0) n->save = (double)largest * sizeof(float) + checkpoint_bytes;
+    /* exact: pieces in the cache; float: MPI reduces in halves (Rabenseifner's algorithm in Open MPI), a copy of half of what is summed */
+    if (n_ranks > 1) n->exchange = exact ? exact_bytes : 0.5 * (double)shared * 4;
+    /* rank 0 keeps a copy of the last checkpoint and of the best weights, for the saver */
+    if (t->rank == 0) n->save = (double)(checkpoint_room(t, true) + checkpoint_room(t, false)) + checkpoint_bytes;
     double brief = n->exchange > n->evaluation ? n->exchange : n->evaluation;
-    if (n->save > brief) brief = n->save;
-    n->peak = n->base + n->state + n->activations + n->batches + n->data + brief;
+    n->peak = n->base + n->state + n->activations + n->batches + n->data + n->save + brief;
     return OK;
 }
 
@@ -88,7 +88,7 @@ static void put_head(const trainer *t, double shared, FILE *out)
                 t->ts[i].task.spec.name, task_kind_name[t->ts[i].task.spec.kind], t->ts[i].task.spec.K, (long long)t->ts[i].n_split[0],
                 (long long)t->ts[i].n_split[1], (long long)t->ts[i].n_split[2], t->ts[i].task.spec.H, t->ts[i].task.spec.W,
                 t->ts[i].task.spec.batch, t->job.task[i].units, 2e-9 * task_flops(&t->ts[i].task, &t->shared));
-    fprintf(out, "rank  units  planned cost  weights+gradients+moments  activations  batches   data  process +max(exchange, evaluation, save)  peak in MiB\n");
+    fprintf(out, "rank  units  planned cost  weights+gradients+moments  activations  batches   data  process +max(exchange, evaluation)   save  peak in MiB\n");
 }
 
 static status one_rank(const job *j, int rank, int n_ranks, FILE *out, double *load, double *sent)

@@ -115,29 +115,16 @@ static status note_end(trainer *t, double memory)
     return record_end(t->record);
 }
 
-/* ---- save ----------------------------------------------------------------------------------------------------------------- */
-
-static status save(trainer *t)
-{
-    char path[700];
-    double began = timer_now();
-    snprintf(path, sizeof path, "%s/checkpoints/step-%09lld.h5", t->job.run, (long long)t->step);
-    TRY(comm_agree(t->world, watchdog_point(t->step, "save", NULL, ST_RESOURCE)), "step %lld", (long long)t->step);
-    TRY(checkpoint_save(t, path, true), "checkpoint");
-    checkpoint_prune(t);
-    t->last_checkpoint_time = timer_now();
-    t->since += t->last_checkpoint_time - began; /* saving is not training: keep it out of images/s */
-    return comm_agree(t->world, note_event(t, "checkpoint", path));
-}
+/* ---- between steps -------------------------------------------------------------------------------------------------------- */
 
 /* Rank 0's clock decides; the others are told. */
-static status decide(trainer *t, int *save_now, int *stop_now)
+static status decide(trainer *t, bool *save_now, bool *stop_now)
 {
-    int flags[2] = {0, 0};
+    bool flags[2] = {false, false};
     if (t->rank == 0) {
-        double now = timer_now(), minutes = t->job.train.checkpoint_minutes, limit = t->job.train.time_limit_minutes;
-        flags[0] = minutes > 0 && now - t->last_checkpoint_time > 60 * minutes;
-        flags[1] = limit > 0 && now - t->started > 60 * limit;
+        double minutes = t->job.train.checkpoint_minutes;
+        flags[0] = minutes > 0 && timer_now() - t->last_checkpoint_time > 60 * minutes;
+        flags[1] = stop_due(t);
     }
     TRY(comm_bcast(t->world, flags, sizeof flags, 0), "clock");
     *save_now = flags[0];
@@ -145,39 +132,87 @@ static status decide(trainer *t, int *save_now, int *stop_now)
     return OK;
 }
 
+static status save(trainer *t)
+{
+    double began = timer_now();
+    TRY(comm_agree(t->world, watchdog_point(t->step, "save", NULL, ST_RESOURCE)), "step %lld", (long long)t->step);
+    TRY(save_begin(t, true), "checkpoint");
+    t->last_checkpoint_time = timer_now();
+    t->since += t->last_checkpoint_time - began; /* saving is not training: keep it out of images/s */
+    return OK;
+}
+
+/* A stop that comes meanwhile cuts it short: then it is due still. */
+static status validate(trainer *t, bool *stop_now)
+{
+    double began = timer_now();
+    bool cut;
+    TRY(validate_all(t, &cut), "validation");
+    t->validation_due = cut;
+    *stop_now |= cut;
+    t->since += timer_now() - began;
+    return OK;
+}
+
 static bool every(int64_t step, int64_t n) { return n > 0 && step % n == 0; }
+
+/* Everything that this step's end asks for. A step that was given up has had its end already. */
+static status end_step(trainer *t, bool cut, bool *stop_now)
+{
+    const job *j = &t->job;
+    bool save_now = false, last = t->step == j->train.steps;
+    TRY(save_look(t), "training");
+    TRY(decide(t, &save_now, stop_now), "training");
+    if (cut) save_now = t->save.last_step != t->step;
+    else save_now |= *stop_now || every(t->step, j->train.checkpoint_every) || last;
+    bool validating = !cut && (every(t->step, j->train.validate_every) || last);
+    if (j->train.check_replicas_every > 0 && (validating || save_now || every(t->step, j->train.check_replicas_every)))
+        TRY(replicas_check(t), "training"); /* before best.h5 or a checkpoint could take in what differs */
+    if (!cut) {
+        if (every(t->step, j->train.log_every) || last || *stop_now) TRY(log_steps(t), "training");
+        t->validation_due = validating;
+        if (validating && !*stop_now) TRY(validate(t, stop_now), "training");
+        save_now |= *stop_now;
+    }
+    return save_now ? save(t) : OK;
+}
+
+static status stopped(trainer *t)
+{
+    TRY(save_finish(t), "training");
+    TRY(comm_agree(t->world, note_event(t, "stop", "checkpointed on request")), "training");
+    return status_raise(ST_STOPPED, __FILE__, __LINE__, "stopped at step %lld of %lld with a checkpoint; run the same command again to go on",
+                        (long long)t->step, (long long)t->job.train.steps);
+}
+
+/* What a run before was stopped in: its validation, then the same checkpoint again, which knows that now. */
+static status owed_validation(trainer *t, bool *stop_now)
+{
+    if (!t->validation_due) return OK;
+    TRY(validate(t, stop_now), "training");
+    return *stop_now ? OK : save(t);
+}
 
 status trainer_run(trainer *t)
 {
     const job *j = &t->job;
-    status st = OK;
-    if (t->step < j->train.steps && t->n_mine > 0) /* more ranks than units: some only sum and update */
+    status st = save_open(t);
+    if (!st && t->step < j->train.steps && t->n_mine > 0) /* more ranks than units: some only sum and update */
         st = loader_open(&t->loader, t->uses, t->n_uses, t->mine, t->n_mine, (uint64_t)j->seed, t->step, j->train.prefetch);
-    TRY(comm_agree(t->world, st), "loader");
+    TRY(comm_agree(t->world, st), "start");
+    stop_plan(t);
     t->since = timer_now();
     t->last_checkpoint_time = t->since;
-    while (t->step < j->train.steps) {
-        int save_now = 0, stop_now = 0;
+    bool stop_now = false;
+    TRY(owed_validation(t, &stop_now), "training");
+    while (t->step < j->train.steps && !stop_now) {
+        double began = timer_now();
         TRY(step_run(t), "training");
-        bool last = t->step == j->train.steps;
-        TRY(decide(t, &save_now, &stop_now), "training");
-        bool validating = every(t->step, j->train.validate_every) || last;
-        bool saving = save_now || stop_now || every(t->step, j->train.checkpoint_every) || last;
-        if (j->train.check_replicas_every > 0 && (validating || saving || every(t->step, j->train.check_replicas_every)))
-            TRY(replicas_check(t), "training"); /* before best.h5 or a checkpoint could take in what differs */
-        if (every(t->step, j->train.log_every) || last || stop_now) TRY(log_steps(t), "training");
-        if (validating) {
-            double began = timer_now();
-            TRY(validate_all(t), "training");
-            t->since += timer_now() - began;
-        }
-        if (saving) TRY(save(t), "training");
-        if (stop_now && !last) {
-            TRY(comm_agree(t->world, note_event(t, "stop", "checkpointed on request")), "training");
-            return status_raise(ST_STOPPED, __FILE__, __LINE__, "stopped at step %lld of %lld with a checkpoint; run the same command again to "
-                                "go on", (long long)t->step, (long long)j->train.steps);
-        }
+        t->longest_step_s = fmax(t->longest_step_s, timer_now() - began);
+        TRY(end_step(t, t->report[REPORT_CUT] > 0, &stop_now), "training");
     }
+    if (stop_now && (t->step < j->train.steps || t->validation_due)) return stopped(t);
+    TRY(save_finish(t), "training");
     double memory = (double)memory_peak_bytes(); /* of the largest rank, validation and checkpoints included */
     TRY(comm_max_f64(t->world, &memory, 1), "memory");
     TRY(comm_agree(t->world, note_end(t, memory)), "training");

@@ -115,6 +115,10 @@ static status run_units(trainer *t, stopwatch *watch)
     for (int i = 0; i < t->n_mine; i++) {
         batch *b;
         int u = t->mine_unit[i];
+        if (stop_at_once()) { /* all ranks give this step up: a resumed run makes it whole */
+            t->report[REPORT_CUT] = 1;
+            return OK;
+        }
         task_state *ts = &t->ts[t->units[u].task];
         watchdog_tick(t->step, "load", ts->task.spec.name);
         TRY(loader_next(t->loader, &b), "step %lld, load, task %s", (long long)t->step, ts->task.spec.name);
@@ -186,6 +190,7 @@ status step_run(trainer *t)
     t->wait_s += timer_now() - watch.from;
     t->report[REPORT_STOP] = stop_requested() != 0;
     TRY(comm_sum_f64(t->world, t->report, n_report), "step %lld, report", (long long)t->step);
+    if (t->report[REPORT_CUT] > 0) return OK;
     TRY(sum_ranks(t), "step %lld", (long long)t->step);
     TRY(digest(t), "training");
     lap(&watch, VERB_SUM);

@@ -3,6 +3,7 @@
 #define TRAIN_INTERNAL_H
 
 #include "medley/train.h"
+#include "saver.h"
 
 /* The corridor's verbs, in order: function names, trace words, columns of the step record. */
 enum verb { VERB_LOAD, VERB_FORWARD, VERB_LOSS, VERB_BACKWARD, VERB_SUM, VERB_CLIP, VERB_UPDATE, N_VERBS };
@@ -37,6 +38,18 @@ typedef struct drop_note {
     int  rank;
     char tensor[128], sample[SHARD_TEXT]; /* parameter, layer, "image", "label" or "loss"; ids of the samples that may be at fault */
 } drop_note;
+
+typedef struct save_state {
+    saver   *saver;          /* rank 0 */
+    float   *buf;            /* rank 0: (largest head tensor) */
+    int64_t *exponent;       /* (pt.n) */
+    double  *exponent_f;     /* (pt.n) */
+    char    *plan;           /* plan_text */
+    int64_t  last_step;      /* of the last checkpoint of this process; -1 none */
+    double   longest_s;      /* rank 0: longest stall and save so far */
+    double   best_kept;      /* rank 0: score and step of the best.h5 that is on disk */
+    int64_t  best_kept_step;
+} save_state;
 
 struct trainer {
     comm    *world;
@@ -75,6 +88,11 @@ struct trainer {
     char     from[600];     /* checkpoint to resume from; "" = none */
     int64_t  born[BLOCK_HEAD0]; /* step at which the moments of a shared block began */
     bool     tasks_changed; /* the job has other tasks than that checkpoint */
+    char     verified[600]; /* rank 0: the file that checkpoint_find has read whole */
+    save_state save;
+    int      lock_fd;       /* rank 0: of RUN/lock; 0 none */
+    bool     validation_due; /* the validation of this step was not made or not finished; lies in the checkpoint */
+    double   limit, job_end, longest_step_s; /* readings of timer_now(), INFINITY: none; seconds */
 
     /* measured since the last record line */
     double   verb_s[N_VERBS], wait_s, since, started, grad_norm, lr;
@@ -83,7 +101,7 @@ struct trainer {
 };
 
 /* one step's report: entries are written by one rank each, so their sum over ranks is exact */
-enum { REPORT_STOP, REPORT_SECONDS, REPORT_HEAD };
+enum { REPORT_STOP, REPORT_CUT, REPORT_HEAD };
 enum { REPORT_LOSS, REPORT_VALID, REPORT_COST, REPORT_DROPPED, REPORT_UNIT };
 
 /* plan.c */
@@ -142,17 +160,45 @@ void adamw_update(float *w, float *g, float *m, float *v, int64_t n, double lr, 
                   int64_t step);
 void optim_update(trainer *t, double lr); /* AdamW on every local tensor, EMA, gradient back to zero */
 
+enum { CHECKPOINT_VERSION = 1 };
+
 /* checkpoint.c: collective over the world. */
-MUST status checkpoint_save(trainer *t, const char *path, bool full); /* full: moments, cursors, scales too */
 MUST status checkpoint_load(trainer *t, const char *path, bool full);
 /* Fills ts[].cost_s from t->from, if it has one: a better placement, no other result. Collective. */
 MUST status checkpoint_costs(trainer *t);
 /* The newest checkpoint of the run folder that passes verification; "" if there is none. */
 MUST status checkpoint_find(trainer *t, char path[600]);
-void checkpoint_prune(trainer *t);      /* rank 0 keeps the newest job.train.keep */
-void checkpoint_remove_all(trainer *t); /* local: rank 0 */
+/* The rest is local, for rank 0; what cannot be removed or renamed is a warning. */
+void checkpoint_prune(const trainer *t, int64_t step); /* keeps the newest job.train.keep up to `step` */
+void checkpoint_tidy(const trainer *t);                /* temporary files of a run that was ended while it saved */
+void checkpoint_set_aside(const trainer *t);           /* renames checkpoints later than t->step, which are damaged */
+void checkpoint_remove_all(const trainer *t);
 
-/* validate.c: collective. */
-MUST status validate_all(trainer *t);
+/* checkpoint_write.c: collective over the world: all ranks' state as a file in m (rank 0's; NULL elsewhere). full: moments, cursors and
+ * scales too. */
+MUST status checkpoint_snapshot(trainer *t, store_image *m, const char *path, bool full);
+size_t checkpoint_room(const trainer *t, bool full); /* bytes that m needs at most; the plan is enough for this */
+
+/* save.c: collective over the world, but for close. */
+MUST status save_open(trainer *t); /* local: allocates, starts the saver on rank 0 */
+void save_close(trainer *t);       /* local */
+/* Copies the state and hands it to the saver: RUN/checkpoints/step-N.h5 if full, else RUN/best.h5. Waits for the same file's last save. */
+MUST status save_begin(trainer *t, bool full);
+/* Between two steps: the record's "checkpoint" event, pruning, and the failure of a save, which ends the run unless on_save_error says
+ * otherwise. */
+MUST status save_look(trainer *t);
+MUST status save_finish(trainer *t); /* waits for all saves; any failure is an error here */
+
+/* run_lock.c: local, rank 0. ST_USAGE if another process trains in the run folder. */
+MUST status run_lock(trainer *t);
+void run_unlock(trainer *t);
+
+/* stop.c: local. */
+void stop_plan(trainer *t);
+bool stop_due(const trainer *t);   /* by signal, time limit or the end of the Slurm job */
+bool stop_at_once(void);           /* SIGTERM, SIGINT: the rest of the step is given up, too */
+
+/* validate.c: collective. *cut: a stop came in between, and nothing was noted or kept. */
+MUST status validate_all(trainer *t, bool *cut);
 
 #endif

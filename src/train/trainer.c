@@ -96,6 +96,7 @@ static status open_training(trainer *t, bool fresh)
 {
     char path[700];
     status st = t->rank == 0 ? path_make_dirs(t->job.run) : OK;
+    if (t->rank == 0 && !st) st = run_lock(t);
     TRY(comm_agree(t->world, st), "run folder %s", t->job.run);
     if (!fresh) TRY(checkpoint_find(t, t->from), "resume");
     status planned = plan_make(t, true);
@@ -104,8 +105,13 @@ static status open_training(trainer *t, bool fresh)
     if (t->ema) memcpy(t->ema, t->w, sizeof *t->w * (size_t)t->pt.n_local);
     if (t->from[0]) TRY(checkpoint_load(t, t->from, true), "resume");
     if (t->rank == 0) {
+        checkpoint_tidy(t);
         if (fresh) st = remove_old(t);
         if (fresh && !st) checkpoint_remove_all(t);
+        if (t->from[0] && !st) {
+            checkpoint_set_aside(t);
+            checkpoint_prune(t, t->step);
+        }
         if (!st) st = write_job(t);
         if (!st) st = trace_tidy(t);
         snprintf(path, sizeof path, "%s/record.jsonl", t->job.run);
@@ -121,8 +127,8 @@ static status open_training(trainer *t, bool fresh)
 status trainer_open(trainer **out, comm *world, const job *j, bool fresh)
 {
     trainer *t = NULL;
-    TRY(make(&t, world, j), "start");
     stop_install();
+    TRY(make(&t, world, j), "start");
     status st = open_training(t, fresh);
     if (st) {
         trainer_close(t);
@@ -174,8 +180,10 @@ void trainer_close(trainer *t)
     if (!t) return;
     watchdog_tick(t->step, "close", NULL); /* the loader's thread may hang */
     if (t->loader) loader_close(t->loader);
+    save_close(t);
     record_close(t->record);
     if (t->trace) fclose(t->trace);
+    run_unlock(t);
     plan_free(t);
     free(t);
 }

@@ -35,6 +35,7 @@ static status collect(trainer *t, int i, enum split s, metric *m)
     for (;;) {
         batch *b;
         TRY_TO(done, watchdog_point(t->step, "evaluate", ts->task.spec.name, ST_DATA), "evaluation");
+        if (t->training && stop_due(t)) break; /* the caller learns of it and throws the part away */
         TRY_TO(done, loader_next(l, &b), "evaluation: load");
         if (!b) break;
         for (int k = 0; k < b->n_valid; k++) cases[k] = dataset_case(ts->eval_data, b->sample[k]);
@@ -93,40 +94,72 @@ static status write_record(trainer *t, int i, const metric_result *r)
     return record_end(t->record);
 }
 
+/* Collective: has a stop come on any rank? */
+static status ask_stop(trainer *t, bool *cut)
+{
+    double due = stop_due(t);
+    TRY(comm_max_f64(t->world, &due, 1), "validation");
+    *cut = due > 0;
+    return OK;
+}
+
+/* Task i's metrics into *r on rank 0, with its part of the line for people. */
+static status validate_task(trainer *t, int i, metric_result *r, char *line, size_t n_line, bool *cut)
+{
+    metric *m;
+    status st = OK;
+    TRY(trainer_evaluate(t, i, SPLIT_VAL, &m), "validation");
+    TRY_TO(done, ask_stop(t, cut), "validation");
+    if (t->rank == 0 && !*cut) {
+        st = metric_finish(m, 0, 0, r);
+        size_t at = strlen(line);
+        if (!st) snprintf(line + at, n_line - at, "  %s %s %.3f", t->ts[i].task.spec.name, r->score_name, r->score);
+    }
+    st = comm_agree(t->world, st);
+done:
+    metric_free(m);
+    return st;
+}
+
+/* Rank 0: the lines of the record, when all tasks are through: a validation that is cut short leaves none. */
+static status write_records(trainer *t, const metric_result *results, const bool *has)
+{
+    for (int i = 0; i < t->n_tasks; i++)
+        if (has[i]) TRY(write_record(t, i, &results[i]), "validation");
+    return OK;
+}
+
 /* All tasks on their validation splits; the mean of their scores selects best.h5. The test split is never read here. */
-status validate_all(trainer *t)
+status validate_all(trainer *t, bool *cut)
 {
     double began = timer_now(), sum = 0;
     int n = 0;
     char line[4096] = "";
-    for (int i = 0; i < t->n_tasks; i++) {
+    bool has[JOB_MAX_TASKS] = {false};
+    metric_result *results = NULL;
+    *cut = false;
+    status st = t->rank == 0 ? mem_alloc(&results, sizeof *results * (size_t)t->n_tasks, "metric results") : OK;
+    TRY_TO(done, comm_agree(t->world, st), "validation");
+    for (int i = 0; i < t->n_tasks && !*cut; i++) {
         if (t->ts[i].n_split[SPLIT_VAL] == 0 || t->ts[i].suspended) continue;
-        metric *m;
-        metric_result *r = NULL;
-        TRY(trainer_evaluate(t, i, SPLIT_VAL, &m), "validation");
-        status st = OK;
-        if (t->rank == 0) {
-            st = mem_alloc(&r, sizeof *r, "metric result");
-            if (!st) st = metric_finish(m, 0, 0, r);
-            if (!st && isfinite(r->score)) sum += r->score, n++;
-            if (!st) st = write_record(t, i, r);
-            size_t at = strlen(line);
-            if (!st) snprintf(line + at, sizeof line - at, "  %s %s %.3f", t->ts[i].task.spec.name, r->score_name, r->score);
-        }
-        metric_free(m);
-        free(r);
-        TRY(comm_agree(t->world, st), "validation");
+        metric_result *r = results ? &results[i] : NULL;
+        TRY_TO(done, validate_task(t, i, r, line, sizeof line, cut), "validation");
+        has[i] = true;
+        if (r && isfinite(r->score)) sum += r->score, n++;
     }
+    if (*cut) goto done;
+    if (t->rank == 0) st = write_records(t, results, has);
+    TRY_TO(done, comm_agree(t->world, st), "validation");
     double mean = n ? sum / n : -1;
-    TRY(comm_bcast(t->world, &mean, sizeof mean, 0), "validation");
-    if (mean < 0) return OK;
+    TRY_TO(done, comm_bcast(t->world, &mean, sizeof mean, 0), "validation");
+    if (mean < 0) goto done;
     log_line(LOG_INFO, "step %lld: validation mean %.4f (%.1f s):%s", (long long)t->step, mean, timer_now() - began, line);
     if (mean > t->best_score) {
-        char path[700];
         t->best_score = mean;
         t->best_step = t->step;
-        snprintf(path, sizeof path, "%s/best.h5", t->job.run);
-        TRY(checkpoint_save(t, path, false), "best weights");
+        TRY_TO(done, save_begin(t, false), "best weights");
     }
-    return OK;
+done:
+    free(results);
+    return st;
 }

@@ -11,7 +11,6 @@ status use_open(int argc, char **argv, comm **world)
     *world = NULL;
     TRY(comm_open(&argc, &argv, world), "cannot start MPI");
     log_open(comm_size(*world) > 1 ? comm_rank(*world) : -1, LOG_INFO);
-    stop_install();
     /* before anything is exchanged whose layout another version may not share */
     char program[160];
     snprintf(program, sizeof program, "medley %s, build %s", MEDLEY_VERSION, program_id());

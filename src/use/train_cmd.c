@@ -75,7 +75,8 @@ status cmd_train(int argc, char **argv)
     const use_command c = {
         "train JOB.cfg [--fresh] [--set KEY=VALUE]...",
         "Trains the tasks of the job file together. Goes on by itself from the newest good checkpoint of the run folder, on any "
-        "number of ranks. Start it with mpirun -n N or srun for N ranks. SIGUSR1, SIGTERM or SIGINT: checkpoint, then exit with 75.",
+        "number of ranks. Start it with mpirun -n N or srun for N ranks. SIGUSR1, SIGTERM or SIGINT: checkpoint, then exit with 75; "
+        "SIGTERM or SIGINT once more, after a second or later: end at once.",
         options, 1, 1};
     if (use_help(&c, argc, argv)) return OK;
     comm *world;
