@@ -85,7 +85,8 @@ typedef struct cell {
     const float *q, *k, *v;  /* (N,d), row strides ld_q, ld_k, ld_v */
     int64_t ld_q, ld_k, ld_v;
     float s;                 /* scale of the scores */
-    float P[WINDOW_MAX_TOKENS * WINDOW_MAX_TOKENS];  /* (N,Np) probabilities */
+    float P[WINDOW_MAX_TOKENS * WINDOW_MAX_TOKENS];  /* (N,Np) probabilities, columns not yet divided by their sums */
+    float inv[WINDOW_MAX_TOKENS];                    /* (Np) 1 / sum of the column */
     float t[WINDOW_MAX_DIM * WINDOW_MAX_TOKENS];     /* (d,Np) a transposed operand */
     float q_hat[WINDOW_MAX_TOKENS * WINDOW_MAX_DIM], k_hat[WINDOW_MAX_TOKENS * WINDOW_MAX_DIM]; /* (N,d) V2: unit vectors */
     float q_inv[WINDOW_MAX_TOKENS], k_inv[WINDOW_MAX_TOKENS];                                   /* V2: 1/length */
@@ -133,69 +134,72 @@ static void cell_open(cell *e, const float *qkv, const float *tau, const window_
     e->ld_q = e->ld_k = d;
 }
 
-/* P (N,Np) = softmax over the rows of P + bias + mask. Inlined, so that Np is a constant for the real window sizes. */
-INLINE void softmax_columns(float *restrict P, const float *bias, const float *mask, const int N, const int Np)
+/* 16 NV columns of matrices with rows of Np: P = e^(P + bias + mask - largest of the column), where P comes in as a power of 2; inv = 1 /
+ * sums of the columns. */
+INLINE void softmax_columns(float *restrict P, float *inv, const float *bias, const float *mask, const int N, const int Np, const int NV)
 {
-    float top[WINDOW_MAX_TOKENS], sum[WINDOW_MAX_TOKENS];
-    for (int i = 0; i < Np; i++) top[i] = -INFINITY, sum[i] = 0.0f;
+    v16 top[4], sum[4];
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; v++) top[v] = (v16){0} - INFINITY, sum[v] = (v16){0};
     for (int j = 0; j < N; j++) {
-        float *p = P + j * Np;
-        const float *b = bias + j * Np, *m = mask ? mask + j * Np : NULL;
-        if (m) {
-#pragma omp simd
-            for (int i = 0; i < Np; i++) p[i] += m[i];
-        }
-#pragma omp simd
-        for (int i = 0; i < Np; i++) {
-            p[i] += b[i];
-            top[i] = p[i] > top[i] ? p[i] : top[i];
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; v++) {
+            int at = j * Np + 16 * v;
+            v16 p = *(v16 *)(P + at) + *(const v16 *)(bias + at) * LOG2_E;
+            if (mask) p += *(const v16 *)(mask + at) * LOG2_E;
+            top[v] = LARGER(p, top[v]);
+            *(v16 *)(P + at) = p;
         }
     }
     for (int j = 0; j < N; j++) {
-        float *p = P + j * Np;
-#pragma omp simd
-        for (int i = 0; i < Np; i++) {
-            p[i] = fast_exp(p[i] - top[i]);
-            sum[i] += p[i];
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; v++) {
+            v16 *at = (v16 *)(P + j * Np + 16 * v), p = *at - top[v];
+            exp2_16(&p);
+            sum[v] += p;
+            *at = p;
         }
     }
-    for (int i = 0; i < Np; i++) sum[i] = 1.0f / sum[i];
-    for (int j = 0; j < N; j++) {
-        float *p = P + j * Np;
-#pragma omp simd
-        for (int i = 0; i < Np; i++) p[i] *= sum[i];
-    }
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; v++) *(v16 *)(inv + 16 * v) = 1.0f / sum[v];
 }
 
+/* P and inv: what softmax_columns makes. The masked windows are few: the others have a loop without the mask. */
 static void cell_probabilities(cell *e, const float *bias, const float *mask)
 {
     int N = e->N, Np = e->Np;
-    small_transpose(e->t, Np, e->q, e->ld_q, N, e->d, e->s);
-    small_product(N, Np, e->d, e->P, Np, e->k, e->ld_k, 1, e->t, Np, 1.0f);
-    if (Np == 64) softmax_columns(e->P, bias, mask, N, 64);
-    else softmax_columns(e->P, bias, mask, N, Np);
+    small_transpose(e->t, Np, e->q, e->ld_q, N, e->d, e->s * LOG2_E);
+    small_product(N, Np, e->d, e->P, Np, e->k, e->ld_k, 1, e->t, Np, 1.0f, NULL);
+    if (Np == 64 && !mask) softmax_columns(e->P, e->inv, bias, NULL, N, 64, 4);
+    else if (Np == 64) softmax_columns(e->P, e->inv, bias, mask, N, 64, 4);
+    else
+        for (int i = 0; i < Np; i += 16) softmax_columns(e->P + i, e->inv + i, bias + i, mask ? mask + i : NULL, N, Np, 1);
 }
 
-/* dS (N,Np) = P * (dS - column sums of P * dS); dbias is set to or grows by it. */
-INLINE void softmax_columns_backward(float *restrict dS, const float *P, float *restrict dbias, bool set, const int N, const int Np)
+/* 16 NV columns: P *= inv, the probabilities at last; dS = P * (dS - column sums of P * dS); dbias is set to or grows by it. */
+INLINE void softmax_columns_backward(float *restrict dS, float *restrict P, const float *inv, float *restrict dbias, bool set, const int N,
+                                     const int Np, const int NV)
 {
-    float dot[WINDOW_MAX_TOKENS];
-    for (int i = 0; i < Np; i++) dot[i] = 0.0f;
+    v16 dot[4], factor[4];
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; v++) dot[v] = (v16){0}, factor[v] = *(const v16 *)(inv + 16 * v);
     for (int j = 0; j < N; j++) {
-#pragma omp simd
-        for (int i = 0; i < Np; i++) dot[i] += P[j * Np + i] * dS[j * Np + i];
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; v++) {
+            int at = j * Np + 16 * v;
+            v16 p = *(v16 *)(P + at) * factor[v];
+            *(v16 *)(P + at) = p;
+            dot[v] += p * *(v16 *)(dS + at);
+        }
     }
     for (int j = 0; j < N; j++) {
-        float *s = dS + j * Np, *b = dbias + j * Np;
-        if (set) {
-#pragma omp simd
-            for (int i = 0; i < Np; i++) b[i] = s[i] = P[j * Np + i] * (s[i] - dot[i]);
-        } else {
-#pragma omp simd
-            for (int i = 0; i < Np; i++) {
-                s[i] = P[j * Np + i] * (s[i] - dot[i]);
-                b[i] += s[i];
-            }
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; v++) {
+            int at = j * Np + 16 * v;
+            v16 s = *(v16 *)(P + at) * (*(v16 *)(dS + at) - dot[v]), *b = (v16 *)(dbias + at);
+            *(v16 *)(dS + at) = s;
+            if (set) *b = s;
+            else *b += s;
         }
     }
 }
@@ -216,7 +220,7 @@ void window_attention_forward(float *o, const float *qkv, const float *bias, con
             cell e;
             cell_open(&e, qkv + w * N * 3 * C, tau, g, h, heads, d);
             cell_probabilities(&e, bias + h * N * Np, mask_of(g, w));
-            small_product((int)N, d, (int)N, o + w * N * C + h * d, C, e.P, 1, Np, e.v, e.ld_v, 1.0f);
+            small_product((int)N, d, (int)N, o + w * N * C + h * d, C, e.P, 1, Np, e.v, e.ld_v, 1.0f, e.inv);
         }
 }
 
@@ -240,15 +244,16 @@ static float cell_backward(cell *e, float *dqkv, int64_t C, const float *d_o, fl
 {
     int N = e->N, Np = e->Np, d = e->d;
     float dS[WINDOW_MAX_TOKENS * WINDOW_MAX_TOKENS], dtau = 0.0f;
-    const float *P = e->P;
+    float *P = e->P;
     small_transpose(e->t, Np, d_o, C, N, d, 1.0f);
-    small_product(N, Np, d, dS, Np, e->v, e->ld_v, 1, e->t, Np, 1.0f); /* gradient of P */
-    if (Np == 64) softmax_columns_backward(dS, P, dbias, set, N, 64);
-    else softmax_columns_backward(dS, P, dbias, set, N, Np);
+    small_product(N, Np, d, dS, Np, e->v, e->ld_v, 1, e->t, Np, 1.0f, NULL); /* gradient of P */
+    if (Np == 64 && !set) softmax_columns_backward(dS, P, e->inv, dbias, false, N, 64, 4);
+    else
+        for (int i = 0; i < Np; i += 16) softmax_columns_backward(dS + i, P + i, e->inv + i, dbias + i, set, N, Np, 1);
     float *dq = dqkv, *dk = dqkv + C, *dv = dqkv + 2 * C;
-    small_product(N, d, N, dv, 3 * C, P, Np, 1, d_o, C, 1.0f);
-    small_product(N, d, N, dk, 3 * C, dS, Np, 1, e->q, e->ld_q, e->s);
-    small_product(N, d, N, dq, 3 * C, dS, 1, Np, e->k, e->ld_k, e->s);
+    small_product(N, d, N, dv, 3 * C, P, Np, 1, d_o, C, 1.0f, NULL);
+    small_product(N, d, N, dk, 3 * C, dS, Np, 1, e->q, e->ld_q, e->s, NULL);
+    small_product(N, d, N, dq, 3 * C, dS, 1, Np, e->k, e->ld_k, e->s, NULL);
     if (v2) {
         dtau = unit_rows_backward(dq, 3 * C, e->q_hat, e->q_inv, N, d) / e->s;
         (void)unit_rows_backward(dk, 3 * C, e->k_hat, e->k_inv, N, d);

@@ -154,7 +154,7 @@ status step_run(trainer *t)
     TRY(digest(t), "training");
     lap(&watch, VERB_SUM);
 
-    TRY(optim_clip(t, t->job.optim.clip, &t->grad_norm), "step %lld", (long long)t->step);
+    TRY(optim_norm(t, &t->grad_norm), "step %lld", (long long)t->step);
     lap(&watch, VERB_CLIP);
 
     t->lr = schedule_lr(&t->job, t->step);
