@@ -9,7 +9,7 @@
 
 enum { ROWS = 8, VECTORS = 3, WIDE = 16 * VECTORS, /* a tile: 24 sums, 3 values of B and a broadcast one of A fill the 32 registers */
        DEPTH = 384,              /* K per block: a panel of B and some rows of A lie in the second-level cache */
-       PIECE = 98304,            /* values of A per piece and block, where A is read in place */
+       PIECE = 262144,           /* values of A per piece and block, where A is read in place */
        PIECE_ROWS = 256 };
 #define TEST_ROWS 1024       /* rows per piece where A is packed */
 
@@ -19,11 +19,11 @@ typedef struct tile {
     const float *B;              /* (K,16 NV) packed */
     float *C;
     int64_t ldc;
-    float alpha, beta;
+    bool add;
     const float *bias;
 } tile;
 
-/* C tile = alpha A B + (bias or beta C). */
+/* C tile = A B, + bias or + C. */
 INLINE void tile_run(const int MR, const int NV, const tile *t)
 {
     v16 sum[ROWS][VECTORS];
@@ -50,8 +50,8 @@ INLINE void tile_run(const int MR, const int NV, const tile *t)
         for (int v = 0; v < NV; v++) {
             v16 *c = (v16 *)(t->C + r * t->ldc + 16 * v);
             if (t->bias) *c = sum[r][v] + *(const v16 *)(t->bias + 16 * v);
-            else if (t->beta == 0.0f) *c = t->alpha * sum[r][v];
-            else *c = t->alpha * sum[r][v] + t->beta * *c;
+            else if (t->add) *c += sum[r][v];
+            else *c = sum[r][v];
         }
 }
 
@@ -64,7 +64,7 @@ static void (*const tiles[VECTORS][4])(const tile *) = {
 
 bool product_fits(const product *p)
 {
-    return p->N % 16 == 0 && p->M >= ROWS && p->K >= 16 && (double)p->M * (double)p->N * (double)p->K >= 65536;
+    return p->alpha == 1.0f && (p->beta == 0.0f || p->beta == 1.0f) && p->N % 16 == 0 && p->M >= ROWS && p->K >= 16 && (double)p->M * (double)p->N * (double)p->K >= 65536;
 }
 
 /* Length of equal parts of n, each at most `most`, in whole `unit`s. */
@@ -78,7 +78,7 @@ static int64_t depth_of(const product *p) { return part_length(p->K, DEPTH, 16);
 
 static int64_t piece_rows(const product *p)
 {
-    return part_length(p->M, p->trans_a ? PIECE_ROWS : TEST_ROWS, ROWS);
+    return part_length(p->M, p->trans_a ? PIECE_ROWS : PIECE / depth_of(p), ROWS);
 }
 
 int64_t product_pieces(const product *p) { return (p->M + piece_rows(p) - 1) / piece_rows(p); }
@@ -148,8 +148,8 @@ static void run_block(const product *p, int64_t m0, int64_t m, int64_t k0, int64
     float panel[DEPTH * WIDE] __attribute__((aligned(64)));
     int64_t vectors = p->N / 16, n_panels = (vectors + VECTORS - 1) / VECTORS;
     const float *A = packed ? packed : p->trans_a ? p->A + k0 * p->lda + m0 : p->A + m0 * p->lda + k0;
-    tile t = {.rs = packed ? 1 : p->lda, .cs = packed ? ROWS : 1, .K = K, .B = panel, .ldc = p->ldc, .alpha = p->alpha,
-              .beta = k0 ? 1.0f : p->beta};
+    tile t = {.rs = packed ? 1 : p->lda, .cs = packed ? ROWS : 1, .K = K, .B = panel, .ldc = p->ldc,
+              .add = p->beta != 0.0f || k0};
     for (int64_t i = 0; i < n_panels; i++) {
         int64_t v0 = vectors * i / n_panels, n0 = 16 * v0;
         int NV = (int)(vectors * (i + 1) / n_panels - v0);
