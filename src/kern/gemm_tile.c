@@ -64,7 +64,8 @@ static void (*const tiles[VECTORS][4])(const tile *) = {
 
 bool product_fits(const product *p)
 {
-    return p->alpha == 1.0f && (p->beta == 0.0f || p->beta == 1.0f) && p->N % 16 == 0 && p->M >= ROWS && p->K >= 16 && (double)p->M * (double)p->N * (double)p->K >= 65536;
+    return p->alpha == 1.0f && (p->beta == 0.0f || p->beta == 1.0f) && p->N % 16 == 0 && p->M >= ROWS && p->K >= 16 &&
+           (double)p->M * (double)p->N * (double)p->K >= 65536;
 }
 
 /* Length of equal parts of n, each at most `most`, in whole `unit`s. */
@@ -141,6 +142,12 @@ static void run_rows(tile *t, int64_t m, int NV, const float *A, int64_t a_step,
         tiles[NV - 1][rows == 8 ? 0 : rows == 4 ? 1 : rows == 2 ? 2 : 3](t);
         i += rows;
     }
+}
+
+void tile_columns(float *C, int64_t ldc, const float *A, int64_t lda, const float *panel, int NV, int64_t M, int64_t K, bool add)
+{
+    tile t = {.rs = lda, .cs = 1, .K = K, .B = panel, .ldc = ldc, .add = add};
+    run_rows(&t, M, NV, A, 0, C);
 }
 
 static void run_block(const product *p, int64_t m0, int64_t m, int64_t k0, int64_t K, const float *packed)

@@ -1,4 +1,4 @@
-/* ladder: what the files of the speed ladder share. An item is one thing to time; the peer in torch (ladder_torch.py) has the same names. */
+/* ladder: what the files of the speed ladder share. An item is one thing to time; the peer (ladder_torch.py) has the same names. */
 #ifndef LADDER_H
 #define LADDER_H
 

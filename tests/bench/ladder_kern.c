@@ -174,7 +174,8 @@ static status conv_open(const item *it, void **state)
     int side = it->arg[2], c_in = it->arg[3], c_out = it->arg[4], size[1][2] = {{side, side}};
     k->shape = conv_plan(BATCH, 1, size, c_in, c_out, 1);
     k->b[0] = ladder_floats(k->shape.in_pixels * c_in, 1), k->b[1] = ladder_floats(k->shape.out_pixels * c_out, 2);
-    k->b[2] = ladder_floats((int64_t)9 * c_in * c_out, 3), k->b[3] = ladder_floats(c_out, 4), k->b[4] = ladder_floats((int64_t)9 * c_in * c_out, 5);
+    k->b[2] = ladder_floats((int64_t)9 * c_in * c_out, 3), k->b[3] = ladder_floats(c_out, 4);
+    k->b[4] = ladder_floats((int64_t)9 * c_in * c_out, 5);
     k->b[5] = ladder_floats(c_out, 6), k->b[6] = ladder_floats(conv_scratch(&k->shape, true), 7);
     return OK;
 }
@@ -263,7 +264,8 @@ void ladder_kernels(ladder *l)
             }
     for (int way = 0; way < 2; way++) {
         double n = (double)NORM_ROWS * NORM_C * 4e-9 * (way ? 3 : 2);
-        add(l, BYTES, n, way ? "layernorm_bwd" : "layernorm_fwd", way ? "layer norm, backward" : "layer norm, forward", rows_open, norm_run)->arg[0] = way;
+        add(l, BYTES, n, way ? "layernorm_bwd" : "layernorm_fwd", way ? "layer norm, backward" : "layer norm, forward", rows_open,
+            norm_run)->arg[0] = way;
         add(l, BYTES, n, way ? "gelu_bwd" : "gelu_fwd", way ? "GELU, backward" : "GELU, forward", rows_open, gelu_run)->arg[0] = way;
     }
     for (size_t i = 0; i < sizeof conv_size / sizeof *conv_size; i++)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# run: the speed ladder. Builds with optimisation, then times Medley's kernels and training steps and the same things in torch on one core, in
-# turn, and prints a table for jobs/README.md. About ten minutes.
+# run: the speed ladder. Builds with optimisation, then times Medley's kernels and training steps and the same things in torch on one
+# core, in turn, and prints a table for jobs/README.md. About ten minutes.
 #
 #   sh tests/bench/run.sh [--rounds N] [--seconds S] [--cpu N] [--items PATTERN,...] [--no-peer]
 #
@@ -16,7 +16,7 @@ set -eu
 
 here=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$here"
-case ${1:-} in --help | -h) sed -n '2,15s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
+case ${1:-} in --help | -h) sed -n '2,16s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 build=${MEDLEY_BUILD:-build-bench}
 {
     [ -d "$build/meson-private" ] || meson setup "$build"
