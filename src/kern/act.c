@@ -3,18 +3,39 @@
 
 #include "fastmath.h"
 
-enum { BLOCK = 16384 }; /* elements per parallel chunk */
+#include <string.h>
+
+enum { BLOCK = 16384 }; /* elements per parallel chunk, whole vectors */
 #define INV_SQRT_2PI 0.39894228f
+
+/* 16 values, or the n that are left; the others are 0. */
+INLINE void read_16(v16 *v, const float *x, int64_t n)
+{
+    if (n >= 16) {
+        *v = *(const v16 *)x;
+        return;
+    }
+    *v = (v16){0};
+    memcpy(v, x, (size_t)n * sizeof *x);
+}
+
+INLINE void write_16(float *x, const v16 *v, int64_t n)
+{
+    if (n >= 16) *(v16 *)x = *v;
+    else memcpy(x, v, (size_t)n * sizeof *x);
+}
 
 void gelu_forward(float *y, const float *x, int64_t n)
 {
 #pragma omp parallel for schedule(static) if (n > BLOCK && kern_threads() > 1)
     for (int64_t i0 = 0; i0 < n; i0 += BLOCK) {
-        int64_t i1 = i0 + BLOCK < n ? i0 + BLOCK : n;
-#pragma omp simd
-        for (int64_t i = i0; i < i1; i++) {
-            float e;
-            y[i] = x[i] * fast_phi(x[i], &e);
+        int64_t i1 = i0 + BLOCK < n ? i0 + BLOCK : n, i = i0;
+        for (; i < i1; i += 16) {
+            v16 v, phi, e;
+            read_16(&v, x + i, i1 - i);
+            phi_16(&phi, &e, &v);
+            v *= phi;
+            write_16(y + i, &v, i1 - i);
         }
     }
 }
@@ -23,11 +44,13 @@ void gelu_backward(float *dx, const float *dy, const float *x, int64_t n)
 {
 #pragma omp parallel for schedule(static) if (n > BLOCK && kern_threads() > 1)
     for (int64_t i0 = 0; i0 < n; i0 += BLOCK) {
-        int64_t i1 = i0 + BLOCK < n ? i0 + BLOCK : n;
-#pragma omp simd
-        for (int64_t i = i0; i < i1; i++) {
-            float e, phi = fast_phi(x[i], &e);
-            dx[i] = dy[i] * (phi + x[i] * e * INV_SQRT_2PI);
+        int64_t i1 = i0 + BLOCK < n ? i0 + BLOCK : n, i = i0;
+        for (; i < i1; i += 16) {
+            v16 v, d, phi, e;
+            read_16(&v, x + i, i1 - i), read_16(&d, dy + i, i1 - i);
+            phi_16(&phi, &e, &v);
+            d *= phi + v * e * INV_SQRT_2PI;
+            write_16(dx + i, &d, i1 - i);
         }
     }
 }
@@ -37,11 +60,14 @@ void gelu_bias_forward(float *y, float *x, const float *b, int64_t R, int64_t C)
 #pragma omp parallel for schedule(static) if (R * C > BLOCK && kern_threads() > 1)
     for (int64_t r = 0; r < R; r++) {
         float *xr = x + r * C, *yr = y + r * C;
-#pragma omp simd
-        for (int64_t c = 0; c < C; c++) {
-            float e, v = xr[c] + b[c];
-            xr[c] = v;
-            yr[c] = v * fast_phi(v, &e);
+        for (int64_t c = 0; c < C; c += 16) {
+            v16 v, shift, phi, e;
+            read_16(&v, xr + c, C - c), read_16(&shift, b + c, C - c);
+            v += shift;
+            write_16(xr + c, &v, C - c);
+            phi_16(&phi, &e, &v);
+            v *= phi;
+            write_16(yr + c, &v, C - c);
         }
     }
 }
@@ -50,12 +76,15 @@ void gelu_both(float *y, float *d, const float *x, int64_t n)
 {
 #pragma omp parallel for schedule(static) if (n > BLOCK && kern_threads() > 1)
     for (int64_t i0 = 0; i0 < n; i0 += BLOCK) {
-        int64_t i1 = i0 + BLOCK < n ? i0 + BLOCK : n;
-#pragma omp simd
-        for (int64_t i = i0; i < i1; i++) {
-            float e, v = x[i], phi = fast_phi(v, &e);
-            y[i] = v * phi;
-            d[i] *= phi + v * e * INV_SQRT_2PI;
+        int64_t i1 = i0 + BLOCK < n ? i0 + BLOCK : n, i = i0;
+        for (; i < i1; i += 16) {
+            v16 v, slope, phi, e;
+            read_16(&v, x + i, i1 - i), read_16(&slope, d + i, i1 - i);
+            phi_16(&phi, &e, &v);
+            slope *= phi + v * e * INV_SQRT_2PI;
+            v *= phi;
+            write_16(y + i, &v, i1 - i);
+            write_16(d + i, &slope, i1 - i);
         }
     }
 }

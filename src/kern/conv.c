@@ -32,19 +32,21 @@ static int strip_rows(int H, int W, int k)
     return rows < 2 ? 2 : rows;
 }
 
-/* Strips of the input grids (gradients) or the output grids (forward); k: channels gathered. */
-typedef struct strip_list { const conv *c; bool out; int k; int n; } strip_list;
+/* Strips of the input grids (gradients) or the output grids (forward); k: channels gathered, n_to: channels they become (0: none, the
+ * weight gradient). */
+typedef struct strip_list { const conv *c; bool out; int k, n_to, n; } strip_list;
 typedef struct strip { int g, b, row, rows; } strip;
 
 static void grid_size(const strip_list *l, int g, int *H, int *W, int *rows)
 {
     *H = l->out ? l->c->grid[g].Ho : l->c->grid[g].H, *W = l->out ? l->c->grid[g].Wo : l->c->grid[g].W;
-    *rows = strip_rows(*H, l->out ? *W * l->c->stride : *W, l->k);
+    if (l->n_to && winograd_suits(l->c, g)) *rows = winograd_rows(*H, *W, l->k, l->n_to);
+    else *rows = strip_rows(*H, l->out ? *W * l->c->stride : *W, l->k);
 }
 
-static strip_list strips_of(const conv *c, bool out, int k)
+static strip_list strips_of(const conv *c, bool out, int k, int n_to)
 {
-    strip_list l = {c, out, k, 0};
+    strip_list l = {c, out, k, n_to, 0};
     for (int g = 0; g < c->n_grid; g++) {
         int H, W, rows;
         grid_size(&l, g, &H, &W, &rows);
@@ -81,36 +83,40 @@ static strip_view dy_view(const conv *c, const strip *s, int row, int rows, int 
 
 /* ---- sizes ----------------------------------------------------------------------------------------------------------------- */
 
-/* Largest gathered strip in floats: rows is the number of output rows; `dy`: also a column of the output gradient. */
-static int64_t strip_floats(const conv *c, bool out, int k, bool dy)
+/* Largest gathered strip in floats, and what is made of it: rows is the number of output rows; without n_to also a column of the output
+ * gradient. */
+static int64_t strip_floats(const conv *c, bool out, int k, int n_to)
 {
-    strip_list l = {c, out, k, 0};
+    strip_list l = {c, out, k, n_to, 0};
     int64_t most = 0, k16 = blocks(min_int(k, KC)) * LANES;
     for (int g = 0; g < c->n_grid; g++) {
         int H, W, rows;
         grid_size(&l, g, &H, &W, &rows);
-        rows = min_int(rows, H);
+        bool winograd = n_to && winograd_suits(c, g);
+        if (!winograd) rows = min_int(rows, H);
         int64_t in_rows = out ? (rows - 1) * c->stride + 3 : rows + 2;
-        int64_t n = in_rows * (c->grid[g].W + 2) * k16 + (dy ? (int64_t)rows * (W + 4) * COLUMN * LANES : 0);
+        int64_t n = in_rows * (c->grid[g].W + 2) * k16 + (n_to ? 0 : (int64_t)rows * (W + 4) * COLUMN * LANES);
+        if (winograd) n += winograd_floats(rows, W, k, n_to);
         if (n > most) most = n;
     }
     return most;
 }
 
 /* Result strip of the input gradient: all channels if they need several passes, else one tile column. */
-static int64_t result_step(const conv *c, int n_in)
+static int64_t result_step(const conv *c, int g, int n_in)
 {
+    if (winograd_suits(c, g)) return WINOGRAD_COLUMNS;
     return c->Cout > KC ? blocks(n_in) * LANES : tile_blocks(blocks(n_in)) * LANES;
 }
 
 static int64_t result_floats(const conv *c, int n_in)
 {
-    strip_list l = {c, false, c->Cout, 0};
+    strip_list l = {c, false, c->Cout, c->Cin, 0};
     int64_t most = 0;
     for (int g = 0; g < c->n_grid; g++) {
         int H, W, rows;
         grid_size(&l, g, &H, &W, &rows);
-        int64_t n = (int64_t)min_int(rows, H) * W * result_step(c, n_in);
+        int64_t n = (int64_t)min_int(rows, H) * W * result_step(c, g, n_in);
         if (n > most) most = n;
     }
     return most;
@@ -127,27 +133,47 @@ static weight_tasks weight_tasks_of(const conv *c, int n_strip)
     return t;
 }
 
+/* Transformed weights, which stand before the plain packed ones. */
+static int64_t winograd_total(const conv *c) { return winograd_any(c) ? (int64_t)16 * c->Cin * c->Cout : 0; }
+
 int64_t conv_scratch(const conv *c, bool train)
 {
     int64_t in16 = blocks(c->Cin) * LANES, out16 = blocks(c->Cout) * LANES;
-    int64_t most = out16 * (9 * c->Cin + 1) + c->threads * strip_floats(c, true, c->Cin, false);
+    int64_t most = winograd_total(c) + out16 * (9 * c->Cin + 1) + c->threads * strip_floats(c, true, c->Cin, c->Cout);
     if (!train) return most;
-    int64_t input = in16 * 9 * c->Cout + c->threads * (strip_floats(c, false, c->Cout, false) + result_floats(c, c->Cin));
-    weight_tasks t = weight_tasks_of(c, strips_of(c, false, c->Cin).n);
-    int64_t weight = t.n_pass * t.n_column * t.n_group * t.part + c->threads * strip_floats(c, false, c->Cin, true);
+    int64_t strip = strip_floats(c, false, c->Cout, c->Cin) + result_floats(c, c->Cin);
+    int64_t input = winograd_total(c) + in16 * 9 * c->Cout + c->threads * strip;
+    weight_tasks t = weight_tasks_of(c, strips_of(c, false, c->Cin, 0).n);
+    int64_t weight = t.n_pass * t.n_column * t.n_group * t.part + c->threads * strip_floats(c, false, c->Cin, 0);
     if (input > most) most = input;
     return weight > most ? weight : most;
 }
 
+/* The strip again, for minimal filtering: an even number of rows, and the border. */
+static strip_view even_view(strip_view v, const strip *s)
+{
+    v.row = s->row - 1, v.rows = s->rows + (s->rows & 1) + 2, v.pad = 1;
+    return v;
+}
+
+/* Floats of the gathered part of such a strip. */
+static int64_t gathered(const strip_view *v, int k) { return (int64_t)v->rows * (v->W + 2) * blocks(min_int(k, KC)) * LANES; }
+
 /* ---- forward --------------------------------------------------------------------------------------------------------------- */
 
-static void forward_strip(const conv *c, const strip *s, float *y, const conv_in *in, int n_in, const float *packed, const float *bias,
-                          float *xs)
+static void forward_strip(const conv *c, const strip *s, float *y, const conv_in *in, int n_in, const float *squares, const float *packed,
+                          const float *bias, float *xs)
 {
     int n_blocks = blocks(c->Cout), per_tile = tile_blocks(n_blocks), Ho = c->grid[s->g].Ho, Wo = c->grid[s->g].Wo;
     strip_view view = input_view(c, s, s->row * c->stride - 1, (s->rows - 1) * c->stride + 3);
     int64_t row_step = (int64_t)(view.W + 2) * LANES;
     float *out = y + (c->grid[s->g].out + ((int64_t)s->b * Ho + s->row) * Wo) * c->Cout;
+    if (winograd_suits(c, s->g)) {
+        winograd_job job = {.in = in, .n_in = n_in, .n_sum = c->Cin, .n = c->Cout, .view = even_view(view, s), .rows = s->rows,
+                            .weights = squares, .bias = bias, .y = out, .step = c->Cout};
+        winograd_strip(&job, xs, xs + gathered(&job.view, c->Cin));
+        return;
+    }
     for (int k0 = 0; k0 < c->Cin; k0 += KC) {
         int k = min_int(KC, c->Cin - k0);
         strip_gather(xs, &view, in, n_in, k0, k);
@@ -164,30 +190,37 @@ static void forward_strip(const conv *c, const strip *s, float *y, const conv_in
 
 void conv_forward(const conv *c, float *y, const conv_in *in, int n_in, const float *w, const float *b, float *scratch)
 {
-    int64_t out16 = blocks(c->Cout) * LANES, per_thread = strip_floats(c, true, c->Cin, false);
-    float *bias = scratch, *packed = bias + out16, *strips = packed + out16 * 9 * c->Cin;
-    pack_forward(packed, w, c->Cin, c->Cout);
+    int64_t out16 = blocks(c->Cout) * LANES, per_thread = strip_floats(c, true, c->Cin, c->Cout);
+    float *squares = scratch, *bias = squares + winograd_total(c), *packed = bias + out16, *strips = packed + out16 * 9 * c->Cin;
+    if (winograd_any(c)) winograd_weights(squares, w, c->Cin, c->Cout, 9, (int64_t)c->Cin * 9, false);
+    if (!winograd_all(c)) pack_forward(packed, w, c->Cin, c->Cout);
     memset(bias, 0, (size_t)out16 * sizeof *bias);
     if (b) memcpy(bias, b, (size_t)c->Cout * sizeof *bias);
-    strip_list l = strips_of(c, true, c->Cin);
+    strip_list l = strips_of(c, true, c->Cin, c->Cout);
 #pragma omp parallel for schedule(dynamic) num_threads(c->threads) if (c->threads > 1 && l.n > 1)
     for (int i = 0; i < l.n; i++) {
         strip s = strip_at(&l, i);
-        forward_strip(c, &s, y, in, n_in, packed, b ? bias : NULL, strips + omp_get_thread_num() * per_thread);
+        forward_strip(c, &s, y, in, n_in, squares, packed, b ? bias : NULL, strips + omp_get_thread_num() * per_thread);
     }
 }
 
 /* ---- input gradient: the stride 1 convolution of dy with flipped taps ------------------------------------------------------ */
 
-static void input_strip(const conv *c, const strip *s, const conv_out *out, int n_out, int n_in, const float *dy, const float *packed,
-                        float *xs, float *ys)
+static void input_strip(const conv *c, const strip *s, const conv_out *out, int n_out, int n_in, const float *dy, const float *squares,
+                        const float *packed, float *xs, float *ys)
 {
     int n_blocks = blocks(n_in), per_tile = tile_blocks(n_blocks);
     bool once = c->Cout <= KC;
-    int64_t step = result_step(c, n_in);
+    int64_t step = result_step(c, s->g, n_in);
     strip_view view = dy_view(c, s, s->row - 1, s->rows + 2, 1), sink = input_view(c, s, s->row, s->rows);
     int64_t row_step = (int64_t)(view.W + 2) * LANES;
     conv_in in = {.x = dy, .C = c->Cout};
+    if (winograd_suits(c, s->g)) {
+        winograd_job job = {.in = &in, .n_in = 1, .n_sum = c->Cout, .n = n_in, .view = even_view(view, s), .rows = s->rows,
+                            .weights = squares, .y = ys, .step = step, .scatter = true, .out = out, .n_out = n_out, .sink = sink};
+        winograd_strip(&job, xs, xs + gathered(&job.view, c->Cout));
+        return;
+    }
     for (int k0 = 0; k0 < c->Cout; k0 += KC) {
         int k = min_int(KC, c->Cout - k0);
         strip_gather(xs, &view, &in, 1, k0, k);
@@ -211,15 +244,17 @@ void conv_backward_input(const conv *c, const conv_out *out, int n_out, const fl
         if (out[i].d) n_in = s;
     }
     if (!n_in) return;
-    int64_t xs = strip_floats(c, false, c->Cout, false), per_thread = xs + result_floats(c, n_in);
-    float *packed = scratch, *strips = packed + (int64_t)blocks(n_in) * LANES * 9 * c->Cout;
-    pack_backward(packed, w, c->Cin, n_in, c->Cout);
-    strip_list l = strips_of(c, false, c->Cout);
+    if (winograd_any(c) && n_in % LANES) n_in = c->Cin; /* whole blocks */
+    int64_t xs = strip_floats(c, false, c->Cout, c->Cin), per_thread = xs + result_floats(c, n_in);
+    float *squares = scratch, *packed = squares + winograd_total(c), *strips = packed + (int64_t)blocks(n_in) * LANES * 9 * c->Cout;
+    if (winograd_any(c)) winograd_weights(squares, w, c->Cout, n_in, (int64_t)c->Cin * 9, 9, true);
+    if (!winograd_all(c)) pack_backward(packed, w, c->Cin, n_in, c->Cout);
+    strip_list l = strips_of(c, false, c->Cout, c->Cin);
 #pragma omp parallel for schedule(dynamic) num_threads(c->threads) if (c->threads > 1 && l.n > 1)
     for (int i = 0; i < l.n; i++) {
         strip s = strip_at(&l, i);
         float *mine = strips + omp_get_thread_num() * per_thread;
-        input_strip(c, &s, out, n_out, n_in, dy, packed, mine, mine + xs);
+        input_strip(c, &s, out, n_out, n_in, dy, squares, packed, mine, mine + xs);
     }
 }
 
@@ -256,10 +291,10 @@ static void weight_strip(const conv *c, const strip *s, float *part, float *part
 
 void conv_backward_weight(const conv *c, float *dw, float *db, const float *dy, const conv_in *in, int n_in, float *scratch)
 {
-    strip_list l = strips_of(c, false, c->Cin);
+    strip_list l = strips_of(c, false, c->Cin, 0);
     weight_tasks t = weight_tasks_of(c, l.n);
     int n_cells = t.n_pass * t.n_column, n_tasks = n_cells * t.n_group;
-    int64_t per_thread = strip_floats(c, false, c->Cin, true);
+    int64_t per_thread = strip_floats(c, false, c->Cin, 0);
     float *strips = scratch + n_tasks * t.part;
 #pragma omp parallel for schedule(dynamic) num_threads(c->threads) if (c->threads > 1 && n_tasks > 1)
     for (int i = 0; i < n_tasks; i++) {

@@ -75,4 +75,34 @@ void strip_gather(float *xs, const strip_view *v, const conv_in *in, int n_in, i
 /* Channels c0..c0+n-1 of ys (rows, W, ys_step) go to the sinks. v->row >= 0, no padding, rows within H. */
 void strip_scatter(const conv_out *out, int n_out, const strip_view *v, const float *ys, int64_t ys_step, int c0, int n);
 
+/* ---- minimal filtering (conv_winograd.c), for convolutions with stride 1 and enough channels and pixels ------------------------- */
+
+bool winograd_suits(const conv *c, int g); /* grid g, either direction */
+bool winograd_any(const conv *c);
+bool winograd_all(const conv *c);
+enum { WINOGRAD_COLUMNS = 144 }; /* output channels at a time: three panels of a register tile */
+/* Output rows per strip, even; k channels in, n out. */
+int winograd_rows(int H, int W, int k, int n);
+/* Floats of work for a strip of so many rows. */
+int64_t winograd_floats(int rows, int W, int k, int n);
+/* Transformed weights, 16 * n_sum * n_lane floats; lanes and steps as in conv_tile.c's packing. */
+void winograd_weights(float *out, const float *w, int n_sum, int n_lane, int64_t sum_step, int64_t lane_step, bool flip);
+
+/* One strip: n_sum channels of the sources become n channels of the output, or of a buffer whose channels then go to the sinks. */
+typedef struct winograd_job {
+    const conv_in *in;
+    int n_in, n_sum, n;
+    strip_view view;             /* of the input: the output's rows, made even, and one more above and below */
+    int rows;                    /* output rows; odd only at the lower edge */
+    const float *weights;        /* from winograd_weights with these n_sum and n */
+    const float *bias;           /* (n) or NULL */
+    float *y;                    /* first output pixel; with scatter the buffer (rows,W,step) */
+    int64_t step;
+    bool scatter;
+    const conv_out *out;
+    int n_out;
+    strip_view sink;
+} winograd_job;
+void winograd_strip(const winograd_job *j, float *xs, float *work);
+
 #endif

@@ -1,5 +1,8 @@
-/* gemm: the door to OpenBLAS. Large products are cut into fixed row chunks, each computed by one thread. */
+/* gemm: matrix products, by our own tiles (gemm_tile.h) or through the door to OpenBLAS. Large products are cut into fixed pieces, each
+ * computed by one thread. */
 #include "medley/kern.h"
+
+#include "gemm_tile.h"
 
 #include <cblas.h> /* cblas_sgemm, openblas_set_num_threads */
 #include <omp.h>
@@ -49,42 +52,73 @@ static int64_t chunk_rows(int64_t M, int64_t N, int64_t K)
     return rows < M ? rows : M;
 }
 
+static void blas_run(const product *p)
+{
+    int64_t rows = chunk_rows(p->M, p->N, p->K), n_chunks = (p->M + rows - 1) / rows;
+#pragma omp parallel for schedule(dynamic) if (n_chunks > 1 && n_threads > 1 && !omp_in_parallel())
+    for (int64_t c = 0; c < n_chunks; c++) {
+        int64_t m0 = c * rows, m = p->M - m0 < rows ? p->M - m0 : rows;
+        cblas_sgemm(CblasRowMajor, p->trans_a ? CblasTrans : CblasNoTrans, p->trans_b ? CblasTrans : CblasNoTrans, (int)m, (int)p->N,
+                    (int)p->K, p->alpha, p->A + (p->trans_a ? m0 : m0 * p->lda), (int)p->lda, p->B, (int)p->ldb, p->beta,
+                    p->C + m0 * p->ldc, (int)p->ldc);
+    }
+}
+
+/* True if the tiles computed it. */
+static bool tiles_run(const product *p)
+{
+    if (!product_fits(p)) return false;
+    int64_t n = product_pieces(p);
+#pragma omp parallel for schedule(dynamic) if (n > 1 && n_threads > 1 && !omp_in_parallel())
+    for (int64_t i = 0; i < n; i++) product_run(p, i);
+    return true;
+}
+
 void kern_gemm(bool trans_a, bool trans_b, int64_t M, int64_t N, int64_t K, float alpha, const float *A, int64_t lda, const float *B,
                int64_t ldb, float beta, float *C, int64_t ldc)
 {
     if (M <= 0 || N <= 0) return;
-    int64_t rows = chunk_rows(M, N, K), n_chunks = (M + rows - 1) / rows;
-#pragma omp parallel for schedule(dynamic) if (n_chunks > 1 && n_threads > 1 && !omp_in_parallel())
-    for (int64_t c = 0; c < n_chunks; c++) {
-        int64_t m0 = c * rows, m = M - m0 < rows ? M - m0 : rows;
-        cblas_sgemm(CblasRowMajor, trans_a ? CblasTrans : CblasNoTrans, trans_b ? CblasTrans : CblasNoTrans, (int)m, (int)N, (int)K,
-                    alpha, A + (trans_a ? m0 : m0 * lda), (int)lda, B, (int)ldb, beta, C + m0 * ldc, (int)ldc);
-    }
+    product p = {.trans_a = trans_a, .trans_b = trans_b, .M = M, .N = N, .K = K, .alpha = alpha, .beta = beta, .A = A, .B = B, .lda = lda,
+                 .ldb = ldb, .C = C, .ldc = ldc};
+    if (!tiles_run(&p)) blas_run(&p);
 }
 
 void linear_forward(float *y, const float *x, const float *W, const float *b, int64_t R, int64_t N, int64_t K)
 {
+    if (R <= 0 || N <= 0) return;
+    product p = {.trans_b = true, .M = R, .N = N, .K = K, .alpha = 1.0f, .A = x, .lda = K, .B = W, .ldb = K, .C = y, .ldc = N, .bias = b};
+    if (tiles_run(&p)) return;
     if (b) {
+        p.beta = 1.0f;
 #pragma omp parallel for schedule(static) if (R * N > 65536 && n_threads > 1)
         for (int64_t r = 0; r < R; r++) memcpy(y + r * N, b, (size_t)N * sizeof *y);
     }
-    kern_gemm(false, true, R, N, K, 1.0f, x, K, W, K, b ? 1.0f : 0.0f, y, N);
+    blas_run(&p);
+}
+
+/* db (N) += column sums of dy (R,N). */
+static void column_sums(float *db, const float *dy, int64_t R, int64_t N)
+{
+    enum { COLS = 64 };
+#pragma omp parallel for schedule(static) if (R * N > 65536 && n_threads > 1)
+    for (int64_t n0 = 0; n0 < N; n0 += COLS) {
+        int64_t n1 = n0 + COLS < N ? n0 + COLS : N;
+        float sum[COLS] = {0};
+        for (int64_t r = 0; r < R; r++)
+            for (int64_t n = n0; n < n1; n++) sum[n - n0] += dy[r * N + n];
+        for (int64_t n = n0; n < n1; n++) db[n] += sum[n - n0];
+    }
 }
 
 void linear_backward(float *dx, bool acc_dx, float *dW, float *db, const float *dy, const float *x, const float *W, int64_t R, int64_t N,
                      int64_t K)
 {
     if (dx) kern_gemm(false, false, R, K, N, 1.0f, dy, N, W, K, acc_dx ? 1.0f : 0.0f, dx, K);
-    if (dW) kern_gemm(true, false, N, K, R, 1.0f, dy, N, x, K, 1.0f, dW, K);
-    if (db) {
-        enum { COLS = 64 };
-#pragma omp parallel for schedule(static) if (R * N > 65536 && n_threads > 1)
-        for (int64_t n0 = 0; n0 < N; n0 += COLS) {
-            int64_t n1 = n0 + COLS < N ? n0 + COLS : N;
-            float sum[COLS] = {0};
-            for (int64_t r = 0; r < R; r++)
-                for (int64_t n = n0; n < n1; n++) sum[n - n0] += dy[r * N + n];
-            for (int64_t n = n0; n < n1; n++) db[n] += sum[n - n0];
-        }
+    if (dW && R > 0) {
+        product p = {.trans_a = true, .M = N, .N = K, .K = R, .alpha = 1.0f, .beta = 1.0f, .A = dy, .lda = N, .B = x, .ldb = K, .C = dW,
+                     .ldc = K, .row_sum = db};
+        if (tiles_run(&p)) return;
+        blas_run(&p);
     }
+    if (db) column_sums(db, dy, R, N);
 }

@@ -2,14 +2,15 @@
 #ifndef MEDLEY_SMALL_H
 #define MEDLEY_SMALL_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 typedef float v16 __attribute__((vector_size(64), aligned(4), may_alias));
 #define INLINE static inline __attribute__((always_inline))
 
-/* C (MR,16 NV) = alpha * A B, A[r*rs + k*cs], B (K,16 NV) with row stride ldb. */
+/* C (MR,16 NV) = alpha * A B, A[r*rs + k*cs], B (K,16 NV) with row stride ldb. scale: a further factor for every row, or NULL. */
 INLINE void small_tile(const int MR, const int NV, float *C, int64_t ldc, const float *A, int64_t rs, int64_t cs, const float *B,
-                       int64_t ldb, int K, float alpha)
+                       int64_t ldb, int K, float alpha, const float *scale)
 {
     v16 sum[8][4];
 #pragma GCC unroll 8
@@ -28,36 +29,40 @@ INLINE void small_tile(const int MR, const int NV, float *C, int64_t ldc, const 
         }
     }
 #pragma GCC unroll 8
-    for (int r = 0; r < MR; r++)
+    for (int r = 0; r < MR; r++) {
+        float factor = scale ? alpha * scale[r] : alpha;
 #pragma GCC unroll 4
-        for (int v = 0; v < NV; v++) *(v16 *)(C + r * ldc + 16 * v) = alpha * sum[r][v];
+        for (int v = 0; v < NV; v++) *(v16 *)(C + r * ldc + 16 * v) = factor * sum[r][v];
+    }
 }
 
 /* Rows in tiles that fill the 32 registers without spilling and leave no single rows at M = 49 and 64: 5 (and 4) x 4; with fewer
  * vectors 7 or 8 x NV. */
 INLINE void small_rows(const int NV, int M, float *C, int64_t ldc, const float *A, int64_t rs, int64_t cs, const float *B, int64_t ldb,
-                       int K, float alpha)
+                       int K, float alpha, const float *scale)
 {
+#define TILE(n) small_tile(n, NV, C + m * ldc, ldc, A + m * rs, rs, cs, B, ldb, K, alpha, scale ? scale + m : NULL)
     int m = 0;
     if (NV == 4)
-        for (; m + 5 <= M; m += 5) small_tile(5, NV, C + m * ldc, ldc, A + m * rs, rs, cs, B, ldb, K, alpha);
+        for (; m + 5 <= M; m += 5) TILE(5);
     else if (M % 7 == 0)
-        for (; m < M; m += 7) small_tile(7, NV, C + m * ldc, ldc, A + m * rs, rs, cs, B, ldb, K, alpha);
+        for (; m < M; m += 7) TILE(7);
     else
-        for (; m + 8 <= M; m += 8) small_tile(8, NV, C + m * ldc, ldc, A + m * rs, rs, cs, B, ldb, K, alpha);
-    for (; m + 4 <= M; m += 4) small_tile(4, NV, C + m * ldc, ldc, A + m * rs, rs, cs, B, ldb, K, alpha);
-    for (; m < M; m++) small_tile(1, NV, C + m * ldc, ldc, A + m * rs, rs, cs, B, ldb, K, alpha);
+        for (; m + 8 <= M; m += 8) TILE(8);
+    for (; m + 4 <= M; m += 4) TILE(4);
+    for (; m < M; m++) TILE(1);
+#undef TILE
 }
 
-/* C (M,n) = alpha * A B; n a multiple of 16, at most 64. */
+/* C (M,n) = alpha * A B, row r times scale[r] unless NULL; n a multiple of 16, at most 64. */
 static inline void small_product(int M, int n, int K, float *C, int64_t ldc, const float *A, int64_t rs, int64_t cs, const float *B,
-                                 int64_t ldb, float alpha)
+                                 int64_t ldb, float alpha, const float *scale)
 {
     switch (n / 16) {
-    case 1: small_rows(1, M, C, ldc, A, rs, cs, B, ldb, K, alpha); break;
-    case 2: small_rows(2, M, C, ldc, A, rs, cs, B, ldb, K, alpha); break;
-    case 3: small_rows(3, M, C, ldc, A, rs, cs, B, ldb, K, alpha); break;
-    default: small_rows(4, M, C, ldc, A, rs, cs, B, ldb, K, alpha); break;
+    case 1: small_rows(1, M, C, ldc, A, rs, cs, B, ldb, K, alpha, scale); break;
+    case 2: small_rows(2, M, C, ldc, A, rs, cs, B, ldb, K, alpha, scale); break;
+    case 3: small_rows(3, M, C, ldc, A, rs, cs, B, ldb, K, alpha, scale); break;
+    default: small_rows(4, M, C, ldc, A, rs, cs, B, ldb, K, alpha, scale); break;
     }
 }
 

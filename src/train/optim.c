@@ -31,7 +31,7 @@ static double sum_squares(const float *x, int64_t n)
     return total;
 }
 
-status optim_clip(trainer *t, double clip, double *norm)
+status optim_norm(trainer *t, double *norm)
 {
     memset(t->norms, 0, sizeof *t->norms * (size_t)t->pt.n);
 #pragma omp parallel for schedule(dynamic)
@@ -46,37 +46,51 @@ status optim_clip(trainer *t, double clip, double *norm)
     for (int i = 0; i < t->pt.n; i++) total += t->norms[i];
     *norm = sqrt(total);
     CHECK(isfinite(*norm), ST_NUMERIC, "the gradient norm is not finite");
-    if (clip <= 0 || *norm <= clip) return OK;
-    float scale = (float)(clip / *norm);
-    for (int k = 0; k < t->n_local; k++) {
-        const param *p = &t->pt.p[t->local[k]];
-        float *g = t->g + p->off;
-#pragma omp parallel for simd schedule(static) if (p->n > 16384)
-        for (int64_t i = 0; i < p->n; i++) g[i] *= scale;
-    }
     return OK;
 }
 
-void adamw_update(float *restrict w, float *restrict g, float *restrict m, float *restrict v, int64_t n, double lr, double decay,
-                  double beta1, double beta2, double eps, int64_t step)
+enum { PIECE = 16384 }; /* elements per piece of the update: all threads see the same pieces */
+
+/* One piece; `a` (the moving average) may be NULL. Inlined, so that each of the two forms is a loop without branches. */
+static inline __attribute__((always_inline)) void update_piece(float *restrict w, float *restrict g, float *restrict m, float *restrict v,
+                                                               float *restrict a, int64_t n, const adamw *o)
 {
-    double c1 = 1.0 - pow(beta1, (double)(step + 1)), c2 = 1.0 - pow(beta2, (double)(step + 1));
-    const float b1 = (float)beta1, b2 = (float)beta2, d1 = (float)(1.0 - beta1), d2 = (float)(1.0 - beta2);
-    const float keep = (float)(1.0 - lr * decay), size = (float)(lr / c1), root = (float)(1.0 / sqrt(c2)), e = (float)eps;
-#pragma omp parallel for simd schedule(static) if (n > 16384)
+    const float b1 = (float)o->beta1, b2 = (float)o->beta2, d1 = (float)(1.0 - o->beta1), d2 = (float)(1.0 - o->beta2);
+    const float scale = o->scale, keep = o->keep, size = o->size, root = o->root, e = (float)o->eps, hold = (float)o->ema;
+    const float take = (float)(1.0 - o->ema);
+#pragma omp simd
     for (int64_t i = 0; i < n; i++) {
-        float gi = g[i], mi = b1 * m[i] + d1 * gi, vi = b2 * v[i] + d2 * gi * gi;
+        float gi = g[i] * scale, mi = b1 * m[i] + d1 * gi, vi = b2 * v[i] + d2 * gi * gi;
+        float wi = w[i] * keep - size * mi / (sqrtf(vi) * root + e);
         m[i] = mi;
         v[i] = vi;
-        w[i] = w[i] * keep - size * mi / (sqrtf(vi) * root + e);
+        w[i] = wi;
+        if (a) a[i] = hold * a[i] + take * wi;
         g[i] = 0;
     }
+}
+
+void adamw_update(float *w, float *g, float *m, float *v, float *ema, int64_t n, const adamw *o)
+{
+#pragma omp parallel for schedule(static) if (n > PIECE)
+    for (int64_t i = 0; i < n; i += PIECE) {
+        int64_t k = n - i < PIECE ? n - i : PIECE;
+        if (ema) update_piece(w + i, g + i, m + i, v + i, ema + i, k, o);
+        else update_piece(w + i, g + i, m + i, v + i, NULL, k, o);
+    }
+}
+
+adamw adamw_at(double lr, double decay, double beta1, double beta2, double eps, int64_t step)
+{
+    double c1 = 1.0 - pow(beta1, (double)(step + 1)), c2 = 1.0 - pow(beta2, (double)(step + 1));
+    return (adamw){.beta1 = beta1, .beta2 = beta2, .eps = eps, .scale = 1.0f, .keep = (float)(1.0 - lr * decay), .size = (float)(lr / c1),
+                   .root = (float)(1.0 / sqrt(c2))};
 }
 
 void optim_update(trainer *t, double lr)
 {
     const job *j = &t->job;
-    double ema = j->train.ema;
+    double ema = j->train.ema, clip = j->optim.clip;
     if (ema > 0) { /* young averages follow faster */
         double young = (1.0 + (double)t->step) / (10.0 + (double)t->step);
         if (young < ema) ema = young;
@@ -85,14 +99,9 @@ void optim_update(trainer *t, double lr)
         const param *p = &t->pt.p[t->local[k]];
         /* the head of a suspended task rests; decoders without a living task still decay like everything else */
         if (p->block >= BLOCK_HEAD0 && t->ts[p->block - BLOCK_HEAD0].suspended) continue;
-        adamw_update(t->w + p->off, t->g + p->off, t->m + p->off, t->v + p->off, p->n, lr, p->decay ? j->optim.weight_decay : 0,
-                     j->optim.beta1, j->optim.beta2, j->optim.eps, adopt_age(t, p->block));
-        if (t->ema) {
-            float *restrict a = t->ema + p->off;
-            const float *restrict w = t->w + p->off;
-            const float keep = (float)ema, take = (float)(1.0 - ema);
-#pragma omp parallel for simd schedule(static) if (p->n > 16384)
-            for (int64_t i = 0; i < p->n; i++) a[i] = keep * a[i] + take * w[i];
-        }
+        adamw o = adamw_at(lr, p->decay ? j->optim.weight_decay : 0, j->optim.beta1, j->optim.beta2, j->optim.eps, adopt_age(t, p->block));
+        if (clip > 0 && t->grad_norm > clip) o.scale = (float)(clip / t->grad_norm);
+        o.ema = ema;
+        adamw_update(t->w + p->off, t->g + p->off, t->m + p->off, t->v + p->off, t->ema ? t->ema + p->off : NULL, p->n, &o);
     }
 }

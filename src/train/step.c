@@ -196,7 +196,7 @@ status step_run(trainer *t)
     lap(&watch, VERB_SUM);
 
     watchdog_tick(t->step, "clip", NULL);
-    TRY(optim_clip(t, t->job.optim.clip, &t->grad_norm), "step %lld", (long long)t->step);
+    TRY(optim_norm(t, &t->grad_norm), "step %lld", (long long)t->step);
     lap(&watch, VERB_CLIP);
 
     watchdog_tick(t->step, "update", NULL);

@@ -153,12 +153,15 @@ MUST status step_run(trainer *t);
 
 /* optim.c */
 double schedule_lr(const job *j, int64_t step);
-/* Collective: clips the summed gradient to the global norm `clip` (0: only measures); *norm = before clipping. */
-MUST status optim_clip(trainer *t, double clip, double *norm);
-/* One AdamW step (number `step` from 0) on n elements; g is set to zero. */
-void adamw_update(float *w, float *g, float *m, float *v, int64_t n, double lr, double decay, double beta1, double beta2, double eps,
-                  int64_t step);
-void optim_update(trainer *t, double lr); /* AdamW on every local tensor, EMA, gradient back to zero */
+/* Collective: *norm = the global norm of the summed gradient. */
+MUST status optim_norm(trainer *t, double *norm);
+/* One AdamW step in numbers. scale: the gradient is multiplied by it (clipping); ema: weight of the old moving average. */
+typedef struct adamw { double beta1, beta2, eps, ema; float scale, keep, size, root; } adamw;
+adamw adamw_at(double lr, double decay, double beta1, double beta2, double eps, int64_t step); /* number `step` from 0; scale 1, no average */
+/* One pass over n elements: moments, weights, moving average (ema NULL: none); g is set to zero. */
+void adamw_update(float *w, float *g, float *m, float *v, float *ema, int64_t n, const adamw *o);
+/* On every local tensor, with the gradient clipped to job.optim.clip (0: not) by trainer.grad_norm. */
+void optim_update(trainer *t, double lr);
 
 enum { CHECKPOINT_VERSION = 1 };
 

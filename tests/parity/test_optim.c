@@ -16,7 +16,8 @@ static void adamw_equals_torch(void)
         if (step == 0)
             for (int i = 0; i < N; i++) w[i] = (float)sin(1.7 * i + 0.3), m[i] = v[i] = 0;
         for (int i = 0; i < N; i++) g[i] = (float)(cos(0.9 * i + step) * pow(10.0, i % 7 - 5));
-        adamw_update(w, g, m, v, N, lr, decay, 0.9, 0.999, 1e-8, step);
+        adamw o = adamw_at(lr, decay, 0.9, 0.999, 1e-8, step);
+        adamw_update(w, g, m, v, NULL, N, &o);
         for (int i = 0; i < N; i++) {
             double want;
             EXPECT(fscanf(f, "%lf", &want) == 1, "short line");
@@ -28,6 +29,25 @@ static void adamw_equals_torch(void)
     fclose(f);
     EXPECT(lines == 10, "%d lines", lines);
     EXPECT(worst < 1e-6, "worst relative difference %g", worst);
+}
+
+/* Clipping and moving average ride along: the same bits as in passes of their own. */
+static void one_pass(void)
+{
+    enum { M = 40003 };
+    static float w[2][M], g[2][M], m[2][M], v[2][M], a[2][M];
+    for (int i = 0; i < M; i++) {
+        for (int k = 0; k < 2; k++) w[k][i] = a[k][i] = (float)sin(i), g[k][i] = (float)cos(3.1 * i), m[k][i] = 0.1f, v[k][i] = 0.2f;
+        g[1][i] *= 0.3f;
+    }
+    adamw o = adamw_at(1e-3, 0.05, 0.9, 0.999, 1e-8, 3);
+    adamw_update(w[1], g[1], m[1], v[1], NULL, M, &o);
+    for (int i = 0; i < M; i++) a[1][i] = 0.75f * a[1][i] + 0.25f * w[1][i];
+    o.scale = 0.3f, o.ema = 0.75;
+    adamw_update(w[0], g[0], m[0], v[0], a[0], M, &o);
+    EXPECT(memcmp(w[0], w[1], sizeof w[0]) == 0 && memcmp(m[0], m[1], sizeof m[0]) == 0 && memcmp(v[0], v[1], sizeof v[0]) == 0,
+           "clipping in the pass");
+    for (int i = 0; i < M; i++) EXPECT(fabsf(a[0][i] - a[1][i]) <= 1.2e-7f * fabsf(a[1][i]) + 1e-9f && g[0][i] == 0, "average at %d", i);
 }
 
 static void schedule(void)
@@ -47,6 +67,7 @@ static void schedule(void)
 int main(void)
 {
     RUN(adamw_equals_torch);
+    RUN(one_pass);
     RUN(schedule);
     DONE();
 }

@@ -82,6 +82,8 @@ static void test_shapes(void)
     static const int shape[][6] = {
         {1, 1, 1, 1, 1, 1},    {2, 8, 8, 16, 16, 1},  {1, 5, 7, 3, 5, 1},    {2, 16, 16, 19, 16, 1}, {1, 20, 33, 40, 70, 1}, {1, 3, 2, 128, 128, 1},
         {2, 6, 10, 300, 48, 1}, {1, 6, 4, 20, 300, 1}, {1, 4, 300, 16, 2, 1}, {1, 200, 9, 130, 33, 1},
+        /* minimal filtering: odd height, several passes of input channels, several columns of output channels, both, several strips */
+        {1, 15, 10, 48, 32, 1}, {2, 8, 16, 304, 64, 1}, {1, 16, 8, 32, 304, 1}, {1, 12, 12, 272, 160, 1}, {1, 41, 34, 64, 96, 1},
         {2, 8, 10, 32, 48, 2}, {1, 5, 4, 16, 16, 2},  {1, 1, 1, 8, 8, 2},    {1, 2, 1, 33, 17, 2},   {3, 7, 9, 150, 20, 2},
     };
     for (size_t i = 0; i < sizeof shape / sizeof *shape; i++)
@@ -120,9 +122,10 @@ static void test_finite_stride1(void) { differences(1); }
 static void test_finite_stride2(void) { differences(2); }
 
 /* relu(norm(up-sampled)) ++ skip ++ image through one call equals the steps one by one. */
-static void test_folded(void)
+static void folded(int CU, int CS, int CI, int CO)
 {
-    enum { B = 2, H = 12, W = 8, CU = 32, CS = 21, CI = 3, CO = 16, C = CU + CS + CI };
+    enum { B = 2, H = 12, W = 16 };
+    int C = CU + CS + CI;
     conv c = conv_plan(B, 1, (const int[][2]){{H, W}}, C, CO, 1);
     vec deep = random_vec(B * H * W / 4 * CU, 1), skip = random_vec(B * H * W * CS, 2), image = random_vec(B * H * W * CI, 3);
     vec w = random_vec(CO * C * 9, 4), dy = random_vec(c.out_pixels * CO, 5), scale = random_vec(B * CU, 6), shift = random_vec(B * CU, 7);
@@ -132,9 +135,9 @@ static void test_folded(void)
     norm_relu_forward(act.p, deep.p, scale.p, shift.p, B, H * W / 4, CU);
     upsample2_forward(big.p, false, act.p, B, H / 2, W / 2, CU);
     for (int64_t p = 0; p < c.in_pixels; p++) {
-        memcpy(cat.p + p * C, big.p + p * CU, CU * sizeof(float));
-        memcpy(cat.p + p * C + CU, skip.p + p * CS, CS * sizeof(float));
-        memcpy(cat.p + p * C + CU + CS, image.p + p * CI, CI * sizeof(float));
+        memcpy(cat.p + p * C, big.p + p * CU, (size_t)CU * sizeof(float));
+        memcpy(cat.p + p * C + CU, skip.p + p * CS, (size_t)CS * sizeof(float));
+        memcpy(cat.p + p * C + CU + CS, image.p + p * CI, (size_t)CI * sizeof(float));
     }
     conv_in plain_in = {.x = cat.p, .C = C};
     conv_in in[3] = {{.x = deep.p, .C = CU, .up = true, .scale = scale.p, .shift = shift.p, .relu = true}, {.x = skip.p, .C = CS}, {.x = image.p, .C = CI}};
@@ -149,7 +152,7 @@ static void test_folded(void)
     conv_backward_input(&c, (conv_out[]){{.d = ddeep2.p, .C = CU, .up = true}, {.d = dskip.p, .C = CS, .add = true}, {.d = NULL, .C = CI}}, 3,
                         dy.p, w.p, scratch.p);
     for (int64_t p = 0; p < c.in_pixels; p++) {
-        memcpy(dbig.p + p * CU, dcat.p + p * C, CU * sizeof(float));
+        memcpy(dbig.p + p * CU, dcat.p + p * C, (size_t)CU * sizeof(float));
         for (int i = 0; i < CS; i++) EXPECT_NEAR(dskip.p[p * CS + i], 1.0f + dcat.p[p * C + CU + i], 1e-5);
     }
     upsample2_backward(ddeep1.p, false, dbig.p, B, H / 2, W / 2, CU);
@@ -158,14 +161,20 @@ static void test_folded(void)
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]->p);
 }
 
-/* Grids that share one call give what each alone gives. */
-static void test_grids(void)
+static void test_folded(void)
 {
-    enum { B = 2, CI = 24, CO = 40, N = 4 };
-    static const int size[N][2] = {{9, 12}, {5, 6}, {3, 3}, {1, 1}};
+    folded(32, 21, 3, 16);
+    folded(48, 24, 24, 32); /* minimal filtering; the wanted gradients end within a block of 16 */
+}
+
+/* Grids that share one call give what each alone gives. */
+static void grids(int CI, int CO)
+{
+    enum { B = 2, N = 4 };
+    static const int size[N][2] = {{18, 24}, {9, 12}, {5, 6}, {1, 1}};
     for (int stride = 1; stride < 3; stride++) {
         conv all = conv_plan(B, N, size, CI, CO, stride);
-        vec x = random_vec(all.in_pixels * CI, 1), w = random_vec(CO * CI * 9, 2), dy = random_vec(all.out_pixels * CO, 3);
+        vec x = random_vec(all.in_pixels * CI, 1), w = random_vec((int64_t)CO * CI * 9, 2), dy = random_vec(all.out_pixels * CO, 3);
         vec y = zero_vec(dy.n), y1 = zero_vec(dy.n), dx = zero_vec(x.n), dx1 = zero_vec(x.n), dw = zero_vec(w.n), dw1 = zero_vec(w.n);
         vec scratch = zero_vec(conv_scratch(&all, true));
         conv_in in = {.x = x.p, .C = CI, .relu = true};
@@ -187,6 +196,12 @@ static void test_grids(void)
         for (int64_t i = 0; i < dw.n; i++) EXPECT_NEAR(dw.p[i], dw1.p[i], 1e-4);
         free(x.p), free(w.p), free(dy.p), free(y.p), free(y1.p), free(dx.p), free(dx1.p), free(dw.p), free(dw1.p), free(scratch.p);
     }
+}
+
+static void test_grids(void)
+{
+    grids(24, 40);
+    grids(48, 64); /* minimal filtering in the first grid, not in the others */
 }
 
 /* norm + ReLU: values by definition in double, gradients by finite differences of those. */

@@ -1,0 +1,204 @@
+/* conv_winograd: 3x3 convolution with stride 1 by minimal filtering (Winograd; Lavin & Gray, arXiv 1509.09308, F(2x2,3x3)): a square of
+ * 2x2 outputs from 4x4 inputs takes 16 products per pair of channels instead of 36. The 16 products of all squares of a strip are 16
+ * matrix products, done by the tiles of gemm_tile.h. All constants are 1 and 1/2, so rounding stays that of the plain sum, or nearly. */
+#include "conv_inner.h"
+#include "gemm_tile.h"
+
+#include <string.h>
+
+#if defined(__AVX512F__)
+
+#include "small.h"
+
+enum { SQUARE = 16, LEAST_SQUARES = 32, LEAST_CHANNELS = 32, COLUMNS = WINOGRAD_COLUMNS,
+       SPACE = 16384 };      /* squares times channels in and out whose transforms fill the second-level cache */
+
+bool winograd_suits(const conv *c, int g)
+{
+    int H = c->grid[g].H, W = c->grid[g].W;
+    return c->stride == 1 && c->Cin % LANES == 0 && c->Cout % LANES == 0 && c->Cin >= LEAST_CHANNELS && c->Cout >= LEAST_CHANNELS &&
+           W % 2 == 0 && (H + 1) / 2 * (W / 2) >= LEAST_SQUARES;
+}
+
+static int columns_at(int n, int n0) { return min_int(COLUMNS, n - n0); }
+
+int winograd_rows(int H, int W, int k, int n)
+{
+    int squares = SPACE / (min_int(k, KC) + min_int(n, COLUMNS)), rows = squares / (W / 2) * 2;
+    return rows < 2 ? 2 : rows > H + (H & 1) ? H + (H & 1) : rows;
+}
+
+/* Strides of the transforms: [16][squares][channels]. One line more than whole, so that the 16 planes do not meet in one cache set. */
+static int64_t row_step(int channels) { return channels + LANES; }
+static int64_t plane(int squares, int channels) { return squares * row_step(channels) + LANES; }
+
+int64_t winograd_floats(int rows, int W, int k, int n)
+{
+    int squares = rows / 2 * (W / 2);
+    return SQUARE * (plane(squares, min_int(k, KC)) + plane(squares, min_int(n, COLUMNS)));
+}
+
+/* ---- weights --------------------------------------------------------------------------------------------------------------------- */
+
+/* First weight of product i for the columns n0.. and the pass k0.., of (K,N) in all. */
+static int64_t weight_at(int k0, int k, int n0, int nw, int n, int i)
+{
+    return SQUARE * ((int64_t)k0 * n + (int64_t)k * n0) + (int64_t)i * k * nw;
+}
+
+/* u (16) = G g G^T of 16 pairs of channels; g (9). */
+static void transform_weight(v16 *u, const v16 *g)
+{
+    v16 t[4][3];
+    for (int c = 0; c < 3; c++) {
+        v16 side = 0.5f * (g[c] + g[6 + c]), mid = 0.5f * g[3 + c];
+        t[0][c] = g[c], t[1][c] = side + mid, t[2][c] = side - mid, t[3][c] = g[6 + c];
+    }
+    for (int r = 0; r < 4; r++) {
+        v16 side = 0.5f * (t[r][0] + t[r][2]), mid = 0.5f * t[r][1];
+        u[4 * r] = t[r][0], u[4 * r + 1] = side + mid, u[4 * r + 2] = side - mid, u[4 * r + 3] = t[r][2];
+    }
+}
+
+void winograd_weights(float *out, const float *w, int n_sum, int n_lane, int64_t sum_step, int64_t lane_step, bool flip)
+{
+    for (int k0 = 0; k0 < n_sum; k0 += KC)
+        for (int n0 = 0; n0 < n_lane; n0 += COLUMNS) {
+            int k = min_int(KC, n_sum - k0), nw = columns_at(n_lane, n0), vectors = nw / LANES, n_panels = tile_panels(vectors);
+            for (int v = 0, panel = 0; v < vectors; v++) {
+                while (v >= vectors * (panel + 1) / n_panels) panel++;
+                int first = vectors * panel / n_panels, NV = vectors * (panel + 1) / n_panels - first;
+                for (int c = 0; c < k; c++) {
+                    float rows[LANES][LANES] __attribute__((aligned(64))), lanes[LANES][LANES] __attribute__((aligned(64)));
+                    v16 g[9], u[SQUARE];
+                    for (int l = 0; l < LANES; l++)
+                        memcpy(rows[l], w + (n0 + v * LANES + l) * lane_step + (k0 + c) * sum_step, 9 * sizeof(float));
+                    small_transpose16(lanes[0], LANES, rows[0], LANES, LANES, 1.0f);
+                    for (int t = 0; t < 9; t++) g[t] = *(const v16 *)lanes[flip ? 8 - t : t];
+                    transform_weight(u, g);
+                    float *o = out + weight_at(k0, k, n0, nw, n_lane, 0) + ((int64_t)first * k + c * NV + v - first) * LANES;
+                    for (int i = 0; i < SQUARE; i++) *(v16 *)(o + (int64_t)i * k * nw) = u[i];
+                }
+            }
+        }
+}
+
+/* ---- a strip --------------------------------------------------------------------------------------------------------------------- */
+
+/* V (16,squares,k) = B^T d B of every 4x4 square of the gathered strip xs (block,rows+2,W+2,16). */
+static void transform_input(float *V, const float *xs, int rows, int W, int k)
+{
+    int across = W / 2, squares = rows / 2 * across;
+    int64_t line = (int64_t)(W + 2) * LANES, step = row_step(k), far = plane(squares, k);
+    for (int b = 0; b < k / LANES; b++)
+        for (int s = 0; s < squares; s++) {
+            const float *x = xs + (b * (rows + 2) + s / across * 2) * line + s % across * 2 * LANES;
+            float *o = V + s * step + b * LANES;
+            v16 t[4][4];
+#pragma GCC unroll 4
+            for (int c = 0; c < 4; c++) {
+                v16 d0 = *(const v16 *)(x + c * LANES), d1 = *(const v16 *)(x + line + c * LANES);
+                v16 d2 = *(const v16 *)(x + 2 * line + c * LANES), d3 = *(const v16 *)(x + 3 * line + c * LANES);
+                t[0][c] = d0 - d2, t[1][c] = d1 + d2, t[2][c] = d2 - d1, t[3][c] = d1 - d3;
+            }
+#pragma GCC unroll 4
+            for (int r = 0; r < 4; r++, o += 4 * far) {
+                *(v16 *)o = t[r][0] - t[r][2];
+                *(v16 *)(o + far) = t[r][1] + t[r][2];
+                *(v16 *)(o + 2 * far) = t[r][2] - t[r][1];
+                *(v16 *)(o + 3 * far) = t[r][1] - t[r][3];
+            }
+        }
+}
+
+/* Output pixels (rows,W), `step` floats apart = A^T M A of every square, + bias; n channels. rows may be odd: half of the last squares. */
+static void transform_output(float *y, int64_t step, const float *M, const float *bias, int rows, int W, int n)
+{
+    int across = W / 2, squares = (rows + 1) / 2 * across;
+    int64_t m_step = row_step(n), far = plane(squares, n);
+    for (int s = 0; s < squares; s++) {
+        int r0 = s / across * 2, n_rows = min_int(2, rows - r0);
+        float *o = y + ((int64_t)r0 * W + s % across * 2) * step;
+        for (int c = 0; c < n; c += LANES) {
+            const float *m = M + s * m_step + c;
+            v16 t[2][4], add = {0};
+            if (bias) add = *(const v16 *)(bias + c);
+#pragma GCC unroll 4
+            for (int q = 0; q < 4; q++) {
+                v16 m0 = *(const v16 *)(m + q * far), m1 = *(const v16 *)(m + (4 + q) * far);
+                v16 m2 = *(const v16 *)(m + (8 + q) * far), m3 = *(const v16 *)(m + (12 + q) * far);
+                t[0][q] = m0 + m1 + m2, t[1][q] = m1 - m2 - m3;
+            }
+#pragma GCC unroll 2
+            for (int r = 0; r < 2; r++) {
+                if (r >= n_rows) break;
+                *(v16 *)(o + r * W * step + c) = t[r][0] + t[r][1] + t[r][2] + add;
+                *(v16 *)(o + (r * W + 1) * step + c) = t[r][1] - t[r][2] - t[r][3] + add;
+            }
+        }
+    }
+}
+
+void winograd_strip(const winograd_job *j, float *xs, float *work)
+{
+    int rows = j->rows + (j->rows & 1), W = j->view.W, squares = rows / 2 * (W / 2);
+    float *V = work, *M = V + SQUARE * plane(squares, min_int(j->n_sum, KC));
+    for (int n0 = 0; n0 < j->n; n0 += COLUMNS) {
+        int nw = columns_at(j->n, n0), vectors = nw / LANES, n_panels = tile_panels(vectors);
+        for (int k0 = 0; k0 < j->n_sum; k0 += KC) {
+            int k = min_int(KC, j->n_sum - k0);
+            if (n0 == 0 || j->n_sum > KC) { /* else V still holds the only pass */
+                strip_gather(xs, &j->view, j->in, j->n_in, k0, k);
+                transform_input(V, xs, rows, W, k);
+            }
+            for (int i = 0; i < SQUARE; i++)
+                for (int p = 0; p < n_panels; p++) {
+                    int first = vectors * p / n_panels, NV = vectors * (p + 1) / n_panels - first;
+                    const float *panel = j->weights + weight_at(k0, k, n0, nw, j->n, i) + (int64_t)first * k * LANES;
+                    tile_columns(M + i * plane(squares, nw) + first * LANES, row_step(nw), V + i * plane(squares, k), row_step(k), panel,
+                                 NV, squares, k, k0 > 0);
+                }
+        }
+        transform_output(j->y + (j->scatter ? 0 : n0), j->step, M, j->bias ? j->bias + n0 : NULL, j->rows, W, nw);
+        if (j->scatter) strip_scatter(j->out, j->n_out, &j->sink, j->y, j->step, n0, nw);
+    }
+}
+
+#else
+
+bool winograd_suits(const conv *c, int g)
+{
+    (void)c, (void)g;
+    return false;
+}
+int winograd_rows(int H, int W, int k, int n)
+{
+    (void)W, (void)k, (void)n;
+    return H;
+}
+int64_t winograd_floats(int rows, int W, int k, int n)
+{
+    (void)rows, (void)W, (void)k, (void)n;
+    return 0;
+}
+void winograd_weights(float *out, const float *w, int n_sum, int n_lane, int64_t sum_step, int64_t lane_step, bool flip)
+{
+    (void)out, (void)w, (void)n_sum, (void)n_lane, (void)sum_step, (void)lane_step, (void)flip;
+}
+void winograd_strip(const winograd_job *j, float *xs, float *work) { (void)j, (void)xs, (void)work; }
+
+#endif
+
+bool winograd_any(const conv *c)
+{
+    for (int g = 0; g < c->n_grid; g++)
+        if (winograd_suits(c, g)) return true;
+    return false;
+}
+
+bool winograd_all(const conv *c)
+{
+    for (int g = 0; g < c->n_grid; g++)
+        if (!winograd_suits(c, g)) return false;
+    return true;
+}
