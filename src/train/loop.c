@@ -112,7 +112,9 @@ static status save(trainer *t)
     char path[700];
     double began = timer_now();
     snprintf(path, sizeof path, "%s/checkpoints/step-%09lld.h5", t->job.run, (long long)t->step);
-    TRY(comm_agree(t->world, watchdog_point(t->step, "save", NULL, ST_RESOURCE)), "step %lld", (long long)t->step);
+    status begun = watchdog_point(t->step, "save", NULL, ST_RESOURCE);
+    if (begun) begun = status_note(begun, __FILE__, __LINE__, "step %lld", (long long)t->step);
+    TRY(comm_agree(t->world, begun), "checkpoint");
     TRY(checkpoint_save(t, path, true), "checkpoint");
     checkpoint_prune(t);
     t->last_checkpoint_time = timer_now();
