@@ -18,9 +18,20 @@ static _Atomic int32_t own_speaker;
 /* The shared segment: the speaker's word has a cache line of its own. */
 enum { HEAD_BYTES = 64 };
 
+static int launcher_says(const char *const *name, int n, int otherwise)
+{
+    for (int i = 0; i < n; i++)
+        if (getenv(name[i])) return atoi(getenv(name[i]));
+    return otherwise;
+}
+
 void board_alone(board *b)
 {
+    static const char *const rank[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"};
+    static const char *const size[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_NTASKS"};
     *b = (board){.size = 1, .n_local = 1, .seats = &own, .speaker = &own_speaker, .view = &own_view};
+    b->shown = launcher_says(rank, 4, 0);
+    b->shown_size = launcher_says(size, 3, b->shown + 1);
     own.pid = (int32_t)getpid();
     own.step = -1;
     struct stat space;
@@ -117,18 +128,19 @@ static bool file_path(const board *b, int node, char path[700])
     return b->folder[0] && snprintf(path, 700, "%s/.watch-%d", b->folder, node) < 700;
 }
 
+/* Plain calls: nothing is allocated while a job runs. */
 int board_read_file(const board *b, int node)
 {
     char path[700];
     file_head head;
-    size_t n = 0;
+    ssize_t n = 0;
     if (!b->post || !file_path(b, node, path)) return 0;
-    FILE *f = fopen(path, "rb"); /* opened anew: over NFS that is what fetches the newest bytes */
-    if (!f) return 0;
-    bool good = fread(&head, sizeof head, 1, f) == 1 && memcmp(head.magic, "MEDLEYW1", 8) == 0 && head.job == b->job;
-    if (good && head.n > 0 && head.n <= FILE_RANKS) n = fread(b->post, sizeof *b->post, (size_t)head.n, f);
-    fclose(f);
-    return (int)n;
+    int fd = open(path, O_RDONLY | O_CLOEXEC); /* opened anew: over NFS that is what fetches the newest bytes */
+    if (fd < 0) return 0;
+    bool good = read(fd, &head, sizeof head) == sizeof head && memcmp(head.magic, "MEDLEYW1", 8) == 0 && head.job == b->job;
+    if (good && head.n > 0 && head.n <= FILE_RANKS) n = read(fd, b->post, sizeof *b->post * (size_t)head.n);
+    close(fd);
+    return n > 0 ? (int)((size_t)n / sizeof *b->post) : 0;
 }
 
 void board_heard(board *b, int node, int n)
@@ -144,12 +156,12 @@ void board_write_file(const board *b)
     char path[700];
     if (!b->post || !file_path(b, b->node, path)) return;
     file_head head = {.magic = "MEDLEYW1", .job = b->job, .n = b->n_local < FILE_RANKS ? b->n_local : FILE_RANKS};
-    FILE *f = fopen(path, "r+b");
-    if (!f) f = fopen(path, "wb");
-    if (!f) return; /* the other nodes then know less: their message is poorer */
-    fwrite(&head, sizeof head, 1, f);
-    fwrite(b->seats, sizeof *b->seats, (size_t)head.n, f);
-    fclose(f);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0) return; /* the other nodes then know less: their message is poorer */
+    ssize_t ignored = pwrite(fd, &head, sizeof head, 0);
+    ignored = pwrite(fd, b->seats, sizeof *b->seats * (size_t)head.n, sizeof head);
+    (void)ignored;
+    close(fd);
 }
 
 void board_remove_file(const board *b)
@@ -163,11 +175,11 @@ char process_state(const seat *s)
     char path[48], text[256];
     if (s->pid_space == 0 || s->pid_space != own.pid_space) return '?';
     snprintf(path, sizeof path, "/proc/%d/stat", (int)s->pid);
-    FILE *f = fopen(path, "r");
-    if (!f) return errno == ENOENT && access("/proc/self/stat", R_OK) == 0 ? 0 : '?';
-    size_t n = fread(text, 1, sizeof text - 1, f);
-    fclose(f);
-    text[n] = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return errno == ENOENT && access("/proc/self/stat", R_OK) == 0 ? 0 : '?';
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    text[n > 0 ? n : 0] = 0;
     char *end = strrchr(text, ')'); /* the name before it may hold anything */
-    return end && end[1] == ' ' && end[2] ? end[2] : n ? '?' : 0;
+    return end && end[1] == ' ' && end[2] ? end[2] : n > 0 ? '?' : 0;
 }

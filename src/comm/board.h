@@ -28,7 +28,8 @@ typedef struct view {
 } view;
 
 typedef struct board {
-    int      rank, size;     /* of the world */
+    int      rank, size;     /* of the world; 0 and 1 before it is known */
+    int      shown, shown_size; /* of this process in messages until then: what the launcher's variables say */
     int      node, n_local, me; /* this node's lowest rank; its number of ranks; this rank's seat */
     uint64_t job;            /* the same on all ranks, another in every job */
     seat    *seats;          /* (n_local) in rank order; shared if n_local > 1 and the system lets us */

@@ -67,6 +67,13 @@ static const char *state_text(char state)
     return "in an unknown state";
 }
 
+/* "medley: rank 2 of 4: error: " */
+static void say_rank(speech *s, int r)
+{
+    bool alone = dog.b.size == 1;
+    say(s, "medley: rank %d of %d: error: ", alone ? dog.b.shown : r, alone ? dog.b.shown_size : dog.b.size);
+}
+
 static bool is_local(int r) { return dog.b.view[r].node == dog.b.node; }
 
 static double file_period(void)
@@ -83,7 +90,7 @@ static void say_waiting(speech *s, const bool *guilty)
         const view *v = &dog.b.view[r];
         if ((r < WATCH_MOST && guilty[r]) || !v->heard || atomic_load(&v->last.state) != SEAT_WAITS) continue;
         if (n++ >= MOST_NAMED) continue;
-        say(s, "%srank %d in %s (", n == 1 ? "; waiting: " : ", ", r, v->last.waits_in);
+        say(s, "%srank %d in %s (", n == 1 ? "; waiting: " : ", ", dog.b.size == 1 ? dog.b.shown : r, v->last.waits_in);
         say_place(s, &v->last);
         say(s, ")");
     }
@@ -111,7 +118,8 @@ static void blame_dead(int r)
     speech s = {.n = 0};
     bool guilty[WATCH_MOST] = {false};
     if (r < WATCH_MOST) guilty[r] = true;
-    say(&s, "medley: rank %d of %d: error: the process has died at ", r, dog.b.size);
+    say_rank(&s, r);
+    say(&s, "the process has died at ");
     say_place(&s, &v->last);
     say(&s, " (killed, out of memory or crashed?); the job ends");
     say_waiting(&s, guilty);
@@ -128,7 +136,8 @@ static void blame_silent(const bool *guilty)
         if (!guilty[r]) continue;
         if (n++ >= MOST_NAMED) continue;
         if (n > 1) say(&s, "\n");
-        say(&s, "medley: rank %d of %d: error: no progress for %.0f s at ", r, dog.b.size, dog.seconds);
+        say_rank(&s, r);
+        say(&s, "no progress for %.0f s at ", dog.seconds);
         say_place(&s, &v->last);
         if (is_local(r)) say(&s, " (the process is %s)", state_text(process_state(&v->last)));
         else say(&s, " (on another node, which wrote this up to %.1f s before it fell silent)", file_period());
@@ -160,7 +169,8 @@ static void blame_waiting(void)
     if (n_guilty) blame_silent(guilty);
     const view *me = &dog.b.view[dog.b.rank];
     speech s = {.n = 0};
-    say(&s, "medley: rank %d of %d: error: no progress for %.0f s at ", dog.b.rank, dog.b.size, dog.seconds);
+    say_rank(&s, dog.b.rank);
+    say(&s, "no progress for %.0f s at ", dog.seconds);
     say_place(&s, &me->last);
     if (n_unheard) say(&s, " (nothing is heard of %d rank%s, the first is rank %d)", n_unheard, n_unheard > 1 ? "s" : "", first_unheard);
     else say(&s, " (all ranks wait: network or MPI trouble)");
@@ -195,7 +205,7 @@ static int neighbour(void)
 static void judge_dead(void)
 {
     if (dog.told_to_end) return;
-    dog.told_to_end = stop_requested() == SIGTERM;
+    dog.told_to_end = stop_requested() == SIGTERM || stop_requested() == SIGINT;
     int next = neighbour();
     for (int r = 0; r < dog.b.size; r++) {
         if (!is_local(r) || r == dog.b.rank || (r != next && !dog.told_to_end)) continue;

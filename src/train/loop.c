@@ -135,7 +135,9 @@ static status decide(trainer *t, bool *save_now, bool *stop_now)
 static status save(trainer *t)
 {
     double began = timer_now();
-    TRY(comm_agree(t->world, watchdog_point(t->step, "save", NULL, ST_RESOURCE)), "step %lld", (long long)t->step);
+    status begun = watchdog_point(t->step, "save", NULL, ST_RESOURCE);
+    if (begun) begun = status_note(begun, __FILE__, __LINE__, "step %lld", (long long)t->step);
+    TRY(comm_agree(t->world, begun), "checkpoint");
     TRY(save_begin(t, true), "checkpoint");
     t->last_checkpoint_time = timer_now();
     t->since += t->last_checkpoint_time - began; /* saving is not training: keep it out of images/s */

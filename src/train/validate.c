@@ -57,6 +57,7 @@ status trainer_evaluate(trainer *t, int i, enum split s, metric **out)
     void *bytes = NULL, *all = NULL;
     size_t n_bytes = 0, *sizes = NULL;
     *out = NULL;
+    watchdog_tick(t->step, "evaluate", t->ts[i].task.spec.name);
     status st = metric_init(&m, &t->ts[i].task);
     if (!st && t->ts[i].mine) st = collect(t, i, s, m);
     if (!st && t->ts[i].mine && t->rank != 0) st = metric_pack(m, &bytes, &n_bytes);

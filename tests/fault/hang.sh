@@ -11,7 +11,7 @@
 #   code    6 if the watchdog ended the job; the error's own (3 data, 4 resources, 5 numbers, 6 communication); 137 under mpirun for a
 #           killed rank, since mpirun sees that first (6 if it has not within 2 s)
 #
-# usage: hang.sh few|all MEDLEY MAKE_SHARDS
+# usage: hang.sh few|all MEDLEY MAKE_SHARDS     MEDLEY_TEST_ONLY: a pattern of "ACTION at PLACE", to look at some of them
 set -u
 which=$1 medley=$2 make_shards=$3
 seconds=${MEDLEY_TEST_WATCHDOG:-4}
@@ -48,6 +48,7 @@ launch() {
 # case FAULT VISIT ACTION CODES PATTERN [NODES [MORE-FAULTS]]: rank 1 does ACTION at the VISITth time it comes to FAULT
 case_() {
     point=$1 visit=$2 action=$3 codes=$4 pattern=$5 nodes=${6:-1} more=${7:-}
+    echo "$action at $point" | grep -qE "${MEDLEY_TEST_ONLY:-.}" || return 0
     rm -rf "$dir/run" "$dir/trace"
     : >"$dir/trace"
     (
@@ -112,7 +113,6 @@ if [ "$which" = few ]; then
     case_ forward 2 raise 5 "$(failed 1 'task disc.*forward')"
     case_ backward 2 kill "137 6" "$(died 'step 1, backward, task disc')"
     case_ loss 2 spin 6 "$(silent 'step 1, loss, task disc \(the process is computing')"
-    case_ comm_sum_i64 3 hang 6 "$(silent 'step 1, sum').*waiting: rank 0 in comm_sum_i64"
     case_ comm_sum_i64 3 raise 6 "$(failed 1 'sum')"
     case_ save 1 stop 6 "$(silent 'step 2, save')"
     case_ evaluate 1 raise 3 "$(failed 2 'evaluate, task disc')"
@@ -125,7 +125,9 @@ else
     while IFS=: read -r point visit place <&3; do
         step=$(echo "$place" | sed 's/step \([0-9]*\).*/\1/') verb=$(echo "$place" | sed 's/[^,]*, \([a-z]*\).*/\1/')
         task=$(echo "$place" | grep -o 'task .*')
-        for action in stop hang spin; do case_ "$point" "$visit" $action 6 "$(silent "$place")"; done
+        for action in hang spin; do case_ "$point" "$visit" $action 6 "$(silent "$place")"; done
+        [ "$point" != load ] || place="step [01], " # the whole process ends or stops, wherever the main thread is
+        case_ "$point" "$visit" stop 6 "$(silent "$place")"
         case_ "$point" "$visit" kill "137 6" "$(died "$place")"
         case $point in
         load | plan | evaluate) code=3 ;;
@@ -141,12 +143,13 @@ else
         done
     done 3<"$dir/places"
     # every collective of a step, of a checkpoint and of the end
-    for point in comm_agree comm_sum_f64 comm_max_f64 comm_bcast comm_gather; do
-        for action in stop hang; do case_ $point 9 $action 6 "medley: rank 1 of 2: error: no progress for $seconds s at step [0-9]+, "; done
+    for at in comm_agree:25 comm_sum_f64:9 comm_max_f64:9 comm_bcast:9 comm_gather:1 comm_group:1; do
+        for action in stop hang; do case_ ${at%:*} ${at#*:} $action 6 "$(silent 'step [0-9]+, ')"; done
     done
     # the start, before any job is known, and the end, when the work is done
     start=$seconds
-    case_ MPI_Init 1 hang 6 "rank [01] of [12]: error: no progress for $seconds s at start"
+    case_ MPI_Init 1 hang 6 "rank [01] of 2: error: no progress for $seconds s at start"
+    case_ comm_agree 1 hang 6 "rank [01] of 2: error: no progress for $seconds s at start"
     case_ MPI_Init 1 kill "137 6" "" # nobody can see the others yet
     start=
     for action in stop hang spin; do case_ comm_close 1 $action 6 "$(silent 'step 4, close')"; done

@@ -42,6 +42,7 @@ for locking in unset FALSE BEST_EFFORT TRUE; do
         lib=
         [ $locks = failing ] && lib=$preload
         LD_PRELOAD=$lib "$medley_data" verify "$dir/ro/tiny-disc" >"$dir/log" 2>&1; ok $? "HDF5_USE_FILE_LOCKING $locking, locks $locks: every shard is read"
+        [ $locks = failing ] || continue
         rm -rf "$dir/run"
         LD_PRELOAD=$lib "$medley" train "$dir/job.cfg" >"$dir/log" 2>&1; ok $? "HDF5_USE_FILE_LOCKING $locking, locks $locks: trains, validates and saves"
     done
