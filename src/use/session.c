@@ -41,7 +41,9 @@ status use_close(comm *world, status st)
             log_line(LOG_ERROR, "%s%s%s%s", status_message(), where[0] ? " (at " : "", where, where[0] ? ")" : "");
             comm_abort(world, st);
         }
-        if (comm_rank(world) != 0) status_clear();
+        /* before MPI ends: as soon as one rank is gone with a failure, the launcher ends the others, and what they say then can be lost */
+        if (comm_rank(world) == 0) fprintf(stderr, "medley: %s\n", status_message());
+        status_clear();
     }
     comm_close(world);
     return st;
