@@ -39,6 +39,8 @@ bits)
   one two 2 train.threads=2 train.prefetch=9
   MEDLEY_FAULT_DELAY=7:4 one delays 2 train.prefetch=1
   MEDLEY_PLACEMENT=3 one placed 3
+  "$medley" check "$dir/placed.cfg" --ranks 3 >"$dir/good"; MEDLEY_PLACEMENT=3 "$medley" check "$dir/placed.cfg" --ranks 3 >"$dir/any"
+  ! cmp -s "$dir/good" "$dir/any"; ok $? "which was placed otherwise"
   MEDLEY_PLACEMENT=11 MEDLEY_FAULT_DELAY=3:2 one four 4 train.prefetch=2
   one seven 7
   job "$dir/f.cfg" "$dir/runf" float $all
