@@ -283,7 +283,7 @@ static status verify_all(store *s, const char *group, void **buf, int64_t *room)
         int64_t bytes = count * (int64_t)dtype_bytes(type);
         if (bytes > *room) {
             free(*buf);
-            *room = 0;
+            *buf = NULL, *room = 0;
             st = mem_alloc(buf, (size_t)bytes, "verification");
             if (!st) *room = bytes;
         }
