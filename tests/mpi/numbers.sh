@@ -3,8 +3,8 @@
 #   sources   NaN in an image, a label, an activation, a gradient: named by step, task, unit, tensor, sample and rank; the unit is dropped, the
 #             rest trains on; 1, 2 and 3 ranks end with the same bits
 #   suspend   a task that keeps failing is suspended, and record, status and report say so; all of them: exit 5; never, if so wished
-#   weight    NaN in one rank's weights: exit 5 with the tensor's name, the last checkpoint stays, and the run goes on from it
-#   replica   a flipped bit in one rank's weights: exit 5 with rank and tensor before it reaches a checkpoint
+#   damage    NaN in one rank's weights, or a flipped bit: exit 5 with rank and tensor before it reaches a checkpoint; the run goes on from
+#             the one before with the same bits
 # usage: numbers.sh CASE MEDLEY MAKE_SHARDS COMPARE
 set -u
 case_=$1 medley=$2 make_shards=$3 compare=$4
@@ -79,30 +79,25 @@ suspend)
   MEDLEY_FAULT="gradient@*:nan" train 1 never --set train.suspend_after=0 --set train.steps=3; code=$?
   [ $code = 0 ] && ! grep -q '"event":"suspend"' "$dir/never/record.jsonl"; ok $? "suspend_after = 0 never suspends (got $code)"
   ;;
-weight)
+damage)
   train 1 clean; ok $? "undisturbed"
   for r in 1 2; do
     MEDLEY_FAULT="weight@radius.5.0:nan" train $r run$r; code=$?
-    [ $code = 5 ]; ok $? "$r ranks: exit 5 (got $code)"
-    has "step 5, task radius, unit 0, rank [01]: weight encoder\.[a-z0-9_.]* is not finite" "$dir/log" "$r ranks: step, task, unit, rank and tensor are named"
-    [ -f "$dir/run$r/checkpoints/step-000000003.h5" ] && [ ! -e "$(last run$r)" ]; ok $? "$r ranks: the checkpoint before stays the last"
+    [ $code = 5 ]; ok $? "bad weight, $r ranks: exit 5 (got $code)"
+    has "step 5, task radius, unit 0, rank [01]: weight encoder\.[a-z0-9_.]* is not finite" "$dir/log" "bad weight, $r ranks: step, task, unit, rank and tensor"
+    [ -f "$dir/run$r/checkpoints/step-000000003.h5" ] && [ ! -e "$(last run$r)" ]; ok $? "bad weight, $r ranks: the checkpoint before stays the last"
   done
-  train 1 run2; ok $? "goes on from it"
-  "$compare" "$(last clean)" "$(last run2)"; ok $? "same bits as undisturbed"
-  ;;
-replica)
-  train 1 clean; ok $? "undisturbed"
   for r in 2 3; do
-    MEDLEY_FAULT_RANK=1 MEDLEY_FAULT="replica_flip@4:raise" train $r run$r; code=$?
-    [ $code = 5 ]; ok $? "$r ranks: exit 5 (got $code)"
+    MEDLEY_FAULT_RANK=1 MEDLEY_FAULT="replica_flip@4:raise" train $r flip$r; code=$?
+    [ $code = 5 ]; ok $? "flipped bit, $r ranks: exit 5 (got $code)"
     where="on rank 1 of 3"; [ $r = 2 ] && where="on ranks 0, 1 of 2, and no majority"
-    has "step 6: replicas differ: weights of encoder\.[a-z0-9_.]* $where" "$dir/log" "$r ranks: array, tensor and rank are named"
-    [ -f "$dir/run$r/checkpoints/step-000000003.h5" ] && [ ! -e "$(last run$r)" ] && [ ! -e "$dir/run$r/best.h5" ]; ok $? "$r ranks: nothing of it is saved"
+    has "step 6: replicas differ: weights of encoder\.[a-z0-9_.]* $where" "$dir/log" "flipped bit, $r ranks: array, tensor and rank"
+    [ -f "$dir/flip$r/checkpoints/step-000000003.h5" ] && [ ! -e "$(last flip$r)" ] && [ ! -e "$dir/flip$r/best.h5" ]; ok $? "flipped bit, $r ranks: nothing of it is saved"
   done
   MEDLEY_FAULT_RANK=1 MEDLEY_FAULT="replica_flip@1:raise" train 2 early --set train.check_replicas_every=2; code=$?
   [ $code = 5 ] && grep -q "step 2: replicas differ" "$dir/log"; ok $? "found at the next periodic check (got $code)"
-  train 2 run3; ok $? "goes on from the checkpoint before"
-  "$compare" "$(last clean)" "$(last run3)"; ok $? "same bits as undisturbed"
+  train 2 flip3; ok $? "goes on from the checkpoint before"
+  "$compare" "$(last clean)" "$(last flip3)"; ok $? "same bits as undisturbed"
   ;;
 esac
 echo "1..$n"

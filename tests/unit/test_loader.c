@@ -204,6 +204,35 @@ static void close_is_prompt(void)
     EXPECT(timer_now() - begin < 3, "%g s", timer_now() - begin);
 }
 
+/* Images of many sizes and label lists of many lengths, and yet nothing is asked for once every shard has been opened. */
+static void nothing_grows(void)
+{
+    dataset *d[N_TASK_KINDS];
+    dataset_use u[N_TASK_KINDS];
+    loader_unit unit[N_TASK_KINDS];
+    char folder[128];
+    EXPECT_OK(shards_make(dir, "one", DT_U16, 3, 60, 0));
+    snprintf(folder, sizeof folder, "%s/one", dir);
+    for (int k = 0; k < N_TASK_KINDS; k++) {
+        EXPECT_OK(dataset_open(&d[k], folder, label_name[k]));
+        u[k] = use[k], u[k].data = d[k];
+        EXPECT_OK(augment_preset(&u[k].augment, "histology"));
+        unit[k] = (loader_unit){k, 0};
+    }
+    loader *l;
+    batch *b;
+    EXPECT_OK(loader_open(&l, u, N_TASK_KINDS, unit, N_TASK_KINDS, 3, 0, 1));
+    int64_t before = 0;
+    for (int i = 0; i < 40 * N_TASK_KINDS; i++) {
+        EXPECT_OK(loader_next(l, &b));
+        if (i == N_TASK_KINDS - 1) before = mem_calls(); /* the thread waits: the ring has one place */
+        loader_release(l, b);
+    }
+    loader_close(l);
+    EXPECT(before > 0 && mem_calls() == before, "%lld requests after the first batch of each data set", (long long)(mem_calls() - before));
+    for (int k = 0; k < N_TASK_KINDS; k++) dataset_close(d[k]);
+}
+
 static void wrong_use(void)
 {
     loader *l;
@@ -289,6 +318,7 @@ int main(void)
     RUN(labels_right);
     RUN(evaluation);
     RUN(close_is_prompt);
+    RUN(nothing_grows);
     RUN(wrong_use);
     RUN(failures_arrive);
     for (int k = 0; k < N_TASK_KINDS; k++) dataset_close(data[k]);
