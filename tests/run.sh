@@ -35,7 +35,7 @@ case $mode in
 sanitize)
     options="$options -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1"
     # what MPI, HDF5, OpenBLAS and OpenMP keep to their end is not ours (tests/leaks.supp); anything else stops the test
-    export ASAN_OPTIONS="detect_leaks=1:halt_on_error=1:abort_on_error=1" UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1"
+    export ASAN_OPTIONS="allocator_may_return_null=1:detect_leaks=1:halt_on_error=1:abort_on_error=1" UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1"
     export LSAN_OPTIONS="suppressions=$here/tests/leaks.supp:print_suppressions=0"
     [ -n "$suites" ] || suites="--suite unit --suite files --suite fuzz"
     ;;
@@ -81,7 +81,7 @@ count
 # The shipped programs under the sanitizers: made data, training on one rank, resumed on two, evaluation, report. Leaks are no matter here:
 # mpirun itself and a rank that is stopped on request keep what they have.
 if [ $mode = sanitize ]; then
-    export ASAN_OPTIONS="detect_leaks=0:halt_on_error=1:abort_on_error=1"
+    export ASAN_OPTIONS="allocator_may_return_null=1:detect_leaks=0:halt_on_error=1:abort_on_error=1"
     if sh tests/cli/small_run.sh "$here/$build/src/medley" "$here/$build/tools/medley-data" "$here"; then passed=$((passed + 1))
     else failed=$((failed + 1)); fi
 fi

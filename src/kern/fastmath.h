@@ -16,7 +16,7 @@
 /* 2^n for an integral n in [-126,127], by building the exponent field. */
 static inline float exp2_whole(float n)
 {
-    int32_t bits = ((int32_t)n + 127) << 23;
+    uint32_t bits = ((uint32_t)(int32_t)n + 127u) << 23; /* unsigned: n may have come from a NaN */
     float f;
     memcpy(&f, &bits, sizeof f);
     return f;

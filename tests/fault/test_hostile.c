@@ -110,8 +110,11 @@ static void groups_without_end(void)
     hid_t level = H5Gcreate2(f, "end", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), above;
     for (int d = 0; d < 7; d++, level = above) {
         above = H5Gcreate_anon(f, H5P_DEFAULT, H5P_DEFAULT);
-        char name[8];
-        for (int k = 0; k < 20; k++) snprintf(name, sizeof name, "%d", k), H5Lcreate_hard(level, ".", above, name, H5P_DEFAULT, H5P_DEFAULT);
+        char name[2] = "";
+        for (int k = 0; k < 20; k++) {
+            name[0] = (char)('a' + k);
+            H5Lcreate_hard(level, ".", above, name, H5P_DEFAULT, H5P_DEFAULT);
+        }
         H5Gclose(level);
     }
     H5Olink(level, f, "top", H5P_DEFAULT, H5P_DEFAULT);
@@ -188,7 +191,7 @@ static void sizes(void)
     static unsigned char out[1000];
     EXPECT_STATUS(store_read(s, "short", DT_U8, 1000, out), ST_DATA); /* unpacks to more than its chunk */
     store_close(s);
-    EXPECT(memory_peak_bytes() - before < 200 << 20, "%lld bytes more", (long long)(memory_peak_bytes() - before));
+    EXPECT(memory_peak_bytes() - before < 512 << 20, "%lld bytes more", (long long)(memory_peak_bytes() - before));
     free(zeros), free(once), free(twice);
 }
 

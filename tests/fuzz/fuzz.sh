@@ -32,14 +32,20 @@ END
 mkdir -p "$build/$target-inc"
 mv "$build/medley_build.h.$target" "$build/$target-inc/medley_build.h"
 
-# the rooms without MPI and OpenBLAS, the tools but their main; the whole takes less than a minute
-tools=$(find "$root/tools" -name '*.c' ! -name main.c)
-extra=
-[ "$target" != record ] || extra=$root/src/train/record.c
+# what the target needs, all of it instrumented
+store=$(echo "$root"/src/store/*.c)
+case $target in
+boxes) rooms="$root/tools/boxes.c $root/tools/read_voc.c $root/tools/read_coco.c" ;;
+image) rooms="$store $root/tools/image.c $root/tools/read_image.c $root/tools/read_png.c $root/tools/read_jpeg.c $root/tools/read_nifti.c" ;;
+table) rooms="$root/tools/table.c $root/tools/read_csv.c $root/tools/read_xlsx.c" ;;
+job) rooms=$(echo "$root"/src/config/*.c) ;;
+recipe) rooms="$(echo "$root"/src/config/*.c) $root/tools/recipe.c $root/tools/pattern.c" ;;
+record) rooms=$root/src/train/record.c ;;
+*) rooms=$store ;;
+esac
 "$clang" -std=gnu17 -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -D_GNU_SOURCE -DH5_USE_110_API \
     -I"$root/include" -I"$root/tools" -I"$root/tests" -I"$build/$target-inc" $(pkg-config --cflags $packages) \
-    "$root/tests/fuzz/fuzz_$target.c" "$root/tests/fuzz/fuzz.c" "$root/tests/fuzz/main_libfuzzer.c" $extra "$root"/src/core/*.c "$root"/src/config/*.c \
-    "$root"/src/store/*.c "$root"/src/data/*.c $tools -o "$build/fuzz_$target" $(pkg-config --libs $packages) -lm -lpthread
+    "$root/tests/fuzz/fuzz_$target.c" "$root/tests/fuzz/fuzz.c" "$root/tests/fuzz/main_libfuzzer.c" $rooms "$root"/src/core/*.c -o "$build/fuzz_$target" $(pkg-config --libs $packages) -lm -lpthread
 
 cd "$build"
 status=0
