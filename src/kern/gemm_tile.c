@@ -21,6 +21,8 @@ typedef struct tile {
     int64_t ldc;
     bool add;
     const float *bias;
+    struct ahead *next;          /* of A and of B, or NULL */
+    int64_t fetch[2];            /* lines of each per tile */
 } tile;
 
 /* C tile = A B, + bias or + C. */
@@ -132,6 +134,18 @@ static void pack_a(float *panels, const product *p, int64_t k0, int64_t K, int64
     for (int64_t i = 0; p->row_sum && i < m; i++) p->row_sum[m0 + i] += sum[i];
 }
 
+/* Rows that the next block will pack, asked for a few lines at a time between the tiles: packing itself would wait for the memory. */
+typedef struct ahead { const float *at; int64_t step, rows, lines, row, line; } ahead;
+
+static void fetch(ahead *f, int64_t n)
+{
+    for (; n > 0 && f->row < f->rows; n--) {
+        __builtin_prefetch(f->at + f->row * f->step + f->line * 16, 0, 2);
+        if (++f->line < f->lines) continue;
+        f->line = 0, f->row++;
+    }
+}
+
 /* One panel of B against all rows of the piece. */
 static void run_rows(tile *t, int64_t m, int NV, const float *A, int64_t a_step, float *C)
 {
@@ -140,6 +154,7 @@ static void run_rows(tile *t, int64_t m, int NV, const float *A, int64_t a_step,
         t->A = a_step ? A + i / ROWS * a_step + i % ROWS : A + i * t->rs;
         t->C = C + i * t->ldc;
         tiles[NV - 1][rows == 8 ? 0 : rows == 4 ? 1 : rows == 2 ? 2 : 3](t);
+        for (int k = 0; k < 2 && t->next; k++) fetch(&t->next[k], t->fetch[k]);
         i += rows;
     }
 }
@@ -150,13 +165,14 @@ void tile_columns(float *C, int64_t ldc, const float *A, int64_t lda, const floa
     run_rows(&t, M, NV, A, 0, C);
 }
 
-static void run_block(const product *p, int64_t m0, int64_t m, int64_t k0, int64_t K, const float *packed)
+static void run_block(const product *p, int64_t m0, int64_t m, int64_t k0, int64_t K, const float *packed, ahead *next)
 {
     float panel[DEPTH * WIDE] __attribute__((aligned(64)));
     int64_t vectors = p->N / 16, n_panels = (vectors + VECTORS - 1) / VECTORS;
     const float *A = packed ? packed : p->trans_a ? p->A + k0 * p->lda + m0 : p->A + m0 * p->lda + k0;
     tile t = {.rs = packed ? 1 : p->lda, .cs = packed ? ROWS : 1, .K = K, .B = panel, .ldc = p->ldc,
-              .add = p->beta != 0.0f || k0};
+              .add = p->beta != 0.0f || k0, .next = next};
+    for (int k = 0; next && k < 2; k++) t.fetch[k] = next[k].rows * next[k].lines / ((m + ROWS - 1) / ROWS * n_panels) + 1;
     for (int64_t i = 0; i < n_panels; i++) {
         int64_t v0 = vectors * i / n_panels, n0 = 16 * v0;
         int NV = (int)(vectors * (i + 1) / n_panels - v0);
@@ -172,8 +188,11 @@ static void run_packed(const product *p, int64_t m0, int64_t m)
     int64_t depth = depth_of(p);
     for (int64_t k0 = 0; k0 < p->K; k0 += depth) {
         int64_t K = p->K - k0 < depth ? p->K - k0 : depth;
+        int64_t k1 = k0 + K, left = p->K - k1 < depth ? p->K - k1 : depth;
+        ahead next[2] = {{.at = p->A + k1 * p->lda + m0, .step = p->lda, .rows = left, .lines = m / 16 + 1},
+                         {.at = p->B + k1 * p->ldb, .step = p->ldb, .rows = left, .lines = p->N / 16}};
         pack_a(packed, p, k0, K, m0, m);
-        run_block(p, m0, m, k0, K, packed);
+        run_block(p, m0, m, k0, K, packed, p->trans_b || left <= 0 ? NULL : next);
     }
 }
 
@@ -185,7 +204,7 @@ void product_run(const product *p, int64_t piece)
         run_packed(p, m0, m);
         return;
     }
-    for (int64_t k0 = 0; k0 < p->K; k0 += depth) run_block(p, m0, m, k0, p->K - k0 < depth ? p->K - k0 : depth, NULL);
+    for (int64_t k0 = 0; k0 < p->K; k0 += depth) run_block(p, m0, m, k0, p->K - k0 < depth ? p->K - k0 : depth, NULL, NULL);
 }
 
 #else /* 16 registers of 8 floats: OpenBLAS's own kernels are better there */
