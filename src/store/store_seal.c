@@ -172,7 +172,7 @@ static status read_arrays(store *s, const char *group, void **buf, int64_t *room
         if (bytes > s->file_bytes) st = status_raise(ST_DATA, __FILE__, __LINE__, "%s: %s: larger than the file", s->path, path);
         if (!st && bytes > *room) {
             free(*buf);
-            *room = 0;
+            *buf = NULL, *room = 0;
             st = mem_alloc(buf, (size_t)bytes, "verification");
             if (!st) *room = bytes;
         }
