@@ -87,7 +87,7 @@ kill)
   while read -r visits name; do
     at=$((visits / 2 + 1)) step=$((visits / 12 + 1))
     if [ $all = no ]; then
-      case $name in save_array | save_write | save_sync | save_rename | save_sync_dir | save_unlink) ;; *) continue ;; esac
+      case $name in save_write | save_rename | save_sync_dir | save_unlink) ;; *) continue ;; esac
       killed "$name" $at; ok $? "killed at $name, visit $at of $visits: resumes with the same bits"
       continue
     fi
@@ -143,7 +143,8 @@ damage)
   if command -v h5dump >/dev/null; then h5dump -a /sealed "$dir/ref/checkpoints/$last" >"$dir/log" 2>&1; ok $? "h5dump reads it"; else skip "h5dump reads it" "no h5dump"; fi
   rm -rf "$dir/run"; job "$dir/k.cfg" "$dir/run"
   "$medley" train "$dir/k.cfg" >/dev/null 2>&1; rm "$dir/run/checkpoints/$last"
-  for step in 4 3; do # attributes at the front; the seal at the end
+  for step in 4 3; do # attributes at the front; the seal at the end (long suite)
+    case $all$step in no3) continue ;; esac
     cp "$dir/ref/checkpoints/$last" "$dir/run/checkpoints/$last"
     at=700; [ $step = 4 ] || at=$(($(stat -c %s "$dir/run/checkpoints/$last") - 20))
     "$verify" --flip "$dir/run/checkpoints/$last" $at
