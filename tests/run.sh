@@ -6,7 +6,7 @@
 #   --long       also the suite "long" (fuzzing, kill matrices): under an hour
 #   --sanitize   AddressSanitizer and UndefinedBehaviorSanitizer instead: unit tests, hostile files and fuzz corpus, with leaks; then
 #                training on one and two ranks
-#   --valgrind   memcheck instead: the unit tests, built for a CPU without AVX-512, which valgrind does not know
+#   --valgrind   memcheck instead: the unit tests but the numeric ones, built without AVX-512, which valgrind does not know
 #   --coverage   the suites in a build that counts lines; prints the share of lines of src and tools that ran
 #   --no-setup   look for no packages
 #   SUITE        only these suites: unit parity mpi fault cli fuzz
