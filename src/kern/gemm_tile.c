@@ -165,6 +165,15 @@ void tile_columns(float *C, int64_t ldc, const float *A, int64_t lda, const floa
     run_rows(&t, M, NV, A, 0, C);
 }
 
+void tile_across(float *C, int64_t ldc, const float *A, int64_t lda, const float *panel, int NV, int64_t K)
+{
+    tile t = {.rs = 1, .cs = lda, .K = K, .B = panel, .ldc = ldc, .add = true};
+    for (int r = 0; r < 16; r += ROWS) {
+        t.A = A + r, t.C = C + r * ldc;
+        tiles[NV - 1][0](&t);
+    }
+}
+
 static void run_block(const product *p, int64_t m0, int64_t m, int64_t k0, int64_t K, const float *packed, ahead *next)
 {
     float panel[DEPTH * WIDE] __attribute__((aligned(64)));

@@ -28,6 +28,8 @@ void product_run(const product *p, int64_t piece);
 
 /* The same tiles on a panel packed before, (K,16 NV), NV <= 3: C (M,16 NV) = or += A (M,K) panel. With AVX-512 only. */
 void tile_columns(float *C, int64_t ldc, const float *A, int64_t lda, const float *panel, int NV, int64_t M, int64_t K, bool add);
+/* C (16,16 NV) += the transpose of A (K,16), rows lda apart, times panel. */
+void tile_across(float *C, int64_t ldc, const float *A, int64_t lda, const float *panel, int NV, int64_t K);
 /* Panels that so many vectors of columns are cut into; panel p has vectors n*p/panels .. n*(p+1)/panels - 1. */
 static inline int tile_panels(int vectors) { return (vectors + 2) / 3; }
 
