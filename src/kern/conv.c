@@ -97,7 +97,8 @@ static int64_t strip_floats(const conv *c, bool out, int k, int n_to, bool dy)
         bool winograd = winograd_suits(c, g);
         if (!winograd) rows = min_int(rows, H);
         int64_t in_rows = out ? (rows - 1) * c->stride + 3 : rows + 2;
-        int64_t n = in_rows * (c->grid[g].W + 2) * k16 + (dy ? (int64_t)rows * (W + 4) * (winograd ? blocks(min_int(n_to, WINOGRAD_COLUMNS)) : COLUMN) * LANES : 0);
+        int64_t n = in_rows * (c->grid[g].W + 2) * k16, dy_blocks = winograd ? blocks(min_int(n_to, WINOGRAD_COLUMNS)) : COLUMN;
+        if (dy) n += rows * (W + 4) * dy_blocks * LANES;
         if (winograd) n += winograd_floats(rows, W, k, n_to);
         if (n > most) most = n;
     }

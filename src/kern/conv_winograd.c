@@ -10,7 +10,7 @@
 
 #include "small.h"
 
-enum { SQUARE = 16, LEAST_SQUARES = 32, LEAST_CHANNELS = 32, COLUMNS = WINOGRAD_COLUMNS,
+enum { SQUARE = 16, LEAST_SQUARES = 32, LEAST_CHANNELS = 16, COLUMNS = WINOGRAD_COLUMNS,
        SPACE = 16384 };      /* squares times channels in and out whose transforms fill the second-level cache */
 
 bool winograd_suits(const conv *c, int g)
@@ -178,7 +178,8 @@ static void spread_input(float *V, const float *xs, int rows, int W, int k)
     int64_t line = (int64_t)(W + 2) * LANES, far = (int64_t)squares * k + LANES;
     for (int b = 0; b < k / LANES; b++)
         for (int s = 0; s < squares; s++)
-            square_in(V + ((int64_t)b * squares + s) * LANES, far, xs + (b * (rows + 2) + s / across * 2) * line + s % across * 2 * LANES, line);
+            square_in(V + ((int64_t)b * squares + s) * LANES, far, xs + (b * (rows + 2) + s / across * 2) * line + s % across * 2 * LANES,
+                      line);
 }
 
 /* D (16)(panel,squares,16 NV) = A dY A^T of every 2x2 square of the gathered strip ds (block,rows,W,16). */
@@ -223,7 +224,8 @@ void winograd_weight_strip(const winograd_weight_job *j, float *xs)
             int first = vectors * p / n_panels, NV = vectors * (p + 1) / n_panels - first;
             for (int b = 0; b < j->k / LANES; b++)
                 tile_across(j->part + ((int64_t)i * j->k + b * LANES) * j->n + first * LANES, j->n,
-                            V + i * v_far + (int64_t)b * squares * LANES, LANES, D + i * d_far + (int64_t)first * squares * LANES, NV, squares);
+                            V + i * v_far + (int64_t)b * squares * LANES, LANES, D + i * d_far + (int64_t)first * squares * LANES, NV,
+                            squares);
         }
     for (int v = 0; v < vectors; v++) {
         v16 total = *(const v16 *)(sum + v * LANES);

@@ -34,7 +34,10 @@ INLINE void tile_run(const int MR, const int NV, const tile *t)
 #pragma GCC unroll 8
     for (int r = 0; r < MR; r++)
 #pragma GCC unroll 3
-        for (int v = 0; v < NV; v++) sum[r][v] = (v16){0};
+        for (int v = 0; v < NV; v++) {
+            __builtin_prefetch(t->C + r * t->ldc + 16 * v, 1);
+            sum[r][v] = (v16){0};
+        }
     for (int64_t k = t->K; k > 0; k--, A += cs, B += 16 * NV) {
         v16 b[VECTORS];
 #pragma GCC unroll 3
@@ -46,15 +49,14 @@ INLINE void tile_run(const int MR, const int NV, const tile *t)
             for (int v = 0; v < NV; v++) sum[r][v] += a * b[v];
         }
     }
-#pragma GCC unroll 8
-    for (int r = 0; r < MR; r++)
-#pragma GCC unroll 3
-        for (int v = 0; v < NV; v++) {
-            v16 *c = (v16 *)(t->C + r * t->ldc + 16 * v);
-            if (t->bias) *c = sum[r][v] + *(const v16 *)(t->bias + 16 * v);
-            else if (t->add) *c += sum[r][v];
-            else *c = sum[r][v];
-        }
+#define EACH                                                                                                                      \
+    _Pragma("GCC unroll 8") for (int r = 0; r < MR; r++) _Pragma("GCC unroll 3") for (int v = 0; v < NV; v++)
+#define PLACE (*(v16 *)(t->C + r * t->ldc + 16 * v))
+    if (t->bias) EACH PLACE = sum[r][v] + *(const v16 *)(t->bias + 16 * v);
+    else if (t->add) EACH PLACE += sum[r][v];
+    else EACH PLACE = sum[r][v];
+#undef PLACE
+#undef EACH
 }
 
 #define TILE(MR, NV) static void tile_##MR##_##NV(const tile *t) { tile_run(MR, NV, t); }
