@@ -18,11 +18,13 @@ typedef struct product {
     int64_t ldc;
     const float *bias; /* (N) added to every row, or NULL. Only with beta = 0 and alpha = 1 */
     float *row_sum;    /* (M) += sums over K of op(A), or NULL. Only with trans_a */
+    int threads;       /* that share the pieces */
 } product;
 
 /* Is this build's CPU and this shape one for the tiles? */
 bool product_fits(const product *p);
-/* Pieces of M that can be computed apart, by any thread: a function of the shape alone. */
+/* Pieces of M that can be computed apart. Every value is the same sum in the same order however M is cut, so the number of threads may
+ * decide the cut. */
 int64_t product_pieces(const product *p);
 void product_run(const product *p, int64_t piece);
 
