@@ -8,6 +8,7 @@
 enum { STRIP_FLOATS = 96 * 1024,  /* gathered strip: a part of the second-level cache */
        COLUMN = 2,                /* output blocks per task of the weight gradient */
        TASKS = 16,                /* about so many tasks share a weight gradient */
+       SQUARE_TASKS = 4,          /* with minimal filtering */
        ROW_PIXELS = 256 };        /* pixels per visit of a weight gradient tile: strip rows that stay in the first-level cache */
 
 conv conv_plan(int B, int n_grid, const int (*size)[2], int Cin, int Cout, int stride)
@@ -32,38 +33,39 @@ static int strip_rows(int H, int W, int k)
     return rows < 2 ? 2 : rows;
 }
 
-/* Strips of the input grids (gradients) or the output grids (forward); k: channels gathered, n_to: channels they become (0: none, the
- * weight gradient). */
-typedef struct strip_list { const conv *c; bool out; int k, n_to, n; } strip_list;
+/* Strips of the input grids (gradients) or the output grids (forward); k: channels gathered, n_to: channels they become. The weight
+ * gradient does the grids with minimal filtering and the others in two lists. */
+enum which_grids { GRIDS_ALL, GRIDS_PLAIN, GRIDS_SQUARES };
+typedef struct strip_list { const conv *c; bool out; int k, n_to, n; enum which_grids which; } strip_list;
 typedef struct strip { int g, b, row, rows; } strip;
 
 static void grid_size(const strip_list *l, int g, int *H, int *W, int *rows)
 {
     *H = l->out ? l->c->grid[g].Ho : l->c->grid[g].H, *W = l->out ? l->c->grid[g].Wo : l->c->grid[g].W;
-    if (l->n_to && winograd_suits(l->c, g)) *rows = winograd_rows(*H, *W, l->k, l->n_to);
+    if (winograd_suits(l->c, g)) *rows = winograd_rows(*H, *W, l->k, l->n_to);
     else *rows = strip_rows(*H, l->out ? *W * l->c->stride : *W, l->k);
 }
 
-static strip_list strips_of(const conv *c, bool out, int k, int n_to)
+static int strips_in(const strip_list *l, int g)
 {
-    strip_list l = {c, out, k, n_to, 0};
-    for (int g = 0; g < c->n_grid; g++) {
-        int H, W, rows;
-        grid_size(&l, g, &H, &W, &rows);
-        l.n += c->B * ((H + rows - 1) / rows);
-    }
+    int H, W, rows;
+    if (l->which != GRIDS_ALL && (l->which == GRIDS_SQUARES) != winograd_suits(l->c, g)) return 0;
+    grid_size(l, g, &H, &W, &rows);
+    return l->c->B * ((H + rows - 1) / rows);
+}
+
+static strip_list strips_of(const conv *c, bool out, int k, int n_to, enum which_grids which)
+{
+    strip_list l = {c, out, k, n_to, 0, which};
+    for (int g = 0; g < c->n_grid; g++) l.n += strips_in(&l, g);
     return l;
 }
 
 static strip strip_at(const strip_list *l, int i)
 {
     int H, W, rows, g = 0;
-    for (;; g++) {
-        grid_size(l, g, &H, &W, &rows);
-        int n = l->c->B * ((H + rows - 1) / rows);
-        if (i < n) break;
-        i -= n;
-    }
+    for (int n; i >= (n = strips_in(l, g)); g++) i -= n;
+    grid_size(l, g, &H, &W, &rows);
     int per_image = (H + rows - 1) / rows, row = i % per_image * rows;
     return (strip){g, i / per_image, row, min_int(rows, H - row)};
 }
@@ -83,19 +85,20 @@ static strip_view dy_view(const conv *c, const strip *s, int row, int rows, int 
 
 /* ---- sizes ----------------------------------------------------------------------------------------------------------------- */
 
-/* Largest gathered strip in floats, and what is made of it: rows is the number of output rows; without n_to also a column of the output
- * gradient. */
-static int64_t strip_floats(const conv *c, bool out, int k, int n_to)
+/* Largest gathered strip in floats, and what is made of it: rows is the number of output rows; `dy`: also a column of the output gradient.
+ */
+static int64_t strip_floats(const conv *c, bool out, int k, int n_to, bool dy)
 {
-    strip_list l = {c, out, k, n_to, 0};
+    strip_list l = {c, out, k, n_to, 0, GRIDS_ALL};
     int64_t most = 0, k16 = blocks(min_int(k, KC)) * LANES;
     for (int g = 0; g < c->n_grid; g++) {
         int H, W, rows;
         grid_size(&l, g, &H, &W, &rows);
-        bool winograd = n_to && winograd_suits(c, g);
+        bool winograd = winograd_suits(c, g);
         if (!winograd) rows = min_int(rows, H);
         int64_t in_rows = out ? (rows - 1) * c->stride + 3 : rows + 2;
-        int64_t n = in_rows * (c->grid[g].W + 2) * k16 + (n_to ? 0 : (int64_t)rows * (W + 4) * COLUMN * LANES);
+        int64_t n = in_rows * (c->grid[g].W + 2) * k16, dy_blocks = winograd ? blocks(min_int(n_to, WINOGRAD_COLUMNS)) : COLUMN;
+        if (dy) n += rows * (W + 4) * dy_blocks * LANES;
         if (winograd) n += winograd_floats(rows, W, k, n_to);
         if (n > most) most = n;
     }
@@ -111,7 +114,7 @@ static int64_t result_step(const conv *c, int g, int n_in)
 
 static int64_t result_floats(const conv *c, int n_in)
 {
-    strip_list l = {c, false, c->Cout, c->Cin, 0};
+    strip_list l = {c, false, c->Cout, c->Cin, 0, GRIDS_ALL};
     int64_t most = 0;
     for (int g = 0; g < c->n_grid; g++) {
         int H, W, rows;
@@ -133,18 +136,31 @@ static weight_tasks weight_tasks_of(const conv *c, int n_strip)
     return t;
 }
 
+/* The same with minimal filtering: whole passes and columns of the 16 products, in few groups, for the sums are large. */
+typedef struct square_tasks { int n_pass, n_column, n_group; int64_t part; } square_tasks;
+
+static square_tasks square_tasks_of(const conv *c, int n_strip)
+{
+    square_tasks t = {(c->Cin + KC - 1) / KC, (c->Cout + WINOGRAD_COLUMNS - 1) / WINOGRAD_COLUMNS, 0, 0};
+    t.n_group = min_int(n_strip, (SQUARE_TASKS + t.n_pass * t.n_column - 1) / (t.n_pass * t.n_column));
+    t.part = winograd_part(min_int(c->Cin, KC), min_int(c->Cout, WINOGRAD_COLUMNS));
+    return t;
+}
+
 /* Transformed weights, which stand before the plain packed ones. */
 static int64_t winograd_total(const conv *c) { return winograd_any(c) ? (int64_t)16 * c->Cin * c->Cout : 0; }
 
 int64_t conv_scratch(const conv *c, bool train)
 {
     int64_t in16 = blocks(c->Cin) * LANES, out16 = blocks(c->Cout) * LANES;
-    int64_t most = winograd_total(c) + out16 * (9 * c->Cin + 1) + c->threads * strip_floats(c, true, c->Cin, c->Cout);
+    int64_t most = winograd_total(c) + out16 * (9 * c->Cin + 1) + c->threads * strip_floats(c, true, c->Cin, c->Cout, false);
     if (!train) return most;
-    int64_t strip = strip_floats(c, false, c->Cout, c->Cin) + result_floats(c, c->Cin);
+    int64_t strip = strip_floats(c, false, c->Cout, c->Cin, false) + result_floats(c, c->Cin);
     int64_t input = winograd_total(c) + in16 * 9 * c->Cout + c->threads * strip;
-    weight_tasks t = weight_tasks_of(c, strips_of(c, false, c->Cin, 0).n);
-    int64_t weight = t.n_pass * t.n_column * t.n_group * t.part + c->threads * strip_floats(c, false, c->Cin, 0);
+    weight_tasks t = weight_tasks_of(c, strips_of(c, false, c->Cin, c->Cout, GRIDS_PLAIN).n);
+    square_tasks q = square_tasks_of(c, strips_of(c, false, c->Cin, c->Cout, GRIDS_SQUARES).n);
+    int64_t parts = t.n_pass * t.n_column * t.n_group * t.part, square_parts = q.n_pass * q.n_column * q.n_group * q.part;
+    int64_t weight = (parts > square_parts ? parts : square_parts) + c->threads * strip_floats(c, false, c->Cin, c->Cout, true);
     if (input > most) most = input;
     return weight > most ? weight : most;
 }
@@ -190,13 +206,13 @@ static void forward_strip(const conv *c, const strip *s, float *y, const conv_in
 
 void conv_forward(const conv *c, float *y, const conv_in *in, int n_in, const float *w, const float *b, float *scratch)
 {
-    int64_t out16 = blocks(c->Cout) * LANES, per_thread = strip_floats(c, true, c->Cin, c->Cout);
+    int64_t out16 = blocks(c->Cout) * LANES, per_thread = strip_floats(c, true, c->Cin, c->Cout, false);
     float *squares = scratch, *bias = squares + winograd_total(c), *packed = bias + out16, *strips = packed + out16 * 9 * c->Cin;
     if (winograd_any(c)) winograd_weights(squares, w, c->Cin, c->Cout, 9, (int64_t)c->Cin * 9, false);
     if (!winograd_all(c)) pack_forward(packed, w, c->Cin, c->Cout);
     memset(bias, 0, (size_t)out16 * sizeof *bias);
     if (b) memcpy(bias, b, (size_t)c->Cout * sizeof *bias);
-    strip_list l = strips_of(c, true, c->Cin, c->Cout);
+    strip_list l = strips_of(c, true, c->Cin, c->Cout, GRIDS_ALL);
 #pragma omp parallel for schedule(dynamic) num_threads(c->threads) if (c->threads > 1 && l.n > 1)
     for (int i = 0; i < l.n; i++) {
         strip s = strip_at(&l, i);
@@ -245,11 +261,11 @@ void conv_backward_input(const conv *c, const conv_out *out, int n_out, const fl
     }
     if (!n_in) return;
     if (winograd_any(c) && n_in % LANES) n_in = c->Cin; /* whole blocks */
-    int64_t xs = strip_floats(c, false, c->Cout, c->Cin), per_thread = xs + result_floats(c, n_in);
+    int64_t xs = strip_floats(c, false, c->Cout, c->Cin, false), per_thread = xs + result_floats(c, n_in);
     float *squares = scratch, *packed = squares + winograd_total(c), *strips = packed + (int64_t)blocks(n_in) * LANES * 9 * c->Cout;
     if (winograd_any(c)) winograd_weights(squares, w, c->Cout, n_in, (int64_t)c->Cin * 9, 9, true);
     if (!winograd_all(c)) pack_backward(packed, w, c->Cin, n_in, c->Cout);
-    strip_list l = strips_of(c, false, c->Cout, c->Cin);
+    strip_list l = strips_of(c, false, c->Cout, c->Cin, GRIDS_ALL);
 #pragma omp parallel for schedule(dynamic) num_threads(c->threads) if (c->threads > 1 && l.n > 1)
     for (int i = 0; i < l.n; i++) {
         strip s = strip_at(&l, i);
@@ -289,12 +305,12 @@ static void weight_strip(const conv *c, const strip *s, float *part, float *part
     }
 }
 
-void conv_backward_weight(const conv *c, float *dw, float *db, const float *dy, const conv_in *in, int n_in, float *scratch)
+static void plain_weight(const conv *c, float *dw, float *db, const float *dy, const conv_in *in, int n_in, float *scratch)
 {
-    strip_list l = strips_of(c, false, c->Cin, 0);
+    strip_list l = strips_of(c, false, c->Cin, c->Cout, GRIDS_PLAIN);
     weight_tasks t = weight_tasks_of(c, l.n);
     int n_cells = t.n_pass * t.n_column, n_tasks = n_cells * t.n_group;
-    int64_t per_thread = strip_floats(c, false, c->Cin, 0);
+    int64_t per_thread = strip_floats(c, false, c->Cin, c->Cout, true);
     float *strips = scratch + n_tasks * t.part;
 #pragma omp parallel for schedule(dynamic) num_threads(c->threads) if (c->threads > 1 && n_tasks > 1)
     for (int i = 0; i < n_tasks; i++) {
@@ -320,4 +336,41 @@ void conv_backward_weight(const conv *c, float *dw, float *db, const float *dy, 
             db[v0 * LANES + i] += sum;
         }
     }
+}
+
+/* The grids with minimal filtering. */
+static void square_weight(const conv *c, float *dw, float *db, const float *dy, const conv_in *in, int n_in, float *scratch)
+{
+    strip_list l = strips_of(c, false, c->Cin, c->Cout, GRIDS_SQUARES);
+    square_tasks t = square_tasks_of(c, l.n);
+    int n_cells = t.n_pass * t.n_column, n_tasks = n_cells * t.n_group;
+    int64_t per_thread = strip_floats(c, false, c->Cin, c->Cout, true);
+    float *strips = scratch + n_tasks * t.part;
+#pragma omp parallel for schedule(dynamic) num_threads(c->threads) if (c->threads > 1 && n_tasks > 1)
+    for (int i = 0; i < n_tasks; i++) {
+        int group = i % t.n_group, cell = i / t.n_group, k0 = cell % t.n_pass * KC, n0 = cell / t.n_pass * WINOGRAD_COLUMNS;
+        float *xs = strips + omp_get_thread_num() * per_thread;
+        winograd_weight_job job = {.in = in, .n_in = n_in, .dy = {.x = dy, .C = c->Cout}, .k0 = k0, .k = min_int(KC, c->Cin - k0), .n0 = n0,
+                                   .n = min_int(WINOGRAD_COLUMNS, c->Cout - n0), .part = scratch + i * t.part};
+        memset(job.part, 0, (size_t)t.part * sizeof *job.part);
+        int last = (int)((int64_t)l.n * (group + 1) / t.n_group);
+        for (int j = (int)((int64_t)l.n * group / t.n_group); j < last; j++) {
+            strip s = strip_at(&l, j);
+            job.x_view = even_view(input_view(c, &s, s.row, s.rows), &s);
+            job.dy_view = dy_view(c, &s, s.row, s.rows + (s.rows & 1), 0);
+            winograd_weight_strip(&job, xs);
+        }
+    }
+#pragma omp parallel for schedule(static) num_threads(c->threads) if (c->threads > 1 && n_cells > 1)
+    for (int cell = 0; cell < n_cells; cell++) {
+        int k0 = cell % t.n_pass * KC, n0 = cell / t.n_pass * WINOGRAD_COLUMNS;
+        winograd_unpack(dw, k0 ? NULL : db, scratch + (int64_t)cell * t.n_group * t.part, t.n_group, t.part, c->Cin, k0,
+                        min_int(KC, c->Cin - k0), n0, min_int(WINOGRAD_COLUMNS, c->Cout - n0));
+    }
+}
+
+void conv_backward_weight(const conv *c, float *dw, float *db, const float *dy, const conv_in *in, int n_in, float *scratch)
+{
+    if (winograd_any(c)) square_weight(c, dw, db, dy, in, n_in, scratch);
+    if (!winograd_all(c)) plain_weight(c, dw, db, dy, in, n_in, scratch);
 }

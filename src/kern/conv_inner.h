@@ -105,4 +105,19 @@ typedef struct winograd_job {
 } winograd_job;
 void winograd_strip(const winograd_job *j, float *xs, float *work);
 
+/* Weight gradient of k input channels from k0 and n output channels from n0: sums of a part are 16 products (k,n), then (n) of dy. */
+typedef struct winograd_weight_job {
+    const conv_in *in;
+    int n_in;
+    conv_in dy;
+    int k0, k, n0, n;
+    strip_view x_view, dy_view;  /* of one strip: even rows, x with a border of 1, dy without */
+    float *part;
+} winograd_weight_job;
+int64_t winograd_part(int k, int n); /* floats */
+/* Adds a strip. xs: room for both gathered views and winograd_floats. */
+void winograd_weight_strip(const winograd_weight_job *j, float *xs);
+/* dw (Cout,Cin,3,3) and db (NULL: not) += the sum of n_part parts, in fixed order. */
+void winograd_unpack(float *dw, float *db, float *part, int n_part, int64_t part_step, int Cin, int k0, int k, int n0, int n);
+
 #endif

@@ -10,7 +10,7 @@
 
 #include "small.h"
 
-enum { SQUARE = 16, LEAST_SQUARES = 32, LEAST_CHANNELS = 32, COLUMNS = WINOGRAD_COLUMNS,
+enum { SQUARE = 16, LEAST_SQUARES = 32, LEAST_CHANNELS = 16, COLUMNS = WINOGRAD_COLUMNS,
        SPACE = 16384 };      /* squares times channels in and out whose transforms fill the second-level cache */
 
 bool winograd_suits(const conv *c, int g)
@@ -85,30 +85,33 @@ void winograd_weights(float *out, const float *w, int n_sum, int n_lane, int64_t
 
 /* ---- a strip --------------------------------------------------------------------------------------------------------------------- */
 
-/* V (16,squares,k) = B^T d B of every 4x4 square of the gathered strip xs (block,rows+2,W+2,16). */
+/* o (16), `far` apart = B^T d B of one 4x4 square of 16 channels whose rows are `line` apart. */
+static inline void square_in(float *o, int64_t far, const float *x, int64_t line)
+{
+    v16 t[4][4];
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; c++) {
+        v16 d0 = *(const v16 *)(x + c * LANES), d1 = *(const v16 *)(x + line + c * LANES);
+        v16 d2 = *(const v16 *)(x + 2 * line + c * LANES), d3 = *(const v16 *)(x + 3 * line + c * LANES);
+        t[0][c] = d0 - d2, t[1][c] = d1 + d2, t[2][c] = d2 - d1, t[3][c] = d1 - d3;
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < 4; r++, o += 4 * far) {
+        *(v16 *)o = t[r][0] - t[r][2];
+        *(v16 *)(o + far) = t[r][1] + t[r][2];
+        *(v16 *)(o + 2 * far) = t[r][2] - t[r][1];
+        *(v16 *)(o + 3 * far) = t[r][1] - t[r][3];
+    }
+}
+
+/* V (16,squares,k) of the gathered strip xs (block,rows+2,W+2,16). */
 static void transform_input(float *V, const float *xs, int rows, int W, int k)
 {
     int across = W / 2, squares = rows / 2 * across;
     int64_t line = (int64_t)(W + 2) * LANES, step = row_step(k), far = plane(squares, k);
     for (int b = 0; b < k / LANES; b++)
-        for (int s = 0; s < squares; s++) {
-            const float *x = xs + (b * (rows + 2) + s / across * 2) * line + s % across * 2 * LANES;
-            float *o = V + s * step + b * LANES;
-            v16 t[4][4];
-#pragma GCC unroll 4
-            for (int c = 0; c < 4; c++) {
-                v16 d0 = *(const v16 *)(x + c * LANES), d1 = *(const v16 *)(x + line + c * LANES);
-                v16 d2 = *(const v16 *)(x + 2 * line + c * LANES), d3 = *(const v16 *)(x + 3 * line + c * LANES);
-                t[0][c] = d0 - d2, t[1][c] = d1 + d2, t[2][c] = d2 - d1, t[3][c] = d1 - d3;
-            }
-#pragma GCC unroll 4
-            for (int r = 0; r < 4; r++, o += 4 * far) {
-                *(v16 *)o = t[r][0] - t[r][2];
-                *(v16 *)(o + far) = t[r][1] + t[r][2];
-                *(v16 *)(o + 2 * far) = t[r][2] - t[r][1];
-                *(v16 *)(o + 3 * far) = t[r][1] - t[r][3];
-            }
-        }
+        for (int s = 0; s < squares; s++)
+            square_in(V + s * step + b * LANES, far, xs + (b * (rows + 2) + s / across * 2) * line + s % across * 2 * LANES, line);
 }
 
 /* Output pixels (rows,W), `step` floats apart = A^T M A of every square, + bias; n channels. rows may be odd: half of the last squares. */
@@ -164,6 +167,106 @@ void winograd_strip(const winograd_job *j, float *xs, float *work)
     }
 }
 
+/* ---- weight gradient: the same products transposed, summed over the squares ------------------------------------------------------- */
+
+int64_t winograd_part(int k, int n) { return (int64_t)SQUARE * k * n + n; }
+
+/* V (16)(k/16,squares,16): rows of squares, as the tiles read them across. */
+static void spread_input(float *V, const float *xs, int rows, int W, int k)
+{
+    int across = W / 2, squares = rows / 2 * across;
+    int64_t line = (int64_t)(W + 2) * LANES, far = (int64_t)squares * k + LANES;
+    for (int b = 0; b < k / LANES; b++)
+        for (int s = 0; s < squares; s++)
+            square_in(V + ((int64_t)b * squares + s) * LANES, far, xs + (b * (rows + 2) + s / across * 2) * line + s % across * 2 * LANES,
+                      line);
+}
+
+/* D (16)(panel,squares,16 NV) = A dY A^T of every 2x2 square of the gathered strip ds (block,rows,W,16). */
+static void spread_gradient(float *D, const float *ds, int rows, int W, int n)
+{
+    int across = W / 2, squares = rows / 2 * across, vectors = n / LANES, n_panels = tile_panels(vectors);
+    int64_t line = (int64_t)W * LANES, far = (int64_t)squares * n + LANES;
+    for (int p = 0; p < n_panels; p++) {
+        int first = vectors * p / n_panels, NV = vectors * (p + 1) / n_panels - first;
+        for (int v = 0; v < NV; v++)
+            for (int s = 0; s < squares; s++) {
+                const float *d = ds + ((int64_t)(first + v) * rows + s / across * 2) * line + s % across * 2 * LANES;
+                float *o = D + ((int64_t)first * squares + (int64_t)s * NV + v) * LANES;
+                v16 t[4][2];
+                for (int c = 0; c < 2; c++) {
+                    v16 d0 = *(const v16 *)(d + c * LANES), d1 = *(const v16 *)(d + line + c * LANES);
+                    t[0][c] = d0, t[1][c] = d0 + d1, t[2][c] = d0 - d1, t[3][c] = -d1;
+                }
+#pragma GCC unroll 4
+                for (int r = 0; r < 4; r++, o += 4 * far) {
+                    *(v16 *)o = t[r][0];
+                    *(v16 *)(o + far) = t[r][0] + t[r][1];
+                    *(v16 *)(o + 2 * far) = t[r][0] - t[r][1];
+                    *(v16 *)(o + 3 * far) = -t[r][1];
+                }
+            }
+    }
+}
+
+void winograd_weight_strip(const winograd_weight_job *j, float *xs)
+{
+    int rows = j->dy_view.rows, W = j->dy_view.W, squares = rows / 2 * (W / 2), vectors = j->n / LANES, n_panels = tile_panels(vectors);
+    float *ds = xs + (int64_t)(rows + 2) * (W + 2) * j->k, *V = ds + (int64_t)rows * W * j->n;
+    int64_t v_far = (int64_t)squares * j->k + LANES, d_far = (int64_t)squares * j->n + LANES;
+    float *D = V + SQUARE * v_far, *sum = j->part + (int64_t)SQUARE * j->k * j->n;
+    strip_gather(xs, &j->x_view, j->in, j->n_in, j->k0, j->k);
+    strip_gather(ds, &j->dy_view, &j->dy, 1, j->n0, j->n);
+    spread_input(V, xs, rows, W, j->k);
+    spread_gradient(D, ds, rows, W, j->n);
+    for (int i = 0; i < SQUARE; i++)
+        for (int p = 0; p < n_panels; p++) {
+            int first = vectors * p / n_panels, NV = vectors * (p + 1) / n_panels - first;
+            for (int b = 0; b < j->k / LANES; b++)
+                tile_across(j->part + ((int64_t)i * j->k + b * LANES) * j->n + first * LANES, j->n,
+                            V + i * v_far + (int64_t)b * squares * LANES, LANES, D + i * d_far + (int64_t)first * squares * LANES, NV,
+                            squares);
+        }
+    for (int v = 0; v < vectors; v++) {
+        v16 total = *(const v16 *)(sum + v * LANES);
+        for (int64_t q = 0; q < (int64_t)rows * W; q++) total += *(const v16 *)(ds + ((int64_t)v * rows * W + q) * LANES);
+        *(v16 *)(sum + v * LANES) = total;
+    }
+}
+
+/* g (9) += G^T u G of 16 pairs of channels; u (16). */
+static void gather_weight(v16 *g, const v16 *u)
+{
+    v16 t[3][4];
+    for (int c = 0; c < 4; c++) {
+        v16 both = 0.5f * (u[4 + c] + u[8 + c]);
+        t[0][c] = u[c] + both, t[1][c] = 0.5f * (u[4 + c] - u[8 + c]), t[2][c] = both + u[12 + c];
+    }
+    for (int r = 0; r < 3; r++) {
+        v16 both = 0.5f * (t[r][1] + t[r][2]);
+        g[3 * r] = t[r][0] + both, g[3 * r + 1] = 0.5f * (t[r][1] - t[r][2]), g[3 * r + 2] = both + t[r][3];
+    }
+}
+
+void winograd_unpack(float *dw, float *db, float *part, int n_part, int64_t part_step, int Cin, int k0, int k, int n0, int n)
+{
+    for (int p = 1; p < n_part; p++)
+        for (int64_t i = 0; i < winograd_part(k, n); i += LANES) *(v16 *)(part + i) += *(const v16 *)(part + p * part_step + i);
+    for (int c = 0; c < k; c++)
+        for (int v = 0; v < n; v += LANES) {
+            float rows[LANES][LANES] __attribute__((aligned(64))) = {{0}}, lanes[LANES][LANES] __attribute__((aligned(64)));
+            v16 u[SQUARE];
+            for (int i = 0; i < SQUARE; i++) u[i] = *(const v16 *)(part + ((int64_t)i * k + c) * n + v);
+            gather_weight((v16 *)rows, u);
+            small_transpose16(lanes[0], LANES, rows[0], LANES, LANES, 1.0f);
+            for (int l = 0; l < LANES; l++) {
+                float *o = dw + ((int64_t)(n0 + v + l) * Cin + k0 + c) * 9;
+                for (int t = 0; t < 9; t++) o[t] += lanes[l][t];
+            }
+        }
+    for (int i = 0; db && i < n; i++) db[n0 + i] += part[(int64_t)SQUARE * k * n + i];
+}
+
 #else
 
 bool winograd_suits(const conv *c, int g)
@@ -186,6 +289,16 @@ void winograd_weights(float *out, const float *w, int n_sum, int n_lane, int64_t
     (void)out, (void)w, (void)n_sum, (void)n_lane, (void)sum_step, (void)lane_step, (void)flip;
 }
 void winograd_strip(const winograd_job *j, float *xs, float *work) { (void)j, (void)xs, (void)work; }
+int64_t winograd_part(int k, int n)
+{
+    (void)k, (void)n;
+    return 0;
+}
+void winograd_weight_strip(const winograd_weight_job *j, float *xs) { (void)j, (void)xs; }
+void winograd_unpack(float *dw, float *db, float *part, int n_part, int64_t part_step, int Cin, int k0, int k, int n0, int n)
+{
+    (void)dw, (void)db, (void)part, (void)n_part, (void)part_step, (void)Cin, (void)k0, (void)k, (void)n0, (void)n;
+}
 
 #endif
 

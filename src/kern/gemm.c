@@ -65,9 +65,10 @@ static void blas_run(const product *p)
 }
 
 /* True if the tiles computed it. */
-static bool tiles_run(const product *p)
+static bool tiles_run(product *p)
 {
     if (!product_fits(p)) return false;
+    p->threads = omp_in_parallel() ? 1 : n_threads;
     int64_t n = product_pieces(p);
 #pragma omp parallel for schedule(dynamic) if (n > 1 && n_threads > 1 && !omp_in_parallel())
     for (int64_t i = 0; i < n; i++) product_run(p, i);

@@ -34,7 +34,10 @@ INLINE void tile_run(const int MR, const int NV, const tile *t)
 #pragma GCC unroll 8
     for (int r = 0; r < MR; r++)
 #pragma GCC unroll 3
-        for (int v = 0; v < NV; v++) sum[r][v] = (v16){0};
+        for (int v = 0; v < NV; v++) {
+            __builtin_prefetch(t->C + r * t->ldc + 16 * v, 1);
+            sum[r][v] = (v16){0};
+        }
     for (int64_t k = t->K; k > 0; k--, A += cs, B += 16 * NV) {
         v16 b[VECTORS];
 #pragma GCC unroll 3
@@ -46,15 +49,14 @@ INLINE void tile_run(const int MR, const int NV, const tile *t)
             for (int v = 0; v < NV; v++) sum[r][v] += a * b[v];
         }
     }
-#pragma GCC unroll 8
-    for (int r = 0; r < MR; r++)
-#pragma GCC unroll 3
-        for (int v = 0; v < NV; v++) {
-            v16 *c = (v16 *)(t->C + r * t->ldc + 16 * v);
-            if (t->bias) *c = sum[r][v] + *(const v16 *)(t->bias + 16 * v);
-            else if (t->add) *c += sum[r][v];
-            else *c = sum[r][v];
-        }
+#define EACH                                                                                                                      \
+    _Pragma("GCC unroll 8") for (int r = 0; r < MR; r++) _Pragma("GCC unroll 3") for (int v = 0; v < NV; v++)
+#define PLACE (*(v16 *)(t->C + r * t->ldc + 16 * v))
+    if (t->bias) EACH PLACE = sum[r][v] + *(const v16 *)(t->bias + 16 * v);
+    else if (t->add) EACH PLACE += sum[r][v];
+    else EACH PLACE = sum[r][v];
+#undef PLACE
+#undef EACH
 }
 
 #define TILE(MR, NV) static void tile_##MR##_##NV(const tile *t) { tile_run(MR, NV, t); }
@@ -81,7 +83,9 @@ static int64_t depth_of(const product *p) { return part_length(p->K, DEPTH, 16);
 
 static int64_t piece_rows(const product *p)
 {
-    return part_length(p->M, p->trans_a ? PIECE_ROWS : PIECE / depth_of(p), ROWS);
+    int64_t most = p->trans_a ? PIECE_ROWS : PIECE / depth_of(p), share = p->M / (4 * p->threads);
+    if (p->threads > 1 && share < most) most = share < 64 ? 64 : share;
+    return part_length(p->M, most, ROWS);
 }
 
 int64_t product_pieces(const product *p) { return (p->M + piece_rows(p) - 1) / piece_rows(p); }
@@ -163,6 +167,15 @@ void tile_columns(float *C, int64_t ldc, const float *A, int64_t lda, const floa
 {
     tile t = {.rs = lda, .cs = 1, .K = K, .B = panel, .ldc = ldc, .add = add};
     run_rows(&t, M, NV, A, 0, C);
+}
+
+void tile_across(float *C, int64_t ldc, const float *A, int64_t lda, const float *panel, int NV, int64_t K)
+{
+    tile t = {.rs = 1, .cs = lda, .K = K, .B = panel, .ldc = ldc, .add = true};
+    for (int r = 0; r < 16; r += ROWS) {
+        t.A = A + r, t.C = C + r * ldc;
+        tiles[NV - 1][0](&t);
+    }
 }
 
 static void run_block(const product *p, int64_t m0, int64_t m, int64_t k0, int64_t K, const float *packed, ahead *next)

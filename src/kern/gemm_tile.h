@@ -18,16 +18,20 @@ typedef struct product {
     int64_t ldc;
     const float *bias; /* (N) added to every row, or NULL. Only with beta = 0 and alpha = 1 */
     float *row_sum;    /* (M) += sums over K of op(A), or NULL. Only with trans_a */
+    int threads;       /* that share the pieces */
 } product;
 
 /* Is this build's CPU and this shape one for the tiles? */
 bool product_fits(const product *p);
-/* Pieces of M that can be computed apart, by any thread: a function of the shape alone. */
+/* Pieces of M that can be computed apart. Every value is the same sum in the same order however M is cut, so the number of threads may
+ * decide the cut. */
 int64_t product_pieces(const product *p);
 void product_run(const product *p, int64_t piece);
 
 /* The same tiles on a panel packed before, (K,16 NV), NV <= 3: C (M,16 NV) = or += A (M,K) panel. With AVX-512 only. */
 void tile_columns(float *C, int64_t ldc, const float *A, int64_t lda, const float *panel, int NV, int64_t M, int64_t K, bool add);
+/* C (16,16 NV) += the transpose of A (K,16), rows lda apart, times panel. */
+void tile_across(float *C, int64_t ldc, const float *A, int64_t lda, const float *panel, int NV, int64_t K);
 /* Panels that so many vectors of columns are cut into; panel p has vectors n*p/panels .. n*(p+1)/panels - 1. */
 static inline int tile_panels(int vectors) { return (vectors + 2) / 3; }
 

@@ -256,6 +256,30 @@ static void linear_layers(void)
     }
 }
 
+/* The number of threads decides how a product is cut, never what comes out. */
+static void linear_bits(void)
+{
+    const int64_t shape[][3] = {{1111, 96, 400}, {300, 48, 96}, {70, 304, 1000}};
+    for (size_t s = 0; s < sizeof shape / sizeof *shape; s++) {
+        int64_t R = shape[s][0], N = shape[s][1], K = shape[s][2];
+        float *x = random_f(R * K, -1, 1), *W = random_f(N * K, -1, 1), *b = random_f(N, -1, 1), *dy = random_f(R * N, -1, 1), *out[2][4];
+        for (int k = 0; k < 2; k++) {
+            kern_init(k ? 3 : 1);
+            out[k][0] = random_f(R * N, 0, 0), out[k][1] = random_f(R * K, 0, 0), out[k][2] = random_f(N * K, 0, 0);
+            out[k][3] = random_f(N, 0, 0);
+            linear_forward(out[k][0], x, W, b, R, N, K);
+            linear_backward(out[k][1], false, out[k][2], out[k][3], dy, x, W, R, N, K);
+        }
+        kern_init(1);
+        const int64_t n[4] = {R * N, R * K, N * K, N};
+        for (int i = 0; i < 4; i++) {
+            EXPECT(memcmp(out[0][i], out[1][i], sizeof(float) * (size_t)n[i]) == 0, "result %d of shape %zu depends on the threads", i, s);
+            free(out[0][i]), free(out[1][i]);
+        }
+        free(x), free(W), free(b), free(dy);
+    }
+}
+
 static window_grid grid_make(int H, int W, int ws, int shift, arena *a)
 {
     arena plan = {0};
@@ -383,6 +407,7 @@ int main(void)
     RUN(norms);
     RUN(mapped_norms);
     RUN(linear_layers);
+    RUN(linear_bits);
     RUN(window_maps);
     RUN(attention);
     RUN(attention_large);
