@@ -118,6 +118,17 @@ static status make_uses(trainer *t)
 
 /* ---- placement -------------------------------------------------------------------------------------------------------------- */
 
+/* Seconds of one unit, forward and backward, before any was measured. Only ratios matter: of the encoder's multiply-adds to the decoders',
+ * which run at twice the rate (3x3 convolutions by minimal filtering), and to the passes of the sum over the parameters. Fitted to the
+ * costs that jobs/real-small.cfg measured. */
+static double guess_seconds(const trainer *t, const task *k)
+{
+    double encoder = k->spec.batch * swin_flops(&t->shared.enc, k->spec.H, k->spec.W), rest = task_flops(k, &t->shared) - encoder, summed = 0;
+    for (int block = BLOCK_ENCODER; block < BLOCK_HEAD0; block++)
+        if (task_uses(k, block)) summed += (double)params_count(&t->pt, block);
+    return 1.2e-10 * encoder + 5e-11 * rest + 3e-9 * summed;
+}
+
 static status make_units(trainer *t)
 {
     for (int i = 0; i < t->n_tasks; i++) t->n_units += t->job.task[i].units;
@@ -128,7 +139,7 @@ static status make_units(trainer *t)
     for (int i = 0, u = 0; i < t->n_tasks; i++)
         for (int k = 0; k < t->job.task[i].units; k++, u++) {
             /* measured seconds if a checkpoint brought them, else arithmetic */
-            double cost = t->ts[i].cost_s > 0 ? t->ts[i].cost_s : 6e-11 * task_flops(&t->ts[i].task, &t->shared);
+            double cost = t->ts[i].cost_s > 0 ? t->ts[i].cost_s : guess_seconds(t, &t->ts[i].task);
             t->units[u] = (unit){.task = i, .number = k, .cost = cost};
         }
     return OK;
