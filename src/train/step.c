@@ -11,6 +11,9 @@
 
 const char *const verb_name[N_VERBS] = {"load", "forward", "loss", "backward", "sum", "clip", "update"};
 
+/* Number of the step that is being made, as messages and the log count: from 1. */
+static long long under_way(const trainer *t) { return t->step + 1; }
+
 typedef struct stopwatch { trainer *t; double from; } stopwatch;
 
 static void lap(stopwatch *s, enum verb v)
@@ -30,9 +33,9 @@ static status drop_unit(trainer *t, const task_state *ts, const batch *b, int u,
     numbers_say(&t->drop[u], what, sizeof what);
     for (int i = 0; i < n; i++) sum_reject(&t->sum, t->g, range[i][0], range[i][1]);
     CHECK(t->drop[u].cause != CAUSE_WEIGHT, ST_NUMERIC,
-          "step %lld, task %s, unit %d, rank %d: %s: this rank's copy of the weights is damaged. Nothing of it is saved; the same command goes "
-          "on from the last checkpoint", (long long)t->step + 1, ts->task.spec.name, t->units[u].number, t->rank, what);
-    log_line(LOG_WARN, "step %lld, task %s, unit %d, rank %d: %s; unit dropped", (long long)t->step + 1, ts->task.spec.name,
+          "step %lld, task %s, unit %d, rank %d: %s: this rank's copy of the weights is damaged. Nothing of it is saved; the same command "
+          "goes on from the last checkpoint", under_way(t), ts->task.spec.name, t->units[u].number, t->rank, what);
+    log_line(LOG_WARN, "step %lld, task %s, unit %d, rank %d: %s; unit dropped", under_way(t), ts->task.spec.name,
              t->units[u].number, t->rank, what);
     return OK;
 }
@@ -77,13 +80,13 @@ static status run_unit(trainer *t, task_state *ts, batch *b, int u, stopwatch *w
     int bad = -1;
     const char *name = ts->task.spec.name;
 
-    fault_place(name, t->step + 1, t->units[u].number);
+    fault_place(name, under_way(t), t->units[u].number);
     plant_faults(t, ts, b);
-    TRY(watchdog_point(t->step, "forward", name, ST_NUMERIC), "unit");
+    TRY(watchdog_point(under_way(t), "forward", name, ST_NUMERIC), "unit");
     task_forward(ts->run, &t->pt, t->w, b, true);
     lap(watch, VERB_FORWARD);
 
-    watchdog_tick(t->step, "loss", name);
+    watchdog_tick(under_way(t), "loss", name);
     bool good = task_label_fault(&ts->task.spec, b) < 0;
     double loss = good ? task_loss(ts->run, b, &n_valid, parts) : NAN;
     if (fault_hit("loss")) loss = NAN;
@@ -91,7 +94,7 @@ static status run_unit(trainer *t, task_state *ts, batch *b, int u, stopwatch *w
     lap(watch, VERB_LOSS);
 
     if (good) {
-        TRY(watchdog_point(t->step, "backward", name, ST_NUMERIC), "unit");
+        TRY(watchdog_point(under_way(t), "backward", name, ST_NUMERIC), "unit");
         task_backward(ts->run, &t->pt, t->w, t->g, b);
         if (fault_hit("gradient")) t->g[t->sum.tensor[ts->head_first].off] = NAN;
         lap(watch, VERB_BACKWARD);
@@ -120,16 +123,16 @@ static status run_units(trainer *t, stopwatch *watch)
             return OK;
         }
         task_state *ts = &t->ts[t->units[u].task];
-        watchdog_tick(t->step, "load", ts->task.spec.name);
-        TRY(loader_next(t->loader, &b), "step %lld, load, task %s", (long long)t->step, ts->task.spec.name);
+        watchdog_tick(under_way(t), "load", ts->task.spec.name);
+        TRY(loader_next(t->loader, &b), "step %lld, load, task %s", under_way(t), ts->task.spec.name);
         lap(watch, VERB_LOAD);
         if (!ts->suspended) trace_unit(t, u, b);
         status st = ts->suspended ? OK : run_unit(t, ts, b, u, watch);
         loader_release(t->loader, b);
-        TRY(st, "step %lld, task %s", (long long)t->step, ts->task.spec.name);
+        TRY(st, "step %lld, task %s", under_way(t), ts->task.spec.name);
         fault_hit("unit");
     }
-    fault_place("", t->step + 1, -1);
+    fault_place("", under_way(t), -1);
     return trace_flush(t);
 }
 
@@ -167,13 +170,13 @@ static status digest(trainer *t)
         if (t->job.train.suspend_after > 0 && ts->failures >= t->job.train.suspend_after) {
             ts->suspended = ts->suspended_now = true;
             n_suspended++;
-            log_line(LOG_INFO, "step %lld: task %s suspended after %lld failures in a row; the others go on", (long long)t->step + 1,
+            log_line(LOG_INFO, "step %lld: task %s suspended after %lld failures in a row; the others go on", under_way(t),
                      ts->task.spec.name, (long long)ts->failures);
         }
         n_alive += !ts->suspended;
     }
     TRY(numbers_record(t, n_suspended), "record");
-    CHECK(n_alive > 0, ST_NUMERIC, "step %lld: every task is suspended: their losses or gradients are not finite", (long long)t->step + 1);
+    CHECK(n_alive > 0, ST_NUMERIC, "step %lld: every task is suspended: their losses or gradients are not finite", under_way(t));
     return OK;
 }
 
@@ -185,21 +188,24 @@ status step_run(trainer *t)
 
     status mine = run_units(t, &watch);
 
-    if (!mine && (mine = watchdog_point(t->step, "sum", NULL, ST_COMM))) mine = status_note(mine, __FILE__, __LINE__, "step %lld", (long long)t->step);
+    if (!mine) {
+        mine = watchdog_point(under_way(t), "sum", NULL, ST_COMM);
+        if (mine) mine = status_note(mine, __FILE__, __LINE__, "step %lld", under_way(t));
+    }
     TRY(comm_agree(t->world, mine), "training"); /* no collective follows a fallible local act without it */
     t->wait_s += timer_now() - watch.from;
     t->report[REPORT_STOP] = stop_requested() != 0;
-    TRY(comm_sum_f64(t->world, t->report, n_report), "step %lld, report", (long long)t->step);
+    TRY(comm_sum_f64(t->world, t->report, n_report), "step %lld, report", under_way(t));
     if (t->report[REPORT_CUT] > 0) return OK;
-    TRY(sum_ranks(t), "step %lld", (long long)t->step);
+    TRY(sum_ranks(t), "step %lld", under_way(t));
     TRY(digest(t), "training");
     lap(&watch, VERB_SUM);
 
-    watchdog_tick(t->step, "clip", NULL);
-    TRY(optim_norm(t, &t->grad_norm), "step %lld", (long long)t->step);
+    watchdog_tick(under_way(t), "clip", NULL);
+    TRY(optim_norm(t, &t->grad_norm), "step %lld", under_way(t));
     lap(&watch, VERB_CLIP);
 
-    watchdog_tick(t->step, "update", NULL);
+    watchdog_tick(under_way(t), "update", NULL);
     t->lr = schedule_lr(&t->job, t->step);
     optim_update(t, t->lr);
     lap(&watch, VERB_UPDATE);

@@ -95,12 +95,12 @@ failed() { echo "medley: .*rank 1.*step $1.*$2"; }
 places() {
     cat <<END
 plan 1 step 0, plan, task disc
-load 2 step 1, load, task disc
-forward 2 step 1, forward, task disc
-loss 2 step 1, loss, task disc
-backward 2 step 1, backward, task disc
-sum 2 step 1, sum
-comm_exchange 3 step 0, sum
+load 2 step 2, load, task disc
+forward 2 step 2, forward, task disc
+loss 2 step 2, loss, task disc
+backward 2 step 2, backward, task disc
+sum 2 step 2, sum
+comm_exchange 3 step 1, sum
 save 1 step 2, save
 evaluate 1 step 2, evaluate, task disc
 END
@@ -108,16 +108,16 @@ END
 
 if [ "$which" = few ]; then
     case_ plan 1 nomem 4 "rank 1 of 2: step 0, plan, task disc"
-    case_ load 2 hang 6 "$(silent 'step 1, load, task disc')"
-    case_ forward 2 stop 6 "$(silent 'step 1, forward, task disc \(the process is stopped').*waiting: rank 0 in comm_agree"
-    case_ forward 2 raise 5 "$(failed 1 'task disc.*forward')"
-    case_ backward 2 kill "137 6" "$(died 'step 1, backward, task disc')"
-    case_ loss 2 spin 6 "$(silent 'step 1, loss, task disc \(the process is computing')"
-    case_ comm_exchange 3 raise 6 "$(failed 0 'sum')"
+    case_ load 2 hang 6 "$(silent 'step 2, load, task disc')"
+    case_ forward 2 stop 6 "$(silent 'step 2, forward, task disc \(the process is stopped').*waiting: rank 0 in comm_agree"
+    case_ forward 2 raise 5 "$(failed 2 'task disc.*forward')"
+    case_ backward 2 kill "137 6" "$(died 'step 2, backward, task disc')"
+    case_ loss 2 spin 6 "$(silent 'step 2, loss, task disc \(the process is computing')"
+    case_ comm_exchange 3 raise 6 "$(failed 1 'sum')"
     case_ save 1 stop 6 "$(silent 'step 2, save')"
     case_ evaluate 1 raise 3 "$(failed 2 'evaluate, task disc')"
     # another node: what is known of it is up to half a second old, so that rank stays for a while in the step before
-    case_ evaluate 1 stop 6 "medley: rank 1 of 2: error: no progress for $seconds s at step [12], .*on another node" 2 ",unit@2:busy"
+    case_ evaluate 1 stop 6 "medley: rank 1 of 2: error: no progress for $seconds s at step [123], .*on another node" 2 ",unit@2:busy"
     case_ evaluate 1 busy 0 ""
 else
     # shellcheck disable=SC2034 # the step's number is the first word of the place
@@ -126,7 +126,7 @@ else
         step=$(echo "$place" | sed 's/step \([0-9]*\).*/\1/') verb=$(echo "$place" | sed 's/[^,]*, \([a-z]*\).*/\1/')
         task=$(echo "$place" | grep -o 'task .*')
         for action in hang spin; do case_ "$point" "$visit" $action 6 "$(silent "$place")"; done
-        [ "$point" != load ] || place="step [01], " # the whole process ends or stops, wherever the main thread is
+        [ "$point" != load ] || place="step [012], " # the whole process ends or stops, wherever the main thread is
         case_ "$point" "$visit" stop 6 "$(silent "$place")"
         case_ "$point" "$visit" kill "137 6" "$(died "$place")"
         case $point in
@@ -153,10 +153,10 @@ else
     case_ MPI_Init 1 kill "137 6" "" # nobody can see the others yet
     start=
     for action in stop hang spin; do case_ comm_close 1 $action 6 "$(silent 'step 4, close')"; done
-    case_ comm_exchange 3 raise 6 "$(failed 0 'sum')" 1 ",comm_abort:hang"
+    case_ comm_exchange 3 raise 6 "$(failed 1 'sum')" 1 ",comm_abort:hang"
     # one rank per node: the others learn of it through the run folder
     for point in load forward sum save; do case_ $point 2 stop 6 "medley: rank 1 of 2: error: no progress for $seconds s at step" 2; done
-    case_ forward 2 hang 6 "$(silent 'step 1, forward, task disc')" 2
+    case_ forward 2 hang 6 "$(silent 'step 2, forward, task disc')" 2
     case_ sum 2 busy 0 "" 2
     # all ranks stopped for longer than the watchdog's time, as by scontrol suspend, then let go on
     rm -rf "$dir/run"
