@@ -2,6 +2,8 @@
 #include "commands.h"
 #include "convert_internal.h"
 
+#include "medley/command.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -134,57 +136,38 @@ status convert_run(const char *recipe_path, const char *source_dir, const char *
 
 /* ---- command ------------------------------------------------------------------------------------------------------------------ */
 
-static const char usage[] =
-    "usage: medley-data convert RECIPE.cfg --source DIR --out DIR [--force] [--jobs N] [--shard-mib N]\n"
-    "       medley-data convert --explain\n"
-    "\n"
-    "Turns source files into a data set folder OUT/NAME of shards, as the recipe says (datasets/README.md).\n"
-    "  --source DIR     the data set's folder, or the one that holds it under the recipe's name\n"
-    "  --out DIR        where the folder NAME is made; it appears only when it is complete\n"
-    "  --force          replace OUT/NAME\n"
-    "  --jobs N         threads that read source files (1); the result is the same for any number\n"
-    "  --shard-mib N    cut shards at about this size (256)\n"
-    "  --explain        print every key of a recipe with type, default, range and meaning\n"
-    "Exit code 0: done (files that were skipped, where the recipe allows it, are named and counted); 2: recipe or command line;\n"
-    "3: a bad source file where the recipe says on_error = \"fatal\", or nothing to convert; 4: disk or memory.\n";
-
-static status number(const char *option, const char *text, long lo, long hi, long *out)
-{
-    char *end = NULL;
-    *out = text ? strtol(text, &end, 10) : 0;
-    CHECK(text && end != text && !*end && *out >= lo && *out <= hi, ST_USAGE, "%s wants an integer from %ld to %ld, got \"%s\"", option, lo, hi,
-          text ? text : "");
-    return OK;
-}
-
 status cmd_convert(int argc, char **argv)
 {
-    const char *recipe_path = NULL, *source_dir = NULL, *out_dir = NULL;
-    convert_options options = {0};
-    for (int i = 1; i < argc; i++) {
-        const char *a = argv[i], *next = i + 1 < argc ? argv[i + 1] : NULL;
-        long v;
-        if (!strcmp(a, "--help") || !strcmp(a, "-h")) {
-            fputs(usage, stdout);
-            return OK;
-        }
-        if (!strcmp(a, "--explain")) return recipe_explain(stdout);
-        if (!strcmp(a, "--force")) options.force = true;
-        else if (!strcmp(a, "--source") && next) source_dir = argv[++i];
-        else if (!strcmp(a, "--out") && next) out_dir = argv[++i];
-        else if (!strcmp(a, "--jobs")) {
-            TRY(number(a, next, 1, 64, &v), "convert");
-            options.jobs = (int)v, i++;
-        } else if (!strcmp(a, "--shard-mib")) {
-            TRY(number(a, next, 1, 1 << 20, &v), "convert");
-            options.shard_bytes = (int64_t)v << 20, i++;
-        } else {
-            CHECK(*a != '-', ST_USAGE, "convert: unknown option %s, or its value is missing; see medley-data convert --help", a);
-            CHECK(!recipe_path, ST_USAGE, "convert: two recipes, %s and %s; one at a time", recipe_path, a);
-            recipe_path = a;
-        }
-    }
-    CHECK(recipe_path && source_dir && out_dir, ST_USAGE, "convert: %s is missing; see medley-data convert --help",
-          !recipe_path ? "RECIPE.cfg" : !source_dir ? "--source DIR" : "--out DIR");
-    return convert_run(recipe_path, source_dir, out_dir, &options);
+    const char *source_dir = NULL, *out_dir = NULL, *args[1];
+    convert_options how = {0};
+    int64_t jobs = 1, shard_mib = 256;
+    bool explain = false;
+    int n_args;
+    const command_option options[] = {
+        {.name = "--source", .arg = "DIR", .text = &source_dir,
+         .help = "the data set's folder, or the one that holds it under the recipe's name"},
+        {.name = "--out", .arg = "DIR", .text = &out_dir,
+         .help = "where the folder NAME is made; it appears only when it is complete"},
+        {.name = "--force", .help = "replace OUT/NAME", .flag = &how.force},
+        {.name = "--jobs", .arg = "N", .number = &jobs, .lo = 1, .hi = 64,
+         .help = "threads that read source files (default 1); the result is the same for any number"},
+        {.name = "--shard-mib", .arg = "N", .number = &shard_mib, .lo = 1, .hi = 1 << 20,
+         .help = "cut shards at about this size (default 256)"},
+        {.name = "--explain", .help = "print every key of a recipe with type, default, range and meaning", .flag = &explain},
+        {0}};
+    const command_line command = {"medley-data convert RECIPE.cfg --source DIR --out DIR [--force] [--jobs N] [--shard-mib N]\n"
+                                  "       medley-data convert --explain",
+                                  "Turns source files into a data set folder OUT/NAME of shards, as the recipe says (datasets/README.md).\n"
+                                  "Exit status 0: done (files that were skipped, where the recipe allows it, are named and counted); 2: "
+                                  "recipe or command line; 3: a bad source file where the recipe says on_error = \"fatal\", or nothing to "
+                                  "convert; 4: disk or memory.",
+                                  options, 0, 1};
+    if (command_help(&command, argc, argv)) return OK;
+    TRY(command_parse(&command, argc, argv, args, &n_args), "convert");
+    if (explain) return recipe_explain(stdout);
+    if (!n_args || !source_dir || !out_dir)
+        return command_missing(&command, !n_args ? "RECIPE.cfg" : !source_dir ? "--source DIR" : "--out DIR");
+    how.jobs = (int)jobs;
+    how.shard_bytes = shard_mib << 20;
+    return convert_run(args[0], source_dir, out_dir, &how);
 }

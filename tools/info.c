@@ -1,7 +1,8 @@
 /* info: what a data set folder or a shard holds, for people: samples, classes, sizes, intensities, licence, files. */
 #include "commands.h"
-#include "options.h"
 #include "shard_list.h"
+
+#include "medley/command.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -263,17 +264,16 @@ static status show_below(const char *path, int n, char (*name)[256])
 
 status cmd_info(int argc, char **argv)
 {
-    const tool_option options[] = {{0}};
-    const tool_command command = {"info DIR|FILE",
-                                  "Tells what a data set folder or one shard holds: samples, subjects and cases per split, label sets with the\n"
-                                  "counts of their classes, sizes, intensities, spacing, licence, citation, files. For a folder of data sets:\n"
-                                  "one line each. Reads no pixels.",
+    const command_option options[] = {{0}};
+    const command_line command = {"medley-data info DIR|FILE",
+                                  "Tells what a data set folder or one shard holds: samples, subjects and cases per split, label sets with "
+                                  "the counts of their classes, sizes, intensities, spacing, licence, citation, files. For a folder of "
+                                  "data sets: one line each. Reads no pixels.",
                                   options, 1, 1};
     const char *args[1];
     int n_args, n = 0;
-    bool help;
-    TRY(tool_parse(&command, argc, argv, args, &n_args, &help), "info");
-    if (help) return OK;
+    if (command_help(&command, argc, argv)) return OK;
+    TRY(command_parse(&command, argc, argv, args, &n_args), "info");
     char(*name)[256] = NULL, index[1100];
     struct stat about;
     snprintf(index, sizeof index, "%.1000s/index.h5", args[0]);

@@ -1,8 +1,9 @@
 /* inspect: contact sheet of a data set: thumbnails as the trainer sees the intensities, masks, boxes and class names drawn in. */
 #include "canvas.h"
 #include "commands.h"
-#include "options.h"
 #include "shard_list.h"
+
+#include "medley/command.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -357,8 +358,7 @@ status cmd_inspect(int argc, char **argv)
     int64_t n = 24, cols = 0, tile = 176;
     sheet s = {.split = -1, .label = -1};
     int n_args;
-    bool help;
-    const tool_option options[] = {
+    const command_option options[] = {
         {.name = "--png", .arg = "SHEET.png", .help = "where to write; required", .text = &png},
         {.name = "--n", .arg = "N", .help = "samples, spread evenly over the data set (default 24)", .number = &n, .lo = 1, .hi = 2000},
         {.name = "--split", .arg = "S", .help = "only samples of train, val or test", .text = &split, .choices = "train|val|test"},
@@ -366,13 +366,13 @@ status cmd_inspect(int argc, char **argv)
         {.name = "--cols", .arg = "C", .help = "thumbnails a row (default: about 4:3)", .number = &cols, .lo = 1, .hi = 100},
         {.name = "--tile", .arg = "P", .help = "side of a thumbnail in pixels (default 176)", .number = &tile, .lo = 48, .hi = 1024},
         {0}};
-    const tool_command command = {"inspect DIR|FILE --png SHEET.png [--n N] [--split S] [--label NAME] [--cols C] [--tile P]",
-                                  "Draws a contact sheet: thumbnails with the intensities the trainer maps to 0 and 1, masks as outlines and\n"
-                                  "tints (ignored pixels hatched), boxes with their class names, classes and sample ids below.",
+    const command_line command = {"medley-data inspect DIR|FILE --png SHEET.png [--n N] [--split S] [--label NAME] [--cols C] [--tile P]",
+                                  "Draws a contact sheet: thumbnails with the intensities the trainer maps to 0 and 1, masks as outlines "
+                                  "and tints (ignored pixels hatched), boxes with their class names, classes and sample ids below.",
                                   options, 1, 1};
-    TRY(tool_parse(&command, argc, argv, args, &n_args, &help), "inspect");
-    if (help) return OK;
-    CHECK(png, ST_USAGE, "inspect: --png SHEET.png is missing\nusage: medley-data %s", command.synopsis);
+    if (command_help(&command, argc, argv)) return OK;
+    TRY(command_parse(&command, argc, argv, args, &n_args), "inspect");
+    if (!png) return command_missing(&command, "--png SHEET.png");
     for (int k = 0; split && k < N_SPLITS; k++)
         if (strcmp(split, split_name[k]) == 0) s.split = k;
     s.tile = (int)tile;

@@ -2,7 +2,8 @@
 #include "synth.h"
 #include "commands.h"
 #include "convert.h"
-#include "options.h"
+
+#include "medley/command.h"
 
 #include <errno.h>
 #include <ftw.h>
@@ -76,25 +77,26 @@ status cmd_synth(int argc, char **argv)
 {
     const char *dir = NULL, *size = "small", *only = NULL, *args[1];
     int64_t seed = 1;
-    bool force = false, help;
+    bool force = false;
     int n_args;
-    const tool_option options[] = {
+    const command_option options[] = {
         {.name = "--out", .arg = "DIR", .help = "where to write; required", .text = &dir},
         {.name = "--seed", .arg = "S", .help = "integer from 0; the same seed makes the same data (default 1)", .number = &seed, .lo = 0, .hi = INT64_MAX},
         {.name = "--size", .arg = "SIZE", .help = "small (about a minute of a core at most; default) or medium", .text = &size, .choices = "small|medium"},
-        {.name = "--only", .arg = "NAME", .help = "one of the sets below", .text = &only},
+        {.name = "--only", .arg = "NAME", .help = "one of the sets above", .text = &only},
         {.name = "--force", .help = "replace what an earlier run wrote to DIR", .flag = &force},
         {0}};
     char about[4096], *end = about + sizeof about, *p = about;
     p += snprintf(p, (size_t)(end - p),
-                  "Makes small data sets that a network can learn, from phantoms that follow the physics of each modality: ordinary\n"
-                  "source files in DIR/source/NAME, a recipe DIR/source/NAME.cfg, and shards in DIR/shards/NAME, written by the same\n"
+                  "Makes small data sets that a network can learn, from phantoms that follow the physics of each modality: ordinary "
+                  "source files in DIR/source/NAME, a recipe DIR/source/NAME.cfg, and shards in DIR/shards/NAME, written by the same "
                   "converter as real data. Sets:\n");
     for (const synth_set *s = synth_sets; s->name; s++) p += snprintf(p, (size_t)(end - p), "\n  %-12s %s", s->name, s->about);
-    const tool_command command = {"synth --out DIR [--seed S] [--size small|medium] [--only NAME] [--force]", about, options, 0, 0};
-    TRY(tool_parse(&command, argc, argv, args, &n_args, &help), "synth");
-    if (help) return OK;
-    CHECK(dir, ST_USAGE, "synth: --out DIR is missing\nusage: medley-data %s", command.synopsis);
+    const command_line command = {"medley-data synth --out DIR [--seed S] [--size small|medium] [--only NAME] [--force]", about, options,
+                                  0, 0};
+    if (command_help(&command, argc, argv)) return OK;
+    TRY(command_parse(&command, argc, argv, args, &n_args), "synth");
+    if (!dir) return command_missing(&command, "--out DIR");
     CHECK(strlen(dir) < 300, ST_USAGE, "synth: --out: the path is longer than 300 letters");
 
     const char *names[16];

@@ -1,7 +1,8 @@
 /* verify: the command that checks data set folders: sums, index against shards, samples, leaks between splits. */
 #include "verify.h"
 #include "commands.h"
-#include "options.h"
+
+#include "medley/command.h"
 
 #include <dirent.h>
 #include <stdlib.h>
@@ -311,21 +312,22 @@ static status verify_one(const char *path, bool quick, findings *f)
 status cmd_verify(int argc, char **argv)
 {
     findings f = {.most = 20};
-    bool quick = false, help;
+    bool quick = false;
     const char *args[1];
     int n_args, n = 0;
-    const tool_option options[] = {
+    const command_option options[] = {
         {.name = "--quick", .help = "metadata only: no pixels, no SHA-256 of files", .flag = &quick},
         {.name = "--most", .arg = "N", .help = "lines printed per kind of finding (default 20)", .number = &f.most, .lo = 1, .hi = 1000000},
         {0}};
-    const tool_command command = {"verify DIR|FILE [--quick] [--most N]",
-                                  "Checks a data set folder, a folder of data sets, or one shard: SHA256SUMS, the checksum of every array, image\n"
-                                  "and mask, values (finite, classes below K, boxes inside their image and not empty), the index against the\n"
-                                  "shards, and that no subject, case or image is in two splits. Lists all findings; keeps one image in memory.\n"
+    const command_line command = {"medley-data verify DIR|FILE [--quick] [--most N]",
+                                  "Checks a data set folder, a folder of data sets, or one shard: SHA256SUMS, the checksum of every array, "
+                                  "image and mask, values (finite, classes below K, boxes inside their image and not empty), the index "
+                                  "against the shards, and that no subject, case or image is in two splits. Lists all findings; keeps one image in "
+                                  "memory.\n"
                                   "Exit status 3 if there is an error; warnings do not change it.",
                                   options, 1, 1};
-    TRY(tool_parse(&command, argc, argv, args, &n_args, &help), "verify");
-    if (help) return OK;
+    if (command_help(&command, argc, argv)) return OK;
+    TRY(command_parse(&command, argc, argv, args, &n_args), "verify");
     char(*name)[256] = NULL, index[1100];
     struct stat about;
     snprintf(index, sizeof index, "%.1000s/index.h5", args[0]);

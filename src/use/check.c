@@ -1,4 +1,5 @@
 /* check: `medley check` and `medley explain`: everything that can be known of a job before it costs anything. No MPI. */
+#include "medley/command.h"
 #include "medley/data.h"
 #include "medley/train.h"
 #include "medley/use.h"
@@ -63,8 +64,9 @@ status cmd_check(int argc, char **argv)
 {
     bool resolved = false, no_data = false;
     const char *set[MOST_SETS], *args[1];
-    int n_set = 0, n_args = 0, n_ranks = 1;
-    const use_option options[] = {
+    int n_set = 0, n_args = 0;
+    int64_t n_ranks = 1;
+    const command_option options[] = {
         {.name = "--ranks", .arg = "N", .number = &n_ranks, .lo = 1, .hi = 65536, .help = "forecast for N ranks (default 1)"},
         {.name = "--resolved", .flag = &resolved, .help = "print the job file with every setting and its meaning instead"},
         {.name = "--no-data", .flag = &no_data, .help = "look at the job file alone: no data folder has to be there, no forecast"},
@@ -76,19 +78,19 @@ status cmd_check(int argc, char **argv)
          .help = "override a setting, as in medley train"},
         {0},
     };
-    const use_command c = {
-        "check JOB.cfg [--ranks N] [--resolved] [--no-data] [--set KEY=VALUE]...",
+    const command_line c = {
+        "medley check JOB.cfg [--ranks N] [--resolved] [--no-data] [--set KEY=VALUE]...",
         "Checks the whole job file and opens every data set, lists all faults at once, and forecasts placement, memory and messages "
         "per rank. Needs neither MPI nor a run folder.",
         options, 1, 1};
-    if (use_help(&c, argc, argv)) return OK;
-    TRY(use_parse(&c, argc, argv, args, &n_args), "medley check");
+    if (command_help(&c, argc, argv)) return OK;
+    TRY(command_parse(&c, argc, argv, args, &n_args), "check");
     job *j;
     TRY(mem_alloc(&j, sizeof *j, "job"), "check");
     status st = no_data ? job_load_without_data(j, args[0], set, n_set) : job_load(j, args[0], set, n_set);
     if (!st && resolved) st = job_print(j, stdout);
     else if (!st && no_data) printf("%s: no faults in the file\n", j->file);
-    else if (!st) st = check(j, n_ranks);
+    else if (!st) st = check(j, (int)n_ranks);
     free(j);
     return st;
 }
@@ -97,13 +99,13 @@ status cmd_explain(int argc, char **argv)
 {
     bool man = false;
     int n_args = 0;
-    const use_option options[] = {
+    const command_option options[] = {
         {.name = "--man", .flag = &man, .help = "as the manual page medley.cfg(5)"},
         {0},
     };
-    const use_command c = {"explain [--man]", "Lists every key of a job file: type, range, default and meaning.", options, 0, 0};
-    if (use_help(&c, argc, argv)) return OK;
-    TRY(use_parse(&c, argc, argv, NULL, &n_args), "medley explain");
+    const command_line c = {"medley explain [--man]", "Lists every key of a job file: type, range, default and meaning.", options, 0, 0};
+    if (command_help(&c, argc, argv)) return OK;
+    TRY(command_parse(&c, argc, argv, NULL, &n_args), "explain");
     if (!man) return job_explain(stdout);
     puts(".TH MEDLEY.CFG 5 \"\" \"Medley\" \"File formats\"\n.SH NAME\nmedley.cfg \\- job file of medley train\n.SH DESCRIPTION\n"
          "A job file is written in the syntax of libconfig: groups in { }, lists in ( ) or [ ], text in quotes, comments after #. A "

@@ -1,4 +1,5 @@
 /* evaluate: `medley evaluate`: metrics of every task on a split, with intervals, as a table, as CSV and in the record. */
+#include "medley/command.h"
 #include "medley/train.h"
 #include "medley/use.h"
 
@@ -160,37 +161,32 @@ static status evaluate(comm *world, evaluation *e)
     return comm_agree(world, speaks ? finish(e) : OK);
 }
 
-static status split_of(const char *name, enum split *out)
-{
-    for (int s = 0; s < N_SPLITS; s++)
-        if (strcmp(name, split_name[s]) == 0) return *out = (enum split)s, OK;
-    return status_raise(ST_USAGE, __FILE__, __LINE__, "--split: got \"%.40s\", expected train, val or test", name);
-}
-
 status cmd_evaluate(int argc, char **argv)
 {
-    evaluation e = {.weights = "best", .n_boot = 1000};
+    evaluation e = {.weights = "best"};
     const char *split = "test", *args[1];
+    int64_t n_boot = 1000;
     int n_args = 0;
-    const use_option options[] = {
-        {.name = "--split", .arg = "SPLIT", .text = &split, .help = "train, val or test (default test)"},
+    const command_option options[] = {
+        {.name = "--split", .arg = "SPLIT", .text = &split, .choices = "train|val|test", .help = "train, val or test (default test)"},
         {.name = "--weights", .arg = "WHICH", .text = &e.weights,
          .help = "best (by validation, default), last (newest checkpoint) or a checkpoint file"},
-        {.name = "--boot", .arg = "N", .number = &e.n_boot, .lo = 0, .hi = 100000,
+        {.name = "--boot", .arg = "N", .number = &n_boot, .lo = 0, .hi = 100000,
          .help = "bootstrap samples of the 95 % intervals (default 1000; 0: no intervals)"},
         {0},
     };
-    const use_command c = {
-        "evaluate RUN [--split SPLIT] [--weights WHICH] [--boot N]",
+    const command_line c = {
+        "medley evaluate RUN [--split SPLIT] [--weights WHICH] [--boot N]",
         "Metrics of every task of a run on one split, on any number of ranks. Prints a table and writes RUN/scores-SPLIT.csv and, "
         "with the prediction for every sample, RUN/samples-SPLIT-TASK.csv. Intervals come from a bootstrap over cases.",
         options, 1, 1};
-    if (use_help(&c, argc, argv)) return OK;
+    if (command_help(&c, argc, argv)) return OK;
     comm *world;
     TRY(use_open(argc, argv, &world), "evaluate");
-    status st = use_parse(&c, argc, argv, args, &n_args);
-    if (!st) st = split_of(split, &e.split);
-    st = comm_agree(world, st);
+    status st = comm_agree(world, command_parse(&c, argc, argv, args, &n_args));
+    for (int s = 0; s < N_SPLITS; s++)
+        if (strcmp(split, split_name[s]) == 0) e.split = (enum split)s;
+    e.n_boot = (int)n_boot;
     if (!st) e.run = args[0], st = evaluate(world, &e);
     if (e.csv) fclose(e.csv);
     free(e.csv_text);

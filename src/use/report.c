@@ -1,6 +1,7 @@
 /* report: `medley report`: one HTML page about a run, complete in itself: no script, no font, no image from elsewhere. */
 #include "report.h"
 
+#include "medley/command.h"
 #include "medley/use.h"
 #include "svg.h"
 
@@ -193,14 +194,14 @@ status cmd_report(int argc, char **argv)
     char path[800], *text = NULL;
     size_t n = 0;
     int n_args = 0;
-    const use_option options[] = {
+    const command_option options[] = {
         {.name = "--out", .arg = "FILE", .text = &out, .help = "where the page goes (default RUN/report.html)"}, {0}};
-    const use_command c = {"report RUN [--out FILE]",
+    const command_line c = {"medley report RUN [--out FILE]",
                            "Writes one HTML page about a run: scores with intervals, learning curves, time and memory, data "
                            "sets with licences and citations, settings. Self-contained; works beside a running job.",
                            options, 1, 1};
-    if (use_help(&c, argc, argv)) return OK;
-    TRY(use_parse(&c, argc, argv, args, &n_args), "report");
+    if (command_help(&c, argc, argv)) return OK;
+    TRY(command_parse(&c, argc, argv, args, &n_args), "report");
     CHECK(strlen(args[0]) < 700, ST_USAGE, "path too long: %.80s...", args[0]);
     report r = {.run = args[0]};
     snprintf(path, sizeof path, "%s/report.html", args[0]);

@@ -1,4 +1,5 @@
 /* status_cmd: `medley status`: where a run is, from its record; the run may be going on meanwhile. */
+#include "medley/command.h"
 #include "medley/use.h"
 
 #include "history.h"
@@ -87,13 +88,13 @@ status cmd_status(int argc, char **argv)
 {
     const char *args[1];
     int n_args = 0;
-    const use_option options[] = {{0}};
-    const use_command c = {"status RUN",
+    const command_option options[] = {{0}};
+    const command_line c = {"medley status RUN",
                            "Where a run is: state, step, speed, time left, last validation scores, last checkpoint. Reads "
                            "RUN/record.jsonl only, so it works beside a running job.",
                            options, 1, 1};
-    if (use_help(&c, argc, argv)) return OK;
-    TRY(use_parse(&c, argc, argv, args, &n_args), "status");
+    if (command_help(&c, argc, argv)) return OK;
+    TRY(command_parse(&c, argc, argv, args, &n_args), "status");
     history h;
     TRY(history_load(&h, args[0]), "status");
     double now = (double)time(NULL);

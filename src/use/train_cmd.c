@@ -1,4 +1,5 @@
 /* train_cmd: `medley train`: job file on rank 0, the same job on all ranks, then the trainer. */
+#include "medley/command.h"
 #include "medley/train.h"
 #include "medley/use.h"
 
@@ -61,7 +62,7 @@ status cmd_train(int argc, char **argv)
     bool fresh = false;
     const char *set[MOST_SETS], *args[1];
     int n_set = 0, n_args = 0;
-    const use_option options[] = {
+    const command_option options[] = {
         {.name = "--fresh", .flag = &fresh, .help = "forget the run folder's checkpoints and record, start at step 0"},
         {.name = "--set",
          .arg = "KEY=VALUE",
@@ -72,16 +73,16 @@ status cmd_train(int argc, char **argv)
              "override a setting, for example train.steps=100 or tasks[NAME].batch=4; may be repeated (medley explain lists the keys)"},
         {0},
     };
-    const use_command c = {
-        "train JOB.cfg [--fresh] [--set KEY=VALUE]...",
+    const command_line c = {
+        "medley train JOB.cfg [--fresh] [--set KEY=VALUE]...",
         "Trains the tasks of the job file together. Goes on by itself from the newest good checkpoint of the run folder, on any "
         "number of ranks. Start it with mpirun -n N or srun for N ranks. SIGUSR1, SIGTERM or SIGINT: checkpoint, then exit with 75; "
         "SIGTERM or SIGINT once more, after a second or later: end at once.",
         options, 1, 1};
-    if (use_help(&c, argc, argv)) return OK;
+    if (command_help(&c, argc, argv)) return OK;
     comm *world;
     TRY(use_open(argc, argv, &world), "train");
-    status st = comm_agree(world, use_parse(&c, argc, argv, args, &n_args));
+    status st = comm_agree(world, command_parse(&c, argc, argv, args, &n_args));
     if (!st) st = train(world, args[0], set, n_set, fresh);
     return use_close(world, st);
 }

@@ -1,5 +1,6 @@
 /* verify_run: `medley verify-run A B`: are two runs the same, bit for bit? Looks at the checkpoints both have, and at what their
  * records say of the same steps. */
+#include "medley/command.h"
 #include "medley/train.h"
 #include "medley/use.h"
 
@@ -211,8 +212,9 @@ static status compare_files(const char *a, const char *b, int most)
 status cmd_verify_run(int argc, char **argv)
 {
     const char *args[2];
-    int n_args = 0, most = 10;
-    const use_option options[] = {
+    int64_t most = 10;
+    int n_args = 0;
+    const command_option options[] = {
         {.name = "--most",
          .arg = "N",
          .number = &most,
@@ -221,7 +223,7 @@ status cmd_verify_run(int argc, char **argv)
          .help = "print at most N arrays and numbers that differ (default 10)"},
         {0},
     };
-    const use_command c = {"verify-run A B [--most N]",
+    const command_line c = {"medley verify-run A B [--most N]",
                            "Are two runs the same, bit for bit? A and B are run folders: the checkpoints of the steps both have, from "
                            "the first on, and the losses, "
                            "norms and validation scores their records have of the same steps; or two checkpoint files. Weights, "
@@ -230,11 +232,11 @@ status cmd_verify_run(int argc, char **argv)
                            "and the number of values that "
                            "differ. Exit status: 0 the same, 1 different, 3 nothing to compare or a damaged file.",
                            options, 2, 2};
-    if (use_help(&c, argc, argv)) return OK;
-    TRY(use_parse(&c, argc, argv, args, &n_args), "medley verify-run");
+    if (command_help(&c, argc, argv)) return OK;
+    TRY(command_parse(&c, argc, argv, args, &n_args), "verify-run");
     struct stat info[2];
     for (int i = 0; i < 2; i++) CHECK(stat(args[i], &info[i]) == 0, ST_USAGE, "%s: no such run folder or checkpoint", args[i]);
     bool folder = S_ISDIR(info[0].st_mode);
     CHECK(folder == S_ISDIR(info[1].st_mode), ST_USAGE, "%s and %s: give two run folders or two checkpoint files", args[0], args[1]);
-    return folder ? compare_runs(args[0], args[1], most) : compare_files(args[0], args[1], most);
+    return folder ? compare_runs(args[0], args[1], (int)most) : compare_files(args[0], args[1], (int)most);
 }
