@@ -20,8 +20,7 @@ MUST status comm_agree(comm *c, status mine);
 MUST status comm_bcast(comm *c, void *data, size_t n_bytes, int root);
 /* root gets every rank's bytes one after another (malloc'ed, free()) with sizes[n_ranks]; others get NULL. */
 MUST status comm_gather(comm *c, const void *data, size_t n_bytes, int root, void **all, size_t *sizes);
-MUST status comm_sum_i64(comm *c, int64_t *data, int64_t n);   /* in place, over all ranks; counts above INT_MAX split */
-MUST status comm_sum_f32(comm *c, float *data, int64_t n);
+MUST status comm_sum_f32(comm *c, float *data, int64_t n);     /* in place, over all ranks; counts above INT_MAX split */
 MUST status comm_max_f64(comm *c, double *data, int64_t n);
 MUST status comm_min_f64(comm *c, double *data, int64_t n);
 MUST status comm_sum_f64(comm *c, double *data, int64_t n);    /* exact only where at most one rank has non-zero entries */

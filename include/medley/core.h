@@ -38,7 +38,6 @@ const char *status_place(void);
 /* Carry a message over a thread or rank border: set code and text as they are. Returns `code`. */
 status status_set(status code, const char *message);
 void   status_clear(void);
-const char *status_name(status code);
 
 #define CHECK(cond, code, ...)                                                                                      \
     do { if (!(cond)) return status_raise((code), __FILE__, __LINE__, __VA_ARGS__); } while (0)

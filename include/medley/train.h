@@ -43,7 +43,6 @@ MUST status trainer_open_run(trainer **out, comm *world, const char *run, const 
 const job *trainer_job(const trainer *t);
 int        trainer_n_tasks(const trainer *t);
 const task *trainer_task(const trainer *t, int i);
-const shard_meta *trainer_meta(const trainer *t, int i);
 int64_t    trainer_step(const trainer *t);              /* step of the weights */
 /* Collective: metrics of task i on split s. The accumulator is complete on rank 0 (*m, metric_free it; NULL elsewhere). */
 MUST status trainer_evaluate(trainer *t, int i, enum split s, metric **m);

@@ -187,11 +187,6 @@ static status reduce(comm *c, void *data, int64_t n, const reduction *r)
     return OK;
 }
 
-status comm_sum_i64(comm *c, int64_t *data, int64_t n)
-{
-    return reduce(c, data, n, &(reduction){"comm_sum_i64", "exact sum", MPI_INT64_T, MPI_SUM, 8});
-}
-
 status comm_sum_f32(comm *c, float *data, int64_t n)
 {
     return reduce(c, data, n, &(reduction){"comm_sum_f32", "float sum", MPI_FLOAT, MPI_SUM, 4});

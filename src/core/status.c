@@ -50,19 +50,3 @@ status status_set(status code, const char *text)
 }
 
 void status_clear(void) { message[0] = place[0] = 0; }
-
-const char *status_name(status code)
-{
-    switch (code) {
-    case OK: return "done";
-    case ST_DIFFER: return "different";
-    case ST_USAGE: return "usage";
-    case ST_DATA: return "data";
-    case ST_RESOURCE: return "resources";
-    case ST_NUMERIC: return "numbers";
-    case ST_COMM: return "communication";
-    case ST_BUG: return "internal";
-    case ST_STOPPED: return "stopped";
-    }
-    return "unknown";
-}

@@ -191,5 +191,4 @@ void trainer_close(trainer *t)
 const job *trainer_job(const trainer *t) { return &t->job; }
 int trainer_n_tasks(const trainer *t) { return t->n_tasks; }
 const task *trainer_task(const trainer *t, int i) { return &t->ts[i].task; }
-const shard_meta *trainer_meta(const trainer *t, int i) { return &t->ts[i].meta; }
 int64_t trainer_step(const trainer *t) { return t->step; }
