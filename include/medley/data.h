@@ -42,6 +42,12 @@ typedef struct dataset dataset; /* open shards of one data set, seen through one
 /* dir: data set folder. label: name of the label set; NULL or "" = the only one. Opens the index; shards are opened on first use, at most
  * 64 at a time. ST_DATA with file and object. */
 MUST status dataset_open(dataset **out, const char *dir, const char *label);
+/* The same with the bytes of dir/index.h5 (catalogue_read), which are not needed afterwards. */
+MUST status dataset_open_bytes(dataset **out, const char *dir, const char *label, const void *bytes, size_t n_bytes);
+/* A second reader of the same samples, for another thread: shares the index, which `of` keeps and must outlive it; opens shards of its own. */
+MUST status dataset_twin(dataset **out, const dataset *of);
+/* Are all shards there, in the size the index was written with? Opens none. ST_DATA with the first that is not. */
+MUST status dataset_check_files(const dataset *d);
 void dataset_close(dataset *d);
 const shard_meta *dataset_meta(const dataset *d);
 const shard_label *dataset_label(const dataset *d);

@@ -19,6 +19,8 @@ MUST status store_create(store **out, const char *path);
 MUST status store_commit(store *s);  /* closes s in every case */
 void        store_discard(store *s); /* closes; NULL allowed */
 MUST status store_open(store **out, const char *path); /* read-only */
+/* The same from the bytes of a file that somebody has read: `path` is for messages. HDF5 keeps a copy. */
+MUST status store_open_bytes(store **out, const char *path, const void *bytes, size_t n_bytes);
 void        store_close(store *s);                     /* NULL allowed */
 
 /* The same in memory, for a file that is saved while work goes on: store_create_image, any writes, store_close_image; then
@@ -173,6 +175,9 @@ typedef struct catalogue {
     struct { uint8_t *present; int32_t *cls; int64_t *n_class; } label[SHARD_MAX_LABELS]; /* (N), (N) or NULL, (3,K) */
 } catalogue;
 MUST status catalogue_open(catalogue *c, const char *dir);
+/* In two steps, so that one rank reads and the others are sent the bytes: the whole of dir/index.h5, free(); and the catalogue from it. */
+MUST status catalogue_read(const char *dir, char **bytes, size_t *n_bytes);
+MUST status catalogue_open_bytes(catalogue *c, const char *dir, const void *bytes, size_t n_bytes);
 void        catalogue_close(catalogue *c);
 
 /* ---- safetensors: weights from and for other programs -------------------------------------------------------- *

@@ -1,9 +1,11 @@
 /* dataset: the labelled samples of one data set folder; shards are opened when first needed. */
 #include "data_internal.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { MAX_OPEN = 64 };
 
@@ -16,6 +18,7 @@ struct dataset {
     int64_t        *used;           /* (S) when it was used last */
     int64_t         clock;
     int             n_open;
+    bool            twin;           /* cat, first and list belong to another */
     pthread_mutex_t lock;           /* over open, used, clock, n_open */
 };
 
@@ -60,13 +63,18 @@ static status find_label(dataset *d, const char *label)
                         near ? ", did you mean \"" : "", near ? near : "", near ? "\"?" : "", list);
 }
 
+static status make_doors(dataset *d)
+{
+    size_t S = (size_t)d->cat.n_shards;
+    TRY(mem_alloc(&d->open, sizeof *d->open * S, "shards"), "%s", d->cat.dir);
+    return mem_alloc(&d->used, sizeof *d->used * S, "shards");
+}
+
 static status make_lists(dataset *d)
 {
     const catalogue *c = &d->cat;
     size_t S = (size_t)c->n_shards;
     TRY(mem_alloc(&d->first, sizeof *d->first * (S + 1), "shards"), "%s", c->dir);
-    TRY(mem_alloc(&d->open, sizeof *d->open * S, "shards"), "%s", c->dir);
-    TRY(mem_alloc(&d->used, sizeof *d->used * S, "shards"), "%s", c->dir);
     for (size_t i = 0; i < S; i++) d->first[i + 1] = d->first[i] + c->n[i];
     const uint8_t *present = c->label[d->label].present;
     for (int64_t i = 0; i < c->n_total; i++) d->n[c->split[i]] += present[i];
@@ -79,12 +87,12 @@ static status make_lists(dataset *d)
     return OK;
 }
 
-status dataset_open(dataset **out, const char *dir, const char *label)
+static status open_dataset(dataset **out, const char *dir, const char *label, const void *bytes, size_t n_bytes)
 {
     *out = NULL;
     dataset *d;
     TRY(mem_alloc(&d, sizeof *d, "data set"), "%s", dir);
-    status st = catalogue_open(&d->cat, dir);
+    status st = bytes ? catalogue_open_bytes(&d->cat, dir, bytes, n_bytes) : catalogue_open(&d->cat, dir);
     if (st) {
         free(d);
         return st;
@@ -92,9 +100,46 @@ status dataset_open(dataset **out, const char *dir, const char *label)
     pthread_mutex_init(&d->lock, NULL);
     st = find_label(d, label);
     if (!st) st = make_lists(d);
+    if (!st) st = make_doors(d);
     if (st) dataset_close(d);
     else *out = d;
     return st;
+}
+
+status dataset_open(dataset **out, const char *dir, const char *label) { return open_dataset(out, dir, label, NULL, 0); }
+
+status dataset_open_bytes(dataset **out, const char *dir, const char *label, const void *bytes, size_t n_bytes)
+{
+    return open_dataset(out, dir, label, bytes, n_bytes);
+}
+
+status dataset_twin(dataset **out, const dataset *of)
+{
+    *out = NULL;
+    dataset *d;
+    TRY(mem_alloc(&d, sizeof *d, "data set"), "%s", of->cat.dir);
+    d->cat = of->cat, d->label = of->label, d->first = of->first, d->twin = true;
+    memcpy(d->list, of->list, sizeof d->list);
+    memcpy(d->n, of->n, sizeof d->n);
+    pthread_mutex_init(&d->lock, NULL);
+    status st = make_doors(d);
+    if (st) dataset_close(d);
+    else *out = d;
+    return st;
+}
+
+status dataset_check_files(const dataset *d)
+{
+    const catalogue *c = &d->cat;
+    for (int i = 0; i < c->n_shards; i++) {
+        char path[800];
+        struct stat info;
+        TRY(path_inside(c->dir, c->file[i], path, sizeof path), "data set");
+        CHECK(stat(path, &info) == 0, ST_DATA, "%s: cannot open: %s", path, strerror(errno));
+        CHECK(info.st_size == c->bytes[i], ST_DATA, "%s: %lld bytes, %s/index.h5 says %lld: another shard or a part of one", path,
+              (long long)info.st_size, c->dir, (long long)c->bytes[i]);
+    }
+    return OK;
 }
 
 void dataset_close(dataset *d)
@@ -105,9 +150,12 @@ void dataset_close(dataset *d)
             shard_close(d->open[i]);
             free(d->open[i]);
         }
-    for (int s = 0; s < N_SPLITS; s++) free(d->list[s]);
-    free(d->first), free(d->open), free(d->used);
-    catalogue_close(&d->cat);
+    free(d->open), free(d->used);
+    if (!d->twin) {
+        for (int s = 0; s < N_SPLITS; s++) free(d->list[s]);
+        free(d->first);
+        catalogue_close(&d->cat);
+    }
     pthread_mutex_destroy(&d->lock);
     free(d);
 }
@@ -272,7 +320,7 @@ static size_t shard_bytes(const shard *s)
     for (int l = 0; l < s->meta.n_labels; l++) {
         const int64_t *off = s->label[l].box_off;
         each += 1 + 4 * (s->label[l].cls != NULL) + (s->label[l].vec ? (size_t)s->meta.label[l].n_classes : 0) +
-                4 * (s->label[l].scalar != NULL) + 4 * (s->label[l].mask_crc != NULL) + (off ? 8 + 20 * (size_t)off[n] / n : 0);
+                4 * (s->label[l].scalar != NULL) + 4 * (s->label[l].mask_crc != NULL) + (off ? 8 + 20 * (size_t)off[n] / (n ? n : 1) : 0);
     }
     return n * each;
 }
@@ -284,10 +332,12 @@ status dataset_measure(dataset *d, bool with_shards, dataset_cost *out)
     *out = (dataset_cost){.index = sizeof *d + N * (1 + (size_t)c->id_width + (size_t)c->case_width) + S * (SHARD_TEXT + 65 + 80)};
     for (int l = 0; l < c->meta.n_labels; l++) out->index += N * (1 + 4 * (c->label[l].cls != NULL));
     for (int k = 0; k < N_SPLITS; k++) out->index += sizeof *d->list[k] * (size_t)d->n[k];
-    if (!with_shards) return OK;
+    int first = 0; /* a shard may be empty */
+    while (first < c->n_shards && c->n[first] == 0) first++;
+    if (!with_shards || first == c->n_shards) return OK;
     pthread_mutex_lock(&d->lock);
-    status st = need_shard(d, 0);
-    const shard *s = d->open[0];
+    status st = need_shard(d, first);
+    const shard *s = d->open[first];
     if (!st) {
         const int64_t *off = s->label[d->label].box_off;
         out->n_open = c->n_shards < MAX_OPEN ? c->n_shards : MAX_OPEN;

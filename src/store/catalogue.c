@@ -1,8 +1,12 @@
 /* catalogue: the index of a data set folder, enough to choose samples without opening a shard. */
 #include "store_internal.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#define MOST_INDEX_BYTES ((size_t)16 << 30)
 
 static status check_shards(catalogue *c, store *s)
 {
@@ -14,7 +18,7 @@ static status check_shards(catalogue *c, store *s)
             CHECK(n >= 0 && n <= INT32_MAX, ST_DATA, "%s: /n_split[%d]: %lld samples", s->path, i, (long long)n);
             sum += n;
         }
-        CHECK(c->n[i] >= 1 && c->n[i] == sum, ST_DATA, "%s: /n[%d]: %lld samples, the splits have %lld", s->path, i, (long long)c->n[i],
+        CHECK(c->n[i] == sum, ST_DATA, "%s: /n[%d]: %lld samples, the splits have %lld", s->path, i, (long long)c->n[i],
               (long long)sum);
         CHECK(c->file[i][0] && c->file[i][0] != '.' && !strchr(c->file[i], '/'), ST_DATA,
               "%s: /file[%d]: \"%s\" is not a plain file name", s->path, i, c->file[i]);
@@ -84,18 +88,40 @@ static status read_index(catalogue *c, store *s)
     return OK;
 }
 
-status catalogue_open(catalogue *c, const char *dir)
+/* bytes: of the index, or NULL if the file is to be read here. */
+static status open_catalogue(catalogue *c, const char *dir, const void *bytes, size_t n_bytes)
 {
     *c = (catalogue){0};
     char path[600];
     store *s;
     CHECK(snprintf(c->dir, sizeof c->dir, "%s", dir) < (int)sizeof c->dir, ST_RESOURCE, "path too long: %.80s...", dir);
-    TRY(path_inside(dir, "index.h5", path, sizeof path), "data set folder");
-    TRY(store_open(&s, path), "data set folder %s", dir);
+    if (bytes) {
+        snprintf(path, sizeof path, "%.580s/index.h5", dir);
+        TRY(store_open_bytes(&s, path, bytes, n_bytes), "data set folder %s", dir);
+    } else {
+        TRY(path_inside(dir, "index.h5", path, sizeof path), "data set folder");
+        TRY(store_open(&s, path), "data set folder %s", dir);
+    }
     status st = read_index(c, s);
     store_close(s);
     if (st) catalogue_close(c);
     return st;
+}
+
+status catalogue_open(catalogue *c, const char *dir) { return open_catalogue(c, dir, NULL, 0); }
+
+status catalogue_open_bytes(catalogue *c, const char *dir, const void *bytes, size_t n_bytes)
+{
+    return open_catalogue(c, dir, bytes, n_bytes);
+}
+
+status catalogue_read(const char *dir, char **bytes, size_t *n_bytes)
+{
+    char path[600];
+    *bytes = NULL;
+    TRY(path_inside(dir, "index.h5", path, sizeof path), "data set folder");
+    CHECK(access(path, R_OK) == 0 || errno != EACCES, ST_RESOURCE, "%s: cannot read: %s", path, strerror(errno));
+    return file_read_all(path, MOST_INDEX_BYTES, bytes, n_bytes);
 }
 
 void catalogue_close(catalogue *c)

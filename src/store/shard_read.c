@@ -149,7 +149,7 @@ static status open_shard(shard *s, const char *path)
     TRY(meta_read(s->file, "medley-shard", &s->meta), "shard");
     int64_t dims[4];
     TRY(open_stack(s, "image", 4, dims, &s->file->image), "shard");
-    CHECK(dims[0] >= 1 && dims[0] <= INT32_MAX && dims[1] >= 1 && dims[1] <= MAX_SIDE && dims[2] >= 1 && dims[2] <= MAX_SIDE &&
+    CHECK(dims[0] >= 0 && dims[0] <= INT32_MAX && dims[1] >= 1 && dims[1] <= MAX_SIDE && dims[2] >= 1 && dims[2] <= MAX_SIDE &&
           dims[3] == s->meta.channels, ST_DATA, "%s: /image: shape %lld,%lld,%lld,%lld for %d channels", path, (long long)dims[0],
           (long long)dims[1], (long long)dims[2], (long long)dims[3], s->meta.channels);
     CHECK(dims[0] <= s->file->file_bytes, ST_DATA, "%s: /image: says %lld samples, the file has %lld bytes", path, (long long)dims[0],

@@ -32,7 +32,7 @@ static status get_state(trainer *t, store *s, const char *path, int64_t step)
         if (ts->added) continue;
         snprintf(name, sizeof name, "task/%s", ts->task.spec.name);
         TRY(store_read(s, name, DT_F64, 4, state), "%s", path);
-        ts->suspended = state[0] != 0, ts->failures = (int64_t)state[1], ts->dropped = (int64_t)state[2], ts->cost_s = state[3];
+        ts->suspended = state[0] != 0 || ts->empty, ts->failures = (int64_t)state[1], ts->dropped = (int64_t)state[2], ts->cost_s = state[3];
     }
     if (!t->tasks_changed) { /* means over other tasks cannot be compared */
         TRY(store_get_f64(s, "/", "best_score", &t->best_score), "%s", path);
@@ -117,6 +117,22 @@ static int by_step_down(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
+static void step_path(const trainer *t, int64_t step, char path[600])
+{
+    snprintf(path, 600, "%.560s/checkpoints/step-%09lld.h5", t->job.run, (long long)step);
+}
+
+/* A checkpoint that can be trusted: whole, and lying where it seems to. A planted link could name any file. */
+static status verify_step(const trainer *t, int64_t step, char path[600])
+{
+    char dir[600], name[40], real[700];
+    step_path(t, step, path);
+    snprintf(dir, sizeof dir, "%.560s/checkpoints", t->job.run);
+    snprintf(name, sizeof name, "step-%09lld.h5", (long long)step);
+    TRY(path_inside(dir, name, real, sizeof real), "checkpoint");
+    return store_verify(path);
+}
+
 /* Steps of RUN/checkpoints/step-N.h5, newest first. */
 static int list_steps(const trainer *t, int64_t *steps, int most)
 {
@@ -135,11 +151,6 @@ static int list_steps(const trainer *t, int64_t *steps, int most)
     return n;
 }
 
-static void step_path(const trainer *t, int64_t step, char path[600])
-{
-    snprintf(path, 600, "%.560s/checkpoints/step-%09lld.h5", t->job.run, (long long)step);
-}
-
 status checkpoint_find(trainer *t, char path[600])
 {
     path[0] = 0;
@@ -148,8 +159,7 @@ status checkpoint_find(trainer *t, char path[600])
         int64_t steps[MOST_FILES];
         int n = list_steps(t, steps, MOST_FILES), i = 0;
         for (; i < n; i++) {
-            step_path(t, steps[i], path);
-            st = store_verify(path);
+            st = verify_step(t, steps[i], path);
             if (st != ST_DATA) break; /* good, or unreadable now: out of memory makes no checkpoint bad */
             log_line(LOG_WARN, "%s: damaged, trying the one before: %s", path, status_message());
         }

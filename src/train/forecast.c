@@ -49,7 +49,7 @@ static status batch_bytes(trainer *t, double *training, double *evaluation)
     return st;
 }
 
-/* Every rank holds every index; a task's own ranks open its shards, and both once more for evaluation. */
+/* Every rank holds every index; a task's own ranks open its shards, and once more for evaluation. */
 static status data_bytes(trainer *t, double *out)
 {
     *out = 0;
@@ -57,7 +57,7 @@ static status data_bytes(trainer *t, double *out)
         dataset_cost c;
         TRY(dataset_measure(t->ts[i].data, t->ts[i].mine, &c), "forecast");
         int views = !t->ts[i].mine ? 0 : t->ts[i].n_split[SPLIT_VAL] > 0 ? 2 : 1;
-        *out += (double)c.index * (views == 2 ? 2 : 1) + views * ((double)c.shards + c.n_open * file_bytes);
+        *out += (double)c.index + views * ((double)c.shards + c.n_open * file_bytes);
     }
     return OK;
 }

@@ -42,14 +42,40 @@ static status copy_names(task_state *ts, const shard_label *label)
     return OK;
 }
 
-static status open_task(trainer *t, int i)
+/* The index of a data set: rank 0 reads it and sends it to the others, so that a thousand ranks do not ask the file system for the same
+ * small files. Tasks of one data set share it. Collective. */
+typedef struct index_bytes { char *bytes; size_t n; bool shared; } index_bytes;
+
+static status share_index(trainer *t, index_bytes *index, int i)
+{
+    char dir[1200];
+    bool reads = t->rank == 0 || t->dry;
+    status st = OK;
+    for (int k = 0; k < i; k++)
+        if (strcmp(t->job.task[k].data, t->job.task[i].data) == 0) {
+            index[i] = index[k], index[i].shared = true;
+            return OK;
+        }
+    if (reads) st = data_dir(t, &t->job.task[i], dir);
+    if (reads && !st) st = catalogue_read(dir, &index[i].bytes, &index[i].n);
+    if (st) st = status_note(st, __FILE__, __LINE__, "%s:%d: task %s", t->job.file, t->job.task[i].line, t->job.task[i].name);
+    TRY(comm_agree(t->world, st), "plan");
+    uint64_t n = index[i].n;
+    TRY(comm_bcast(t->world, &n, sizeof n, 0), "index");
+    index[i].n = (size_t)n;
+    if (!reads) st = mem_alloc(&index[i].bytes, index[i].n, "index");
+    TRY(comm_agree(t->world, st), "plan");
+    return comm_bcast(t->world, index[i].bytes, index[i].n, 0);
+}
+
+static status open_task(trainer *t, int i, const index_bytes *index)
 {
     const job_task *jt = &t->job.task[i];
     task_state *ts = &t->ts[i];
     char dir[1200];
     if (!t->dry) TRY(watchdog_point(t->step, "plan", jt->name, ST_DATA), "step %lld, plan, task %s", (long long)t->step, jt->name);
     TRY(data_dir(t, jt, dir), "%s:%d", t->job.file, jt->line);
-    TRY(dataset_open(&ts->data, dir, jt->label), "%s:%d: task %s", t->job.file, jt->line, jt->name);
+    TRY(dataset_open_bytes(&ts->data, dir, jt->label, index->bytes, index->n), "%s:%d: task %s", t->job.file, jt->line, jt->name);
     const shard_label *label = dataset_label(ts->data);
     CHECK(!jt->kind[0] || task_kind_find(jt->kind) == (int)label->kind, ST_USAGE, "%s:%d: task %s: kind is \"%s\" but label %s of %s is \"%s\"",
           t->job.file, jt->line, jt->name, jt->kind, label->name, dir, task_kind_name[label->kind]);
@@ -57,7 +83,9 @@ static status open_task(trainer *t, int i)
     ts->meta.n_labels = 0; /* label lists belong to the data set */
     TRY(copy_names(ts, label), "task %s", jt->name);
     for (int s = 0; s < N_SPLITS; s++) ts->n_split[s] = dataset_count(ts->data, (enum split)s);
-    CHECK(ts->n_split[SPLIT_TRAIN] > 0, ST_DATA, "%s: label %s: no training samples (task %s)", dir, label->name, jt->name);
+    ts->empty = ts->suspended = ts->n_split[SPLIT_TRAIN] == 0;
+    if (ts->empty && t->training && !t->dry && t->rank == 0)
+        log_line(LOG_WARN, "%s: label %s: no training samples: task %s rests", dir, label->name, jt->name);
 
     task_spec spec = {.kind = label->kind, .K = label->n_classes, .class_name = ts->class_name, .lo = label->lo, .hi = label->hi,
                       .H = jt->image[0], .W = jt->image[1], .batch = jt->batch, .weight = (float)jt->weight,
@@ -73,6 +101,27 @@ static status open_task(trainer *t, int i)
     if (spec.kind == TASK_DETECTION) t->shared.has_det = true;
     ts->loss = NAN;
     return OK;
+}
+
+static status open_tasks(trainer *t)
+{
+    index_bytes *index;
+    bool all_empty = true;
+    status st = mem_alloc(&index, sizeof *index * (size_t)t->n_tasks, "indices");
+    TRY(comm_agree(t->world, st), "plan");
+    for (int i = 0; i < t->n_tasks && !st; i++) st = share_index(t, index, i);
+    if (!st) {
+        for (int i = 0; i < t->n_tasks && !st; i++) {
+            st = open_task(t, i, &index[i]);
+            all_empty &= t->ts[i].empty;
+        }
+        if (!st && t->training && all_empty) st = status_raise(ST_DATA, __FILE__, __LINE__, "%s: no task has training samples", t->job.file);
+        st = comm_agree(t->world, st);
+    }
+    for (int i = 0; i < t->n_tasks; i++)
+        if (!index[i].shared) free(index[i].bytes);
+    free(index);
+    return st;
 }
 
 static status make_model(trainer *t)
@@ -315,16 +364,16 @@ status plan_make(trainer *t, bool training)
     if (!t->dry) TRY(use_threads(t), "plan");
     if (!t->dry) TRY(conditions_agree(t), "start");
     TRY(mem_alloc(&t->ts, sizeof *t->ts * (size_t)t->n_tasks, "tasks"), "plan");
-    status st = OK;
-    for (int i = 0; i < t->n_tasks && !st; i++) st = open_task(t, i);
-    TRY(comm_agree(t->world, st), "plan");
+    TRY(open_tasks(t), "plan");
     if (t->from[0]) TRY(checkpoint_costs(t), "placement");
-    st = make_model(t);
+    status st = make_model(t);
     if (!st) st = make_uses(t);
     if (!st) st = make_units(t);
     TRY(comm_agree(t->world, st), "plan");
     TRY(place(t), "placement");
-    st = lay_out(t);
+    for (int i = 0; i < t->n_tasks && !st; i++) /* now, not when the first of its samples is due hours from here */
+        if (t->ts[i].mine) st = dataset_check_files(t->ts[i].data);
+    if (!st) st = lay_out(t);
     if (!st) st = make_arenas(t);
     return comm_agree(t->world, st);
 }
@@ -335,8 +384,8 @@ void plan_free(trainer *t)
         task_state *ts = &t->ts[i];
         task_run_free(ts->run);
         task_run_free(ts->eval_run);
+        dataset_close(ts->eval_data); /* before the one whose index it shares */
         dataset_close(ts->data);
-        dataset_close(ts->eval_data);
         comm_group_close(ts->group);
         free(ts->class_name);
         free(ts->class_weight);

@@ -12,7 +12,7 @@ extern const char *const verb_name[N_VERBS];
 typedef struct task_state {
     task      task;
     dataset  *data;          /* training loader's view; NULL on ranks without units of this task */
-    dataset  *eval_data;     /* opened at the first evaluation: the loader thread owns `data` */
+    dataset  *eval_data;     /* twin, made at the first evaluation: the loader thread owns `data` */
     shard_meta meta;
     char    (*class_name)[64];
     float    *class_weight;  /* (K) or NULL */
@@ -25,6 +25,7 @@ typedef struct task_state {
     int       lead;          /* lowest rank that runs the task: speaks for its head */
     int       head_first, head_last; /* local tensors of the head */
     /* state that is the same on all ranks and lies in the checkpoint */
+    bool      empty;         /* no training samples: suspended from the start */
     bool      suspended, suspended_now; /* now: in this step */
     int64_t   failures, dropped; /* in a row; in total */
     double    cost_s;        /* measured seconds of one unit, running mean */

@@ -8,17 +8,6 @@
 /* Weights that evaluation uses: the moving average if the job keeps one. */
 static const float *eval_weights(const trainer *t) { return t->training && t->ema ? t->ema : t->w; }
 
-static status open_eval_data(trainer *t, int i)
-{
-    task_state *ts = &t->ts[i];
-    if (ts->eval_data) return OK;
-    char dir[1200];
-    const job_task *jt = &t->job.task[i];
-    if (jt->data[0] == '/') snprintf(dir, sizeof dir, "%s", jt->data);
-    else snprintf(dir, sizeof dir, "%s/%s", t->job.data_root, jt->data);
-    return dataset_open(&ts->eval_data, dir, jt->label);
-}
-
 /* Local: this rank's share of the batches. */
 static status collect(trainer *t, int i, enum split s, metric *m)
 {
@@ -26,7 +15,7 @@ static status collect(trainer *t, int i, enum split s, metric *m)
     loader *l = NULL;
     uint64_t *cases = NULL;
     status st;
-    TRY(open_eval_data(t, i), "evaluation");
+    if (!ts->eval_data) TRY(dataset_twin(&ts->eval_data, ts->data), "evaluation");
     dataset_use use = t->uses[i];
     use.data = ts->eval_data;
     int part = comm_rank(ts->group), n_parts = ts->group ? comm_size(ts->group) : 1;

@@ -28,10 +28,30 @@ few)
   for r in 1 2 3 4; do on $r; done
   grep -q '"task":"radius".*"n_samples":6' "$dir/a1/record.jsonl"; ok $? "validation counts every sample"
   ! grep -q '"event":"validate".*"task":"sides"' "$dir/a1/record.jsonl"; ok $? "an empty validation split is passed over"
+  # a task without a training sample rests: the others train as without it, over a stop and on other ranks too
   "$make_shards" "$dir/shards" discs=0,2,1
-  job "$dir/e.cfg" "$dir/e" exact quadrant:1:1:1.0 discs:2:1:1.0
-  mpi 3 "$medley" train "$dir/e.cfg"; code=$?; [ $code = 3 ]; ok $? "nothing to train on: exit 3 (got $code)"
-  grep -q "no training samples (task discs)" "$dir/log"; ok $? "the task is named"
+  for r in 1 3; do
+    job "$dir/e$r.cfg" "$dir/e$r" exact quadrant:1:1:1.0 discs:2:1:1.0
+    MEDLEY_FAULT="unit@$((5 - r)):kill" MEDLEY_FAULT_RANK=0 mpi $r "$medley" train "$dir/e$r.cfg" --set train.checkpoint_every=1; [ $? -ne 0 ]; ok $? "a task without training samples, killed on $r ranks"
+    grep -q "no training samples: task discs rests" "$dir/log"; ok $? "it is named"
+    mpi $((4 - r)) "$medley" train "$dir/e$r.cfg" --set train.checkpoint_every=1; ok $? "resumed on $((4 - r))"
+  done
+  verify "$dir/e1" "$dir/e3"; ok $? "the same bits"
+  grep -q '"event":"step".*"loss/quadrant":' "$dir/e1/record.jsonl"; ok $? "the other task was trained"
+  "$medley" evaluate "$dir/e1" --boot 0 >"$dir/log" 2>&1; ok $? "a run with a task that rests is evaluated"
+  job "$dir/e.cfg" "$dir/e" exact discs:2:1:1.0
+  mpi 3 "$medley" train "$dir/e.cfg"; code=$?; [ $code = 3 ]; ok $? "nothing at all to train on: exit 3 (got $code)"
+  grep -q "no task has training samples" "$dir/log"; ok $? "it says so"
+  # a shard without a sample, listed first
+  if /usr/bin/python3 -c 'import h5py' 2>/dev/null; then
+    cp -r "$dir/shards" "$dir/shards-full"
+    /usr/bin/python3 "$here/empty_shard.py" "$dir/shards/tiny-radius"; ok $? "a shard without a sample"
+    job "$dir/s.cfg" "$dir/s" exact radius:2:2:1.0
+    mpi 2 "$medley" train "$dir/s.cfg"; ok $? "trains with it"
+    sed "s|$dir/shards|$dir/shards-full|; s|$dir/s\"|$dir/f\"|" "$dir/s.cfg" >"$dir/f.cfg"
+    mpi 2 "$medley" train "$dir/f.cfg"; ok $? "trains without it"
+    verify "$dir/s" "$dir/f"; ok $? "the same bits"
+  fi
   # a class without a sample, drawn equally often
   extra='balance_sampling = true; balance_loss = true;'
   job "$dir/w.cfg" "$dir/w" exact quadrant:4:1:1.0
