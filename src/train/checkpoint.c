@@ -80,21 +80,40 @@ done:
     return st;
 }
 
+static status read_costs(const trainer *t, double *cost)
+{
+    store *s = NULL;
+    TRY(store_open(&s, t->from), "costs");
+    status st = OK;
+    for (int i = 0; i < t->n_tasks && !st; i++) {
+        char name[128];
+        double state[4];
+        snprintf(name, sizeof name, "task/%s", t->job.task[i].name);
+        if (!store_has(s, name)) continue;
+        st = store_read(s, name, DT_F64, 4, state);
+        if (!st) cost[i] = state[3];
+    }
+    store_close(s);
+    return st;
+}
+
 status checkpoint_costs(trainer *t)
 {
-    double *cost;
-    TRY(mem_alloc(&cost, sizeof *cost * (size_t)t->n_tasks, "costs"), "checkpoint");
-    store *s = NULL;
-    if (t->rank == 0 && store_open(&s, t->from) == OK) {
-        for (int i = 0; i < t->n_tasks; i++) {
-            char name[128];
-            double state[4];
-            snprintf(name, sizeof name, "task/%s", t->job.task[i].name);
-            if (store_has(s, name) && store_read(s, name, DT_F64, 4, state) == OK) cost[i] = state[3]; /* else: planned by arithmetic */
+    double *cost = NULL;
+    status st = mem_alloc(&cost, sizeof *cost * (size_t)t->n_tasks, "costs");
+    if (t->rank == 0 && !st) {
+        st = read_costs(t, cost);
+        if (st == ST_DATA) { /* planned by arithmetic; what the matter is, checkpoint_load will say */
+            status_clear();
+            st = OK;
         }
-        store_close(s);
     }
-    status st = comm_bcast(t->world, cost, sizeof *cost * (size_t)t->n_tasks, 0);
+    st = comm_agree(t->world, st);
+    if (st) {
+        free(cost);
+        return st;
+    }
+    st = comm_bcast(t->world, cost, sizeof *cost * (size_t)t->n_tasks, 0);
     bool all = true;
     for (int i = 0; i < t->n_tasks; i++) all &= cost[i] > 0;
     for (int i = 0; all && i < t->n_tasks; i++) t->ts[i].cost_s = cost[i]; /* seconds and arithmetic do not mix */

@@ -1,6 +1,6 @@
 /* test_alloc: memory that runs out at any place. Each room's work is repeated with its 1st, 2nd, ... k-th request for memory refused, once
  * and from there on for ever, until it comes through: it must say ST_RESOURCE, crash nowhere and leave nothing behind. Our own requests
- * are watched through the linker (--wrap): what was not given back is a leak, in every build. Usage: test_alloc [long] */
+ * are watched through the linker (--wrap): what was not given back is a leak, in every build. Usage: test_alloc [others | training]: every request, of all but training or of training */
 #include "../shards.h"
 #include "test.h"
 
@@ -267,7 +267,7 @@ static const struct work {
     {"resume", work_resume, false, true},    {"report", work_report, true, true},                {"status", work_status, false, false},
 };
 static const struct work *now;
-static bool every_k;
+static bool every_k, training_only;
 
 /* What the work prints is no TAP. */
 static status run_quietly(void)
@@ -290,7 +290,9 @@ static void run_out(bool forever)
     int64_t total = mem_calls() - before;
     EXPECT(st == OK, "with all memory: %d %s", st, status_message());
     int base = n_held, n_tried = 0;
-    for (int64_t k = 1; k <= total; k += now->slow && !every_k && k > 8 ? (total + 7) / 8 : 1) {
+    /* refused for ever: the first refusal is what counts, and that was tried alone before */
+    int64_t step = !now->slow ? 1 : every_k ? (forever ? 5 : 1) : (total + 7) / 8;
+    for (int64_t k = 1; k <= total; k += k > 8 ? step : 1) {
         mem_fail_at(k, forever);
         st = run_quietly();
         mem_fail_at(0, false);
@@ -326,7 +328,8 @@ static bool write_job(void)
 
 int main(int argc, char **argv)
 {
-    every_k = argc > 1 && strcmp(argv[1], "long") == 0;
+    every_k = argc > 1;
+    training_only = argc > 1 && strcmp(argv[1], "training") == 0;
     strcpy(dir, "/tmp/medley-alloc-XXXXXX");
     if (!mkdtemp(dir) || shards_make(dir, "noise", DT_F32, 3, 10, 0) || !write_job()) return 1;
     log_open(1, LOG_ERROR);
@@ -334,6 +337,7 @@ int main(int argc, char **argv)
     if (job_load(&the_job, job_path, NULL, 0)) return printf("# %s\n", status_message()), 1;
     for (size_t i = 0; i < sizeof works / sizeof *works; i++) {
         now = &works[i];
+        if (every_k && training_only != (now->run == work_training)) continue;
         printf("# %s\n", now->name);
         RUN(once);
         RUN(for_ever);
