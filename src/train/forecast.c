@@ -55,8 +55,10 @@ static status data_bytes(trainer *t, double *out)
     *out = 0;
     for (int i = 0; i < t->n_tasks; i++) {
         dataset_cost c;
-        TRY(dataset_measure(t->ts[i].data, t->ts[i].mine, &c), "forecast");
+        bool looks = t->rank == 0 && job_memory(&t->job) > 0; /* to plan for the budget, into one shard of each task */
+        TRY(dataset_measure(t->ts[i].data, t->ts[i].mine || looks, &c), "forecast");
         int views = !t->ts[i].mine ? 0 : t->ts[i].n_split[SPLIT_VAL] > 0 ? 2 : 1;
+        if (looks && !t->ts[i].mine) *out += (double)c.shards / (c.n_open ? c.n_open : 1) + file_bytes;
         *out += (double)c.index * (views == 2 ? 2 : 1) + views * ((double)c.shards + c.n_open * file_bytes);
     }
     return OK;
@@ -79,6 +81,26 @@ static status add_up(trainer *t, int n_ranks, needs *n)
     return OK;
 }
 
+/* As a rank that has everything: the plan lays the parameters out anew when it knows what is whose. */
+status forecast_rest(trainer *t, double *bytes)
+{
+    enum { MOST_PEERS = 32 }; /* ranks of a node that the budget allows for */
+    bool *owned;
+    needs n = {0};
+    int rank = t->rank;
+    TRY(mem_alloc(&owned, sizeof *owned * (size_t)(BLOCK_HEAD0 + t->n_tasks), "owned blocks"), "forecast");
+    for (int b = 0; b < BLOCK_HEAD0 + t->n_tasks; b++) owned[b] = true;
+    params_layout(&t->pt, owned, BLOCK_HEAD0 + t->n_tasks);
+    free(owned);
+    t->rank = 0;
+    for (int i = 0; i < t->n_tasks; i++) t->ts[i].mine = true;
+    status st = add_up(t, MOST_PEERS, &n);
+    for (int i = 0; i < t->n_tasks; i++) t->ts[i].mine = false;
+    t->rank = rank;
+    *bytes = n.peak;
+    return st;
+}
+
 static void put_head(const trainer *t, double shared, FILE *out)
 {
     fprintf(out, "encoder %s: %.2f M parameters in shared blocks, %.2f M in all; %d tasks, %d units a step\n", t->shared.enc.variant,
@@ -88,6 +110,12 @@ static void put_head(const trainer *t, double shared, FILE *out)
                 t->ts[i].task.spec.name, task_kind_name[t->ts[i].task.spec.kind], t->ts[i].task.spec.K, (long long)t->ts[i].n_split[0],
                 (long long)t->ts[i].n_split[1], (long long)t->ts[i].n_split[2], t->ts[i].task.spec.H, t->ts[i].task.spec.W,
                 t->ts[i].task.spec.batch, t->job.task[i].units, 2e-9 * task_flops(&t->ts[i].task, &t->shared));
+    for (int i = 0; i < t->n_tasks && (job_memory(&t->job) > 0 || t->ts[i].task.spec.micro != t->ts[i].task.spec.batch); i++) {
+        char said[256];
+        if (i == 0 && job_memory(&t->job) > 0) fprintf(out, "memory: %s a rank\n", t->job.train.memory);
+        budget_say(t, i, said, sizeof said);
+        fprintf(out, "  %-24s %s\n", t->ts[i].task.spec.name, said);
+    }
     fprintf(out, "rank  units  planned cost  weights+gradients+moments  activations  batches   data  process +max(exchange, evaluation)   save  peak in MiB\n");
 }
 
@@ -114,6 +142,9 @@ static status one_rank(const job *j, int rank, int n_ranks, FILE *out, double *l
             if (t->ts[i].mine) fprintf(out, "%s%s", comma, t->ts[i].task.spec.name), comma = ", ";
         fprintf(out, "%s\n", t->n_mine ? "" : "idle: more ranks than units");
         fprintf(out, "forecast rank %d peak_bytes %.0f\n", rank, n.peak);
+        if (job_memory(j) > 0 && n.peak > (double)job_memory(j))
+            log_line(LOG_WARN, "rank %d: the forecast is above train.memory = \"%s\": so many ranks on a node need room of their own", rank,
+                     j->train.memory);
     }
     plan_free(t);
     free(t);
