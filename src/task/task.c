@@ -33,8 +33,8 @@ static status check_spec(const task_spec *s, const shared *sh)
     CHECK(s->batch > 0, ST_USAGE, "task %s: batch is %d, must be at least 1", s->name, s->batch);
     CHECK(s->H > 0 && s->W > 0 && s->H % 32 == 0 && s->W % 32 == 0, ST_USAGE, "task %s: image is %d x %d, both must be multiples of 32",
           s->name, s->H, s->W);
-    CHECK(s->micro >= 0 && (s->micro == 0 || s->batch % s->micro == 0), ST_USAGE, "task %s: %d images at a time do not divide a batch of %d",
-          s->name, s->micro, s->batch);
+    CHECK(s->micro >= 0 && (s->micro == 0 || s->batch % s->micro == 0), ST_USAGE,
+          "task %s: %d images at a time do not divide a batch of %d", s->name, s->micro, s->batch);
     int most = s->kind == TASK_SEGMENTATION ? IGNORE_MASK : 100000, least = s->kind == TASK_SEGMENTATION ? 2 : 1;
     CHECK(s->K >= least && s->K <= most, ST_USAGE, "task %s: %d classes; %s takes %d to %d", s->name, s->K, kind, least, most);
     CHECK(s->kind != TASK_REGRESSION || s->K == 1, ST_USAGE, "task %s: regression has one value per image, not %d", s->name, s->K);

@@ -1,13 +1,14 @@
-/* budget: what a rank may hold (train.memory) decides which stages of the encoder a task recomputes, and how many images of a unit it runs at a
- * time where the job leaves that open (micro_batch = "auto").
+/* budget: what a rank may hold (train.memory) decides which stages of the encoder a task recomputes, and how many images of a unit it runs
+ * at a time where the job leaves that open (micro_batch = "auto").
  *
- * Recomputing changes no bit, running fewer images at a time changes how sums round. So the number of images is a function of job file and
- * data alone: judged for a rank that runs every task with one thread, whatever ranks and threads there are. Nothing is measured in seconds. */
+ * Recomputing changes no bit, running fewer images at a time changes how sums round. So the number of images is a function of job file
+ * and data alone: judged for a rank that runs every task with one thread, whatever ranks and threads there are, by fixed prices, never by
+ * the clock. The stages may depend on the threads. */
 #include "train_internal.h"
 
 #include "medley/kern.h"
 
-#include <string.h>
+#include <math.h>
 
 enum { MIB = 1 << 20, N_STAGES = 4, ALL_STAGES = (1 << N_STAGES) - 1 };
 
@@ -123,11 +124,11 @@ status budget_plan(trainer *t)
     const task_spec *s = &t->ts[worst].task.spec;
     int asked = job_micro_batch(&t->job.task[worst]), at_a_time = asked ? asked : 1;
     return status_raise(ST_RESOURCE, __FILE__, __LINE__,
-                        "%s:%d: task %s: train.memory = \"%s\" is too little: a rank needs %.0f bytes (%.1f MiB) even with all stages of the "
-                        "encoder recomputed and %d of %d images at a time: %.1f MiB of activations, %.1f MiB of weights, moments, data and the "
-                        "process, and 5 %% for what no forecast knows%s",
-                        t->job.file, t->job.task[worst].line, s->name, t->job.train.memory, slack * (rest + most), slack * (rest + most) / MIB,
-                        at_a_time, s->batch, most / MIB, rest / MIB,
+                        "%s:%d: task %s: train.memory = \"%s\" is too little: a rank needs %.0f bytes (%.1f MiB) even with all stages of "
+                        "the encoder recomputed and %d of %d images at a time: %.1f MiB of activations, %.1f MiB of weights, moments, data "
+                        "and the process, and 5 %% for what no forecast knows%s",
+                        t->job.file, t->job.task[worst].line, s->name, t->job.train.memory, ceil(slack * (rest + most)),
+                        slack * (rest + most) / MIB, at_a_time, s->batch, most / MIB, rest / MIB,
                         at_a_time > 1 ? "; micro_batch = \"auto\" in the task would run fewer images at a time" : "");
 }
 

@@ -72,7 +72,8 @@ static void plant_faults(trainer *t, const task_state *ts, batch *b)
 }
 
 /* Forward and backward of a piece of a unit through the shared blocks the task uses and its head; *good: no bad label, a finite loss. */
-static status run_piece(trainer *t, task_state *ts, const batch *b, bool labels_good, double *loss, int64_t *n_valid, bool *good, stopwatch *watch)
+static status run_piece(trainer *t, task_state *ts, const batch *b, bool labels_good, double *loss, int64_t *n_valid, bool *good,
+                        stopwatch *watch)
 {
     const char *name = ts->task.spec.name;
     double parts[4];

@@ -107,8 +107,8 @@ enum { REPORT_LOSS, REPORT_VALID, REPORT_COST, REPORT_DROPPED, REPORT_UNIT };
 /* plan.c */
 MUST status plan_make(trainer *t, bool training);
 void plan_free(trainer *t);
-/* budget.c: sets micro and recompute of every task's spec. Collective; behind it the tasks' data must be open. ST_RESOURCE if train.memory is
- * too little for a task: its name and the bytes. */
+/* budget.c: sets micro and recompute of every task's spec. Collective, once model and uses are made. ST_RESOURCE if train.memory is too
+ * little for a task: its name and the bytes. */
 MUST status budget_plan(trainer *t);
 void budget_say(const trainer *t, int i, char *out, size_t n); /* what was chosen for task i */
 /* forecast.c: bytes beside activations of a rank that runs every task, on any number of ranks. Local, before placement. */
