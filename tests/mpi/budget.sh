@@ -6,7 +6,9 @@
 #              images at a time is no resume
 #   refused    a budget that nothing can make fit: exit 4 with task and bytes from check and train, on 1 and 2 ranks
 # usage: budget.sh CASE MEDLEY MAKE_SHARDS COMPARE
-. "$(dirname "$0")/common.sh"
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=tests/mpi/common.sh
+. "$here/common.sh"
 "$make_shards" "$dir/shards" 40 || { echo "not ok 1 - shards"; echo "1..1"; exit 1; }
 
 cat >"$dir/job.cfg" <<EOT
