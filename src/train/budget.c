@@ -76,21 +76,18 @@ static status choose_micro(const trainer *t, const task *k, double room, int *mi
     return OK;
 }
 
+/* Sets micro and recompute of the task to what fits, or to the least there is. */
 static status plan_task(const trainer *t, task *k, int asked, double room, bool *fits, double *least)
 {
     int micro = asked, threads = kern_threads();
-    unsigned stages;
-    *fits = true;
     if (asked == 0) {
         kern_init(1);
         status st = choose_micro(t, k, room, &micro, least);
         kern_init(threads);
         TRY(st, "budget");
-        *fits = micro > 0;
     }
-    if (*fits) TRY(choose_stages(t, k, micro, room, fits, &stages, least), "budget");
-    if (*fits) k->spec.micro = micro, k->spec.recompute = stages;
-    return OK;
+    k->spec.micro = micro ? micro : 1;
+    return choose_stages(t, k, k->spec.micro, room, fits, &k->spec.recompute, least);
 }
 
 /* What a rank holds beside activations, the same on all ranks: rank 0 looks into the shards. */
@@ -122,14 +119,14 @@ status budget_plan(trainer *t)
     }
     if (worst < 0) return OK;
     const task_spec *s = &t->ts[worst].task.spec;
-    int asked = job_micro_batch(&t->job.task[worst]), at_a_time = asked ? asked : 1;
+    bool may_split = s->micro > 1 && job_micro_batch(&t->job.task[worst]) != 0;
     return status_raise(ST_RESOURCE, __FILE__, __LINE__,
                         "%s:%d: task %s: train.memory = \"%s\" is too little: a rank needs %.0f bytes (%.1f MiB) even with all stages of "
-                        "the encoder recomputed and %d of %d images at a time: %.1f MiB of activations, %.1f MiB of weights, moments, data "
-                        "and the process, and 5 %% for what no forecast knows%s",
+                        "the encoder recomputed and %d of %d images at a time on %d thread%s: %.1f MiB of activations, %.1f MiB of "
+                        "weights, moments, data and the process, and 5 %% for what no forecast knows%s",
                         t->job.file, t->job.task[worst].line, s->name, t->job.train.memory, ceil(slack * (rest + most)),
-                        slack * (rest + most) / MIB, at_a_time, s->batch, most / MIB, rest / MIB,
-                        at_a_time > 1 ? "; micro_batch = \"auto\" in the task would run fewer images at a time" : "");
+                        slack * (rest + most) / MIB, s->micro, s->batch, kern_threads(), kern_threads() > 1 ? "s" : "", most / MIB,
+                        rest / MIB, may_split ? "; micro_batch = \"auto\" in the task would run fewer images at a time" : "");
 }
 
 void budget_say(const trainer *t, int i, char *out, size_t n)

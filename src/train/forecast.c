@@ -2,6 +2,8 @@
  * run asks for beyond the plan is added up here, line by line, and tests/mpi/memory.sh holds the sum against measured peaks. */
 #include "train_internal.h"
 
+#include "medley/kern.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -110,9 +112,9 @@ static void put_head(const trainer *t, double shared, FILE *out)
                 t->ts[i].task.spec.name, task_kind_name[t->ts[i].task.spec.kind], t->ts[i].task.spec.K, (long long)t->ts[i].n_split[0],
                 (long long)t->ts[i].n_split[1], (long long)t->ts[i].n_split[2], t->ts[i].task.spec.H, t->ts[i].task.spec.W,
                 t->ts[i].task.spec.batch, t->job.task[i].units, 2e-9 * task_flops(&t->ts[i].task, &t->shared));
-    for (int i = 0; i < t->n_tasks && (job_memory(&t->job) > 0 || t->ts[i].task.spec.micro != t->ts[i].task.spec.batch); i++) {
+    fprintf(out, "memory budget of a rank: %s\n", t->job.train.memory[0] ? t->job.train.memory : "none");
+    for (int i = 0; i < t->n_tasks; i++) {
         char said[256];
-        if (i == 0 && job_memory(&t->job) > 0) fprintf(out, "memory: %s a rank\n", t->job.train.memory);
         budget_say(t, i, said, sizeof said);
         fprintf(out, "  %-24s %s\n", t->ts[i].task.spec.name, said);
     }
@@ -154,6 +156,8 @@ static status one_rank(const job *j, int rank, int n_ranks, FILE *out, double *l
 status trainer_forecast(const job *j, int n_ranks, FILE *out)
 {
     double most = 0, total = 0, sent = 0;
+    const char *omp = getenv("OMP_NUM_THREADS");
+    kern_init(j->train.threads > 0 ? j->train.threads : omp && atoi(omp) > 0 ? atoi(omp) : 1); /* as use_threads, but for the node's share */
     for (int r = 0; r < n_ranks; r++) {
         double load = 0;
         TRY(one_rank(j, r, n_ranks, out, &load, &sent), "check");

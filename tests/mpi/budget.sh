@@ -59,7 +59,7 @@ recompute)
 micro)
   tight=$(kib "$(least)") # what whole batches need at least
   # shellcheck disable=SC2086
-  floor=$(least $auto) smaller=$(kib "$floor" 1.01)
+  floor=$(least $auto) smaller=$(kib "$floor" 1.03) # room for the buffers of a second thread
   # shellcheck disable=SC2086
   check $auto --set train.memory="$smaller"; ok $? "check at $smaller, whole batches need $tight"
   sed -n 's/^  \([a-z]* .* at a time.*\)/# \1/p' "$dir/log"
@@ -67,9 +67,9 @@ micro)
   grep -q 'mask .* [12] of 4 images at a time' "$dir/log"; ok $? "fewer images at a time"
   for r in 1 2; do
     # shellcheck disable=SC2086
-    train $r micro$r $auto --set train.memory="$smaller"; ok $? "trains on $r ranks under it"
+    train $r micro$r $auto --set train.memory="$smaller" --set train.threads=$r; ok $? "trains on $r ranks with $r threads under it"
   done
-  verify "$dir/micro1" "$dir/micro2"; ok $? "the same bits on 1 and 2 ranks"
+  verify "$dir/micro1" "$dir/micro2"; ok $? "the same bits on 1 and 2 ranks and threads"
   within "$(peak micro1)" "$after"; ok $? "peak within 5 % of the forecast"
   awk -v p="$(peak micro1)" -v b="${smaller%KiB}" 'BEGIN { exit p > b * 1024 }'; ok $? "peak below the budget"
   train 1 whole; ok $? "without a budget"
