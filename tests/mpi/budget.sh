@@ -65,6 +65,12 @@ micro)
   sed -n 's/^  \([a-z]* .* at a time.*\)/# \1/p' "$dir/log"
   after=$(forecast)
   grep -q 'mask .* [12] of 4 images at a time' "$dir/log"; ok $? "fewer images at a time"
+  grep 'images at a time' "$dir/log" >"$dir/choice"
+  for r in 2 7; do
+    # shellcheck disable=SC2086
+    check $auto --set train.memory="$smaller" --ranks $r
+    grep 'images at a time' "$dir/log" | cmp -s - "$dir/choice"; ok $? "the same choice for $r ranks"
+  done
   for r in 1 2; do
     # shellcheck disable=SC2086
     train $r micro$r $auto --set train.memory="$smaller" --set train.threads=$r; ok $? "trains on $r ranks with $r threads under it"
