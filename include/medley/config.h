@@ -10,7 +10,8 @@ typedef struct job_task {
     char   name[64], kind[20];        /* kind "" = take it from the data set */
     char   data[512], label[64];      /* data set folder (relative to data_root), label set */
     int    image[2];                  /* H, W; multiples of 32 */
-    int    batch, units;              /* micro-batch size, units per step */
+    int    batch, units;              /* images per unit, units per step */
+    char   micro_batch[16];           /* images run at a time: "whole", "auto" or a number (job_micro_batch) */
     double weight, dropout;
     double spacing;                   /* mm (um) per network pixel; 0 = fit the whole image */
     bool   balance_loss;              /* class weights 1/frequency in the loss */
@@ -33,6 +34,7 @@ typedef struct job {
     struct {
         int64_t steps;
         char sum[8];                  /* "exact" | "float" */
+        char memory[24];              /* budget of a rank, "6GiB"; "" = none (job_memory) */
         int  threads;                 /* per rank; 0 = from the CPU mask / OMP_NUM_THREADS */
         int  prefetch;                /* loader ring depth */
         int64_t checkpoint_every; double checkpoint_minutes; int keep;
@@ -57,6 +59,8 @@ typedef struct job {
 /* Reads, overrides (set[i] = "key=value", keys as printed by job_print, tasks by tasks[NAME].key or tasks[2].key), checks. All faults are
  * listed in the message, one per line "file:line: key: what (did you mean ...?)". ST_USAGE. */
 MUST status job_load(job *j, const char *path, const char *const *set, int n_set);
+int64_t job_memory(const job *j);               /* train.memory in bytes; 0: no budget */
+int     job_micro_batch(const job_task *t);     /* images run at a time; 0: as the budget asks, -1: not a choice (job_load refuses it) */
 MUST status job_print(const job *j, FILE *out);   /* a job file that loads to the same job, comments say meaning and range */
 MUST status job_explain(FILE *out);               /* every key: type, default, range, meaning */
 /* As job_load, for looking at a finished run: does not ask whether the data folders are there. */

@@ -58,6 +58,7 @@ typedef struct swin {
     int   version;       /* 1, 2 */
     int   embed, depth[4], heads[4], window;
     float drop_path;     /* largest rate of the linear ramp */
+    unsigned recompute;  /* bit s: blocks of stage s keep only their output in training, and backward makes the rest again, bit for bit */
     float mean[3], std[3];
     int   n_params;      /* tensors in the table; the indices lie in `index` */
     int   index[640];
@@ -79,6 +80,7 @@ void swin_backward(swin_run *r, const params *t, const float *w, float *g, float
  * outlive backward. True: `visit` ended the walk. */
 bool swin_outputs(const swin_run *r, output_visit *visit, void *arg);
 double swin_flops(const swin *net, int H, int W); /* multiply-adds of one image's forward */
+double swin_recompute_flops(const swin *net, unsigned stages, int H, int W); /* what recomputing these stages (bits) adds to one image */
 
 /* ---- shared pixel decoder: U-Net with full-resolution output (method.md 1.6, 6.4) ------------------------------------ */
 

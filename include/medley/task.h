@@ -13,7 +13,9 @@ typedef struct task_spec {
     char (*class_name)[64]; /* K, borrowed; NULL allowed */
     double lo, hi;          /* regression: label range */
     int    H, W;            /* network input, multiples of 32 */
-    int    batch;           /* B: micro-batch size */
+    int    batch;           /* B: samples of a unit, whose mean the loss is */
+    int    micro;           /* samples that are run at a time, a divisor of batch; 0: all */
+    unsigned recompute;     /* stages of the encoder that backward computes again (bits, swin.recompute) */
     float  weight;          /* of the loss in the sum over tasks */
     float  dropout;         /* of image-level heads */
     float *class_weight;    /* (K) loss weights, mean 1 over the samples; NULL = equal. Borrowed. */
@@ -35,9 +37,15 @@ double task_flops(const task *t, const shared *sh); /* multiply-adds of one unit
 typedef struct task_run task_run; /* encoder, decoder and head buffers of a task's shape */
 MUST status task_place(task_run **out, const task *t, const shared *sh, bool train, arena *a);
 void task_run_free(task_run *r);
+/* A run holds spec.micro samples. A batch goes through it in task_pieces() pieces; piece i, of which task_piece makes a view, goes through
+ * forward, loss and backward before piece i + 1 is asked for. The pieces' losses add up to the loss of the whole batch, and their gradients
+ * to its gradient: the denominators are those of the whole batch. Only rounding differs from a batch run in one. */
+int   task_pieces(const task_run *r, const batch *b);
+batch task_piece(task_run *r, const batch *b, int i);
 void task_forward(task_run *r, const params *pt, const float *w, const batch *b, bool train);  /* train: drop path, dropout */
-/* Loss of the micro-batch (mean over its valid labels, near 1 at initialisation) and its gradient at the outputs. Returns the loss
- * (NaN if not finite); n_valid = labels that counted (0: loss 0, gradient 0). parts: up to 4 named addends for the record. */
+/* Loss of the batch, or its piece's share of it (mean over the valid labels of all, near 1 at initialisation), and its gradient at the
+ * outputs. Returns the loss (NaN if not finite); n_valid = labels that counted (0: loss 0, gradient 0). parts: up to 4 named addends for
+ * the record. */
 double task_loss(task_run *r, const batch *b, int64_t *n_valid, double parts[4]);
 /* g += weight * d loss / d w for every block the task uses. */
 void task_backward(task_run *r, const params *pt, const float *w, float *g, const batch *b);

@@ -49,7 +49,10 @@ static const key task_keys[] = {
     TEXT("kind", IN(kind), "", "classification|multilabel|regression|segmentation|detection", "kind of task; empty: the label set's"),
     {"image", KEY_INT_LIST, offsetof(job_task, image), 2, NULL, 32, 4096, NULL, "height and width the network sees, multiples of 32",
      NULL, 0, 0, sizeof(int), 2},
-    INT("batch", IN(batch), "8", 1, 4096, "images per unit (micro-batch)"),
+    INT("batch", IN(batch), "8", 1, 4096, "images per unit, whose mean the loss is"),
+    TEXT("micro_batch", IN(micro_batch), "whole", NULL,
+         "images of a unit that are run at a time: \"whole\", a number in quotes that divides batch, or \"auto\": as train.memory asks. "
+         "The unit's loss and gradient stay the mean over the batch; fewer at a time round differently"),
     INT("units", IN(units), "1", 1, 1024, "units of this task in every step"),
     FLOAT("weight", IN(weight), "1", 0, 1000, "weight of the loss in the sum over tasks"),
     FLOAT("spacing", IN(spacing), "0", 0, 1000,
@@ -78,6 +81,9 @@ static const key model_keys[] = {
 static const key train_keys[] = {
     INT("steps", AT(train.steps), NULL, 1, 1e9, "length of the training in steps"),
     TEXT("sum", AT(train.sum), "exact", "exact|float", "sum of gradients over ranks; exact: same bits on any number of ranks"),
+    TEXT("memory", AT(train.memory), "", NULL,
+         "memory budget of a rank such as \"6GiB\" or \"800MiB\"; what does not fit is made to, by recomputing stages of the encoder in "
+         "backward (slower, same bits) and by micro_batch where it is \"auto\"; empty: none"),
     INT("threads", AT(train.threads), "0", 0, 1024, "threads per rank; 0: OMP_NUM_THREADS or the CPU mask"),
     INT("prefetch", AT(train.prefetch), "4", 1, 256, "batches the loader prepares ahead"),
     INT("checkpoint_every", AT(train.checkpoint_every), "500", 0, 1e9,
@@ -177,6 +183,50 @@ static void check_data(const job *j, const job_task *t, const char *where, confi
     else config_fault(f, t->line, where, "no data set there: %s is missing (medley-data convert makes one)", dir);
 }
 
+/* "1.5GiB", "800 MiB", "65536KiB": bytes; -1 if it is no size. */
+static int64_t bytes_of(const char *text)
+{
+    static const char *const unit[] = {"KiB", "MiB", "GiB", "TiB"};
+    char *end;
+    if (!isdigit((unsigned char)text[0])) return -1;
+    double v = strtod(text, &end);
+    while (*end == ' ') end++;
+    for (int i = 0; i < 4; i++)
+        if (strcmp(end, unit[i]) == 0) {
+            v *= (double)(1LL << 10 * (i + 1));
+            return v >= 1 && v < 0x1p60 ? (int64_t)v : -1;
+        }
+    return -1;
+}
+
+int64_t job_memory(const job *j) { return j->train.memory[0] ? bytes_of(j->train.memory) : 0; }
+
+int job_micro_batch(const job_task *t)
+{
+    char *end;
+    if (strcmp(t->micro_batch, "whole") == 0 || !t->micro_batch[0]) return t->batch;
+    if (strcmp(t->micro_batch, "auto") == 0) return 0;
+    long n = strtol(t->micro_batch, &end, 10);
+    return isdigit((unsigned char)t->micro_batch[0]) && !*end && n > 0 && n <= t->batch && t->batch % n == 0 ? (int)n : -1;
+}
+
+static void check_memory(const job *j, config_faults *f)
+{
+    char where[PATH_BYTES], shown[80];
+    if (job_memory(j) < 0)
+        config_fault(f, 0, "train.memory", "got \"%s\", expected a number with KiB, MiB or GiB behind it, such as \"6GiB\"",
+                     faults_quote(j->train.memory, shown, sizeof shown));
+    for (int i = 0; i < j->n_tasks; i++) {
+        const job_task *t = &j->task[i];
+        int n = job_micro_batch(t);
+        snprintf(where, sizeof where, "tasks[%d].micro_batch", i);
+        if (n < 0)
+            config_fault(f, t->line, where, "got \"%s\", expected \"whole\", \"auto\" or a divisor of batch (%d) in quotes",
+                         faults_quote(t->micro_batch, shown, sizeof shown), t->batch);
+        if (n == 0 && !j->train.memory[0]) config_fault(f, t->line, where, "is \"auto\", but train.memory gives no budget to fit");
+    }
+}
+
 static void check_aug(const job_task *t, int i, config_faults *f)
 {
     char where[PATH_BYTES];
@@ -242,6 +292,7 @@ static void check_job(job *j, bool look_for_data, config_faults *f)
     if (j->optim.min_lr > j->optim.lr)
         config_fault(f, 0, "optim.min_lr", "got %g, more than optim.lr (%g)", j->optim.min_lr, j->optim.lr);
     for (int i = 0; i < j->n_tasks; i++) check_task(j, i, look_for_data, f);
+    check_memory(j, f);
     bool learns = j->n_tasks == 0;
     for (int i = 0; i < j->n_tasks; i++) learns |= j->task[i].weight > 0;
     if (!learns) config_fault(f, 0, "tasks", "every task has weight 0: nothing would be learnt");

@@ -37,7 +37,7 @@ void block_place(block_run *k, float *x, float *y, const block_run *shared, aren
     k->y = y;
     k->attn.sample = arena_take(a, sizeof(int32_t) * (size_t)k->B);
     k->mlp.sample = arena_take(a, sizeof(int32_t) * (size_t)k->B);
-    k->x2 = k->train ? ARENA_F32(a, R * C) : x;
+    k->x2 = !k->train ? x : own ? ARENA_F32(a, R * C) : shared->x2;
     k->qkv = own ? ARENA_F32(a, Rw * 3 * C) : shared->qkv;
     k->o = own ? ARENA_F32(a, Rw * C) : shared->o;
     k->h = own ? ARENA_F32(a, R * 4 * C) : shared->h;
@@ -125,27 +125,32 @@ static void attention_forward(block_run *k, const params *t, const float *w)
 /* The MLP runs over fixed runs of rows, so that its four-fold wider middle stays in the cache and needs little room. */
 static int64_t run_length(int64_t R, int64_t r0) { return R - r0 < MLP_ROWS ? R - r0 : MLP_ROWS; }
 
-static void mlp_forward(block_run *k, const params *t, const float *w)
+/* Rows r0 .. r0 + n. again: only what backward needs and forward did not keep; V2 writes the same output once more on the way. */
+static void mlp_rows_forward(block_run *k, const params *t, const float *w, const int32_t *rows, int64_t r0, int64_t n, bool again)
 {
     scratch *s = k->s;
-    int64_t C = k->C, R = (int64_t)k->mlp.n * k->H * k->W;
-    const int32_t *rows = branch_rows(k, &k->mlp, false);
+    int64_t C = k->C, at = rows ? 0 : r0, keep = k->train && !k->remake ? r0 : 0;
     const float *norm_w = PW(t, w, k->p.norm2_w), *norm_b = PW(t, w, k->p.norm2_b);
-    for (int64_t r0 = 0; r0 < R; r0 += MLP_ROWS) {
-        int64_t n = run_length(R, r0), at = rows ? 0 : r0, keep = k->train ? r0 : 0;
-        const int32_t *map = rows ? rows + r0 : NULL;
-        const float *x2 = k->x2 + at * C, *in = s->a;
-        float *h = k->h + keep * 4 * C, *m = k->version == 1 ? s->b : k->m + keep * C, *stats = k->stats2 + 2 * keep;
-        if (k->version == 1) layernorm_gather_forward(s->a, stats, x2, map, norm_w, norm_b, n, C, SWIN_EPS);
-        else if (rows) rows_gather(s->a, x2, map, 1.0f, n, C);
-        else in = x2;
-        linear_forward(h, in, PW(t, w, k->p.fc1_w), NULL, n, 4 * C, C);
-        gelu_bias_forward(s->c, h, PW(t, w, k->p.fc1_b), n, 4 * C);
-        linear_forward(m, s->c, PW(t, w, k->p.fc2_w), k->version == 1 ? NULL : PW(t, w, k->p.fc2_b), n, C, 4 * C);
-        if (k->version == 1) rows_scatter(k->y + at * C, x2, m, PW(t, w, k->p.fc2_b), map, k->mlp.scale, n, C);
-        else layernorm_scatter_forward(k->y + at * C, stats, m, map, norm_w, norm_b, k->mlp.scale, x2, n, C, SWIN_EPS);
-    }
-    pass_by(k->y, k->x2, &k->mlp, k->B, (int64_t)k->H * k->W * C);
+    const int32_t *map = rows ? rows + r0 : NULL;
+    const float *x2 = k->x2 + at * C, *in = s->a;
+    float *h = k->h + keep * 4 * C, *m = k->version == 1 ? s->b : k->m + keep * C, *stats = k->stats2 + 2 * keep;
+    if (k->version == 1) layernorm_gather_forward(s->a, stats, x2, map, norm_w, norm_b, n, C, SWIN_EPS);
+    else if (rows) rows_gather(s->a, x2, map, 1.0f, n, C);
+    else in = x2;
+    linear_forward(h, in, PW(t, w, k->p.fc1_w), NULL, n, 4 * C, C);
+    gelu_bias_forward(s->c, h, PW(t, w, k->p.fc1_b), n, 4 * C);
+    if (again && k->version == 1) return;
+    linear_forward(m, s->c, PW(t, w, k->p.fc2_w), k->version == 1 ? NULL : PW(t, w, k->p.fc2_b), n, C, 4 * C);
+    if (k->version == 1) rows_scatter(k->y + at * C, x2, m, PW(t, w, k->p.fc2_b), map, k->mlp.scale, n, C);
+    else layernorm_scatter_forward(k->y + at * C, stats, m, map, norm_w, norm_b, k->mlp.scale, x2, n, C, SWIN_EPS);
+}
+
+static void mlp_forward(block_run *k, const params *t, const float *w)
+{
+    int64_t R = (int64_t)k->mlp.n * k->H * k->W;
+    const int32_t *rows = branch_rows(k, &k->mlp, false);
+    for (int64_t r0 = 0; r0 < R; r0 += MLP_ROWS) mlp_rows_forward(k, t, w, rows, r0, run_length(R, r0), false);
+    pass_by(k->y, k->x2, &k->mlp, k->B, (int64_t)k->H * k->W * k->C);
 }
 
 void block_forward(block_run *k, const params *t, const float *w, const rng_key *key)
@@ -164,11 +169,12 @@ static void mlp_backward(block_run *k, const params *t, const float *w, float *g
     const float *norm_w = PW(t, w, k->p.norm2_w), *norm_b = PW(t, w, k->p.norm2_b);
     float *dnorm_w = PW(t, g, k->p.norm2_w), *dnorm_b = PW(t, g, k->p.norm2_b);
     for (int64_t r0 = 0; r0 < R; r0 += MLP_ROWS) {
-        int64_t n = run_length(R, r0), at = rows ? 0 : r0;
+        int64_t n = run_length(R, r0), at = rows ? 0 : r0, keep = k->remake ? 0 : r0;
         const int32_t *map = rows ? rows + r0 : NULL;
-        const float *x2 = k->x2 + at * C, *h = k->h + r0 * 4 * C, *dm = s->b, *in = s->a;
-        float *dx = d + at * C, *stats = k->stats2 + 2 * r0;
-        if (k->version == 2) layernorm_scatter_backward(s->b, dnorm_w, dnorm_b, dx, k->m + r0 * C, stats, map, norm_w, k->mlp.scale, n, C);
+        const float *x2 = k->x2 + at * C, *h = k->h + keep * 4 * C, *dm = s->b, *in = s->a;
+        float *dx = d + at * C, *stats = k->stats2 + 2 * keep;
+        if (k->remake) mlp_rows_forward(k, t, w, rows, r0, n, true);
+        if (k->version == 2) layernorm_scatter_backward(s->b, dnorm_w, dnorm_b, dx, k->m + keep * C, stats, map, norm_w, k->mlp.scale, n, C);
         else if (rows || k->mlp.scale != 1.0f) rows_gather(s->b, dx, map, k->mlp.scale, n, C);
         else dm = dx;
         linear_backward(s->d, false, NULL, NULL, dm, NULL, PW(t, w, k->p.fc2_w), n, C, 4 * C);
@@ -215,6 +221,7 @@ static void attention_backward(block_run *k, const params *t, const float *w, fl
 
 void block_backward(block_run *k, const params *t, const float *w, float *g, float *d)
 {
+    if (k->remake) attention_forward(k, t, w); /* of the branches that forward drew: the same calls on the same bits */
     mlp_backward(k, t, w, g, d);
     attention_backward(k, t, w, g, d);
 }

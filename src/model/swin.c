@@ -163,6 +163,7 @@ struct swin_run {
     merge_run   merge[3];
     int         n_blocks;
     block_run  *block;      /* all stages one after another */
+    block_run   remade;     /* the buffers that blocks of recomputed stages share */
     int         norm_w, norm_b;
     float      *top_stats;  /* (B*h*w,2) */
 };
@@ -188,9 +189,10 @@ static void scratch_place(scratch *s, const scratch_need *n, bool train, bool v2
     }
 }
 
-/* Without train all blocks share one set of buffers of the largest sizes. */
-static void shared_place(block_run *k, const scratch_need *n, bool v2, arena *a)
+/* One set of buffers of the largest sizes for many blocks: all of them without train, those of recomputed stages with it. */
+static void shared_place(block_run *k, const scratch_need *n, bool train, bool v2, arena *a)
 {
+    if (train) k->x2 = ARENA_F32(a, n->a);
     k->qkv = ARENA_F32(a, n->qkv);
     k->o = ARENA_F32(a, n->a);
     k->h = ARENA_F32(a, n->mid);
@@ -199,7 +201,7 @@ static void shared_place(block_run *k, const scratch_need *n, bool v2, arena *a)
     k->bias = ARENA_F32(a, n->bias);
     if (!v2) return;
     k->a = ARENA_F32(a, n->a);
-    k->m = ARENA_F32(a, n->a);
+    k->m = ARENA_F32(a, n->mid / 4);
     k->table = ARENA_F32(a, n->T * n->heads);
     k->tau = ARENA_F32(a, n->heads);
 }
@@ -224,8 +226,9 @@ static void stages_place(swin_run *r, const block_run *shared, int *at, arena *a
             block_run *k = &r->block[id];
             *k = (block_run){.version = net->version, .B = B, .H = f->H, .W = f->W, .C = f->C, .heads = net->heads[s], .id = id,
                              .drop = net->drop_path * (float)id / (float)(r->n_blocks - 1), .train = r->train,
-                             .p = next_block(net, at), .grid = &r->grid[s][b % 2], .s = &r->s};
-            block_place(k, x, y, shared, a);
+                             .remake = r->train && (net->recompute >> s & 1), .p = next_block(net, at), .grid = &r->grid[s][b % 2],
+                             .s = &r->s};
+            block_place(k, x, y, k->remake ? &r->remade : shared, a);
             x = y;
         }
         if (s == 3) break;
@@ -258,12 +261,13 @@ status swin_place(swin_run **out, const swin *net, int B, int H, int W, bool tra
     r->train = train;
     r->n_blocks = n_blocks;
     r->out.B = B;
-    scratch_need need = {0};
+    scratch_need need = {0}, remade = {0};
     for (int s = 0; s < 4; s++) {
         int h = H >> (s + 2), w = W >> (s + 2), C = net->embed << s;
         feature_place(&r->out.level[s], B, h, w, C, train, a);
         for (int i = 0; i < 2; i++) window_grid_place(&r->grid[s][i], h, w, net->window, i ? net->window / 2 : 0, a);
         block_need(&need, &r->grid[s][0], B, C, net->heads[s]);
+        if (net->recompute >> s & 1) block_need(&remade, &r->grid[s][0], B, C, net->heads[s]);
         if (s < 3) merge_need(&need, B, h, w, C);
     }
     const feature *last = &r->out.level[3];
@@ -271,7 +275,8 @@ status swin_place(swin_run **out, const swin *net, int B, int H, int W, bool tra
     r->top_stats = ARENA_F32(a, (int64_t)B * last->H * last->W * 2);
     scratch_place(&r->s, &need, train, net->version == 2, a);
     block_run shared = {0};
-    if (!train) shared_place(&shared, &need, net->version == 2, a);
+    if (!train) shared_place(&shared, &need, false, net->version == 2, a);
+    else if (net->recompute) shared_place(&r->remade, &remade, true, net->version == 2, a);
 
     int at = 4;
     const feature *first = &r->out.level[0];
@@ -356,15 +361,33 @@ bool swin_outputs(const swin_run *r, output_visit *visit, void *arg)
     return visit(arg, "encoder.norm", top->x, B, (int64_t)top->H * top->W * top->C);
 }
 
+/* Multiply-adds of the forward of one block of stage s and one image: attention, then each of the two layers of the MLP. */
+static void block_flops(const swin *net, int s, int H, int W, double *attention, double *layer)
+{
+    int h = H >> (s + 2), w = W >> (s + 2), ws = net->window;
+    double C = net->embed << s, Rw = (double)((h + ws - 1) / ws * ws) * ((w + ws - 1) / ws * ws);
+    *attention = Rw * (4.0 * C * C + 2.0 * C * ws * ws);
+    *layer = (double)h * w * 4.0 * C * C;
+}
+
 double swin_flops(const swin *net, int H, int W)
 {
-    double total = (double)(H / 4) * (W / 4) * 48.0 * net->embed;
+    double total = (double)(H / 4) * (W / 4) * 48.0 * net->embed, attention, layer;
     for (int s = 0; s < 4; s++) {
-        int h = H >> (s + 2), w = W >> (s + 2), ws = net->window;
-        double C = net->embed << s, R = (double)h * w;
-        double Rw = (double)((h + ws - 1) / ws * ws) * ((w + ws - 1) / ws * ws);
-        total += net->depth[s] * (Rw * (4.0 * C * C + 2.0 * C * ws * ws) + R * 8.0 * C * C);
+        double C = net->embed << s, R = (double)(H >> (s + 2)) * (W >> (s + 2));
+        block_flops(net, s, H, W, &attention, &layer);
+        total += net->depth[s] * (attention + 2 * layer);
         if (s < 3) total += R / 4.0 * 8.0 * C * C;
+    }
+    return total;
+}
+
+double swin_recompute_flops(const swin *net, unsigned stages, int H, int W)
+{
+    double total = 0, attention, layer;
+    for (int s = 0; s < 4; s++) {
+        block_flops(net, s, H, W, &attention, &layer);
+        if (stages >> s & 1) total += net->depth[s] * (attention + net->version * layer); /* V1 does not need the MLP's output again */
     }
     return total;
 }

@@ -44,7 +44,7 @@ typedef struct scratch {
 typedef struct block_run {
     int         version, B, H, W, C, heads, id; /* id: number of the block in the network */
     float       drop;
-    bool        train;
+    bool        train, remake; /* remake: backward makes again what forward does not keep, in buffers that such blocks share */
     block_index p;
     const window_grid *grid;
     scratch    *s;
@@ -52,7 +52,7 @@ typedef struct block_run {
     float *x, *x2, *y;    /* (B,H,W,C) input, after attention, output. Without train all three are the same buffer */
     float *qkv, *o;       /* (Rw,3C), (Rw,C) */
     float *a, *m;         /* V2: (Rw,C), (R,C) branch outputs before their norms */
-    float *h;             /* (R,4C) before GELU */
+    float *h;             /* (R,4C) before GELU; remake: h, m and stats2 of one run of rows */
     float *stats1, *stats2; /* (Rw,2), (R,2) */
     float *bias;          /* (heads,N,Np) */
     float *table;         /* V2: (T,heads) output of the position network */
@@ -63,7 +63,8 @@ typedef struct block_run {
 typedef struct scratch_need { int64_t a, qkv, mid, rows, qkv_b, bias, part, C; int heads, T; } scratch_need;
 
 void block_need(scratch_need *n, const window_grid *g, int B, int C, int heads);
-/* Fills the buffers of a block whose version .. s are set. x, y: given; shared: buffers of a block to use as well (no train), or NULL. */
+/* Fills the buffers of a block whose version .. s are set. x, y: given; shared: buffers of a block to use as well (no train, or remake), or
+ * NULL. */
 void block_place(block_run *k, float *x, float *y, const block_run *shared, arena *a);
 void block_forward(block_run *k, const params *t, const float *w, const rng_key *key);
 /* d (B,H,W,C): gradient at y on entry, at x on return. */

@@ -86,7 +86,7 @@ static double loss(task_run *r, const batch *b, int64_t *n_valid, double parts[4
                     r->match + i * r->fcos.n);
     clear_padding(r, b->n_valid);
     int64_t n_pos =
-        fcos_loss(&r->fcos, b->n_valid, r->match, b->box_off, b->box, b->box_cls, r->scale, r->d_scale, s->weight / start, sums);
+        fcos_loss(&r->fcos, b->n_valid, r->match, b->box_off, b->box, b->box_cls, r->scale, r->d_scale, r->share * s->weight / start, sums);
     for (int i = 0; i < 3; i++) value += parts[i] = sums[i] / (start * (double)(n_pos > 0 ? n_pos : 1));
     parts[3] = (double)n_pos;
     *n_valid = b->n_valid; /* an image without boxes is a label too */
@@ -119,4 +119,15 @@ static double flops(const task_spec *s, const shared *sh)
     return (double)s->batch * (double)f.n * 9 * FPN_CHANNELS * (s->K + REG);
 }
 
-const head_ops head_detect = {init, place, forward, loss, backward, flops};
+/* Locations that answer for a box, at least 1. Assigned one image after another in room for one; the loss assigns its own again. */
+static double labels(task_run *r, const batch *b)
+{
+    int64_t n = 0;
+    for (int i = 0; i < b->n_valid; i++) {
+        fcos_assign(&r->fcos, b->box + 4 * (int64_t)b->box_off[i], b->box_off[i + 1] - b->box_off[i], r->spec.center_sampling, r->match);
+        for (int64_t k = 0; k < r->fcos.n; k++) n += r->match[k] >= 0;
+    }
+    return (double)(n > 0 ? n : 1);
+}
+
+const head_ops head_detect = {init, place, forward, loss, backward, flops, labels};

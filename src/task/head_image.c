@@ -62,14 +62,14 @@ static void forward(task_run *r, const params *pt, const float *w, const batch *
 static double loss(task_run *r, const batch *b, int64_t *n_valid, double parts[4])
 {
     const task_spec *s = &r->spec;
-    float *d = r->d_out;
+    float *d = r->d_out, share = s->weight * (float)r->share;
     int64_t n = b->n_valid, K = s->K;
     double value = 0;
     if (d) memset(d, 0, sizeof *d * (size_t)(s->batch * K));
     if (s->kind == TASK_CLASSIFICATION) value = loss_classes(d, r->out, b->cls, s->class_weight, n, K, n_valid);
     if (s->kind == TASK_MULTILABEL) value = loss_labels(d, r->out, b->vec, s->class_weight, n, K, n_valid);
     if (s->kind == TASK_REGRESSION) value = loss_scalar(d, r->out, b->scalar, s->lo, s->hi, n, n_valid);
-    for (int64_t i = 0; d && i < n * K; i++) d[i] *= s->weight;
+    for (int64_t i = 0; d && i < n * K; i++) d[i] *= share;
     parts[0] = value;
     return value;
 }
@@ -90,4 +90,16 @@ static void backward(task_run *r, const params *pt, const float *w, float *g)
 
 static double flops(const task_spec *s, const shared *sh) { return (double)s->batch * s->K * channels(sh); }
 
-const head_ops head_image = {init, place, forward, loss, backward, flops};
+/* Labels that are there. */
+static double labels(task_run *r, const batch *b)
+{
+    int64_t n = 0, K = r->spec.K;
+    for (int64_t i = 0; i < b->n_valid; i++) {
+        if (r->spec.kind == TASK_CLASSIFICATION) n += b->cls[i] >= 0 && b->cls[i] < K;
+        if (r->spec.kind == TASK_REGRESSION) n += isfinite(b->scalar[i]);
+        for (int64_t k = 0; r->spec.kind == TASK_MULTILABEL && k < K; k++) n += b->vec[i * K + k] >= 0;
+    }
+    return (double)n;
+}
+
+const head_ops head_image = {init, place, forward, loss, backward, flops, labels};

@@ -33,6 +33,8 @@ static status check_spec(const task_spec *s, const shared *sh)
     CHECK(s->batch > 0, ST_USAGE, "task %s: batch is %d, must be at least 1", s->name, s->batch);
     CHECK(s->H > 0 && s->W > 0 && s->H % 32 == 0 && s->W % 32 == 0, ST_USAGE, "task %s: image is %d x %d, both must be multiples of 32",
           s->name, s->H, s->W);
+    CHECK(s->micro >= 0 && (s->micro == 0 || s->batch % s->micro == 0), ST_USAGE,
+          "task %s: %d images at a time do not divide a batch of %d", s->name, s->micro, s->batch);
     int most = s->kind == TASK_SEGMENTATION ? IGNORE_MASK : 100000, least = s->kind == TASK_SEGMENTATION ? 2 : 1;
     CHECK(s->K >= least && s->K <= most, ST_USAGE, "task %s: %d classes; %s takes %d to %d", s->name, s->K, kind, least, most);
     CHECK(s->kind != TASK_REGRESSION || s->K == 1, ST_USAGE, "task %s: regression has one value per image, not %d", s->name, s->K);
@@ -81,10 +83,15 @@ status task_place(task_run **out, const task *t, const shared *sh, bool train, a
     status st = OK;
     *out = NULL;
     TRY(mem_alloc(&r, sizeof *r, "task buffers"), "task %s", s->name);
+    swin enc = sh->enc;
+    enc.recompute = s->recompute;
     r->spec = *s;
+    if (s->micro > 0) r->spec.batch = s->micro;
+    r->share = 1;
+    s = &r->spec;
     memcpy(r->param, t->param, sizeof r->param);
     r->train = train;
-    TRY_TO(fail, swin_place(&r->enc, &sh->enc, s->batch, s->H, s->W, train, a), "task %s", s->name);
+    TRY_TO(fail, swin_place(&r->enc, &enc, s->batch, s->H, s->W, train, a), "task %s", s->name);
     if (kinds[s->kind].seg) TRY_TO(fail, unet_place(&r->seg, &sh->seg, s->batch, s->H, s->W, train, a), "task %s", s->name);
     if (kinds[s->kind].det) TRY_TO(fail, fpn_place(&r->det, &sh->det, s->batch, s->H, s->W, train, a), "task %s", s->name);
     kinds[s->kind].head->place(r, sh, a);
@@ -117,7 +124,8 @@ double task_loss(task_run *r, const batch *b, int64_t *n_valid, double parts[4])
 {
     int64_t n = 0;
     memset(parts, 0, 4 * sizeof *parts);
-    double loss = kinds[r->spec.kind].head->loss(r, b, &n, parts);
+    double loss = r->share * kinds[r->spec.kind].head->loss(r, b, &n, parts);
+    for (int i = 0; i < 3; i++) parts[i] *= r->share;
     if (n_valid) *n_valid = n;
     return n == 0 ? 0.0 : isfinite(loss) ? loss : (double)NAN;
 }
@@ -129,6 +137,43 @@ void task_backward(task_run *r, const params *pt, const float *w, float *g, cons
     if (r->det) fpn_backward(r->det, pt, w, g, p);
     if (r->seg) unet_backward(r->seg, pt, w, g, p, b->image);
     swin_backward(r->enc, pt, w, g, NULL);
+}
+
+/* ---- a batch in pieces ----------------------------------------------------------------------------------------------------------- */
+
+int task_pieces(const task_run *r, const batch *b) { return (b->B + r->spec.batch - 1) / r->spec.batch; }
+
+/* Samples from, from + 1, .. of b. Offsets of boxes go on counting from the batch's first. */
+static batch part_of(const task_spec *s, const batch *b, int from, int n)
+{
+    batch c = *b;
+    int64_t at = from, P = (int64_t)b->H * b->W;
+    c.B = n;
+    c.n_valid = b->n_valid <= from ? 0 : b->n_valid - from < n ? b->n_valid - from : n;
+    c.image += at * P * 3, c.sample += at;
+    if (c.key) c.key += at;
+    if (c.view) c.view += at;
+    if (c.cls) c.cls += at;
+    if (c.vec) c.vec += at * s->K;
+    if (c.scalar) c.scalar += at;
+    if (c.mask) c.mask += at * P;
+    if (c.box_off) c.box_off += at;
+    for (int64_t i = 0; c.native_mask && i < at && i < b->n_valid; i++)
+        c.native_mask += (int64_t)b->native_size[2 * i] * b->native_size[2 * i + 1];
+    if (c.native_size) c.native_size += 2 * at;
+    return c;
+}
+
+batch task_piece(task_run *r, const batch *b, int i)
+{
+    const head_ops *head = kinds[r->spec.kind].head;
+    r->share = 1;
+    if (task_pieces(r, b) == 1) return *b;
+    batch c = part_of(&r->spec, b, i * r->spec.batch, r->spec.batch);
+    if (!r->train) return c;
+    if (i == 0) r->n_labels = head->labels(r, b);
+    r->share = r->n_labels > 0 ? head->labels(r, &c) / r->n_labels : 1;
+    return c;
 }
 
 const float *task_output(const task_run *r) { return r->spec.kind == TASK_DETECTION ? NULL : r->out; }

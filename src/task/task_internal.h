@@ -63,9 +63,11 @@ int64_t loss_dense_work(int64_t B, int64_t P, int64_t K); /* doubles */
 /* ---- a placed task ----------------------------------------------------------------------------------------------------------- */
 
 struct task_run {
-    task_spec spec;
+    task_spec spec;         /* batch: samples of this run, one piece */
     int    param[24];
     bool   train, dropped;  /* dropped: this forward used dropout */
+    double n_labels;        /* of the batch that is run in pieces */
+    double share;           /* of the piece in them; 1 if the batch is run in one */
     float  scale[FPN_LEVELS]; /* detection: the levels' scales of the last forward */
     swin_run *enc;
     unet_run *seg;
@@ -95,6 +97,7 @@ typedef struct head_ops {
     double (*loss)(task_run *r, const batch *b, int64_t *n_valid, double parts[4]);
     void (*backward)(task_run *r, const params *pt, const float *w, float *g); /* into the pyramid's or the decoder's d */
     double (*flops)(const task_spec *s, const shared *sh);                      /* of the head, one unit */
+    double (*labels)(task_run *r, const batch *b); /* what the loss of a batch is divided by; known before forward. b: any size */
 } head_ops;
 extern const head_ops head_image, head_dense, head_detect;
 status head_param(task *t, params *pt, const char *name, int ndim, const int64_t *shape, enum param_init init, float value, bool decay);

@@ -2,6 +2,8 @@
  * run asks for beyond the plan is added up here, line by line, and tests/mpi/memory.sh holds the sum against measured peaks. */
 #include "train_internal.h"
 
+#include "medley/kern.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,8 +57,10 @@ static status data_bytes(trainer *t, double *out)
     *out = 0;
     for (int i = 0; i < t->n_tasks; i++) {
         dataset_cost c;
-        TRY(dataset_measure(t->ts[i].data, t->ts[i].mine, &c), "forecast");
+        bool looks = t->rank == 0 && job_memory(&t->job) > 0; /* to plan for the budget, into one shard of each task */
+        TRY(dataset_measure(t->ts[i].data, t->ts[i].mine || looks, &c), "forecast");
         int views = !t->ts[i].mine ? 0 : t->ts[i].n_split[SPLIT_VAL] > 0 ? 2 : 1;
+        if (looks && !t->ts[i].mine) *out += (double)c.shards / (c.n_open ? c.n_open : 1) + file_bytes;
         *out += (double)c.index + views * ((double)c.shards + c.n_open * file_bytes);
     }
     return OK;
@@ -79,6 +83,26 @@ static status add_up(trainer *t, int n_ranks, needs *n)
     return OK;
 }
 
+/* As a rank that has everything: the plan lays the parameters out anew when it knows what is whose. */
+status forecast_rest(trainer *t, double *bytes)
+{
+    enum { MOST_PEERS = 32 }; /* ranks of a node that the budget allows for */
+    bool *owned;
+    needs n = {0};
+    int rank = t->rank;
+    TRY(mem_alloc(&owned, sizeof *owned * (size_t)(BLOCK_HEAD0 + t->n_tasks), "owned blocks"), "forecast");
+    for (int b = 0; b < BLOCK_HEAD0 + t->n_tasks; b++) owned[b] = true;
+    params_layout(&t->pt, owned, BLOCK_HEAD0 + t->n_tasks);
+    free(owned);
+    t->rank = 0;
+    for (int i = 0; i < t->n_tasks; i++) t->ts[i].mine = true;
+    status st = add_up(t, MOST_PEERS, &n);
+    for (int i = 0; i < t->n_tasks; i++) t->ts[i].mine = false;
+    t->rank = rank;
+    *bytes = n.peak;
+    return st;
+}
+
 static void put_head(const trainer *t, double shared, FILE *out)
 {
     fprintf(out, "encoder %s: %.2f M parameters in shared blocks, %.2f M in all; %d tasks, %d units a step\n", t->shared.enc.variant,
@@ -88,6 +112,12 @@ static void put_head(const trainer *t, double shared, FILE *out)
                 t->ts[i].task.spec.name, task_kind_name[t->ts[i].task.spec.kind], t->ts[i].task.spec.K, (long long)t->ts[i].n_split[0],
                 (long long)t->ts[i].n_split[1], (long long)t->ts[i].n_split[2], t->ts[i].task.spec.H, t->ts[i].task.spec.W,
                 t->ts[i].task.spec.batch, t->job.task[i].units, 2e-9 * task_flops(&t->ts[i].task, &t->shared));
+    fprintf(out, "memory budget of a rank: %s\n", t->job.train.memory[0] ? t->job.train.memory : "none");
+    for (int i = 0; i < t->n_tasks; i++) {
+        char said[256];
+        budget_say(t, i, said, sizeof said);
+        fprintf(out, "  %-24s %s\n", t->ts[i].task.spec.name, said);
+    }
     fprintf(out, "rank  units  planned cost  weights+gradients+moments  activations  batches   data  process +max(exchange, evaluation)   save  peak in MiB\n");
 }
 
@@ -114,6 +144,9 @@ static status one_rank(const job *j, int rank, int n_ranks, FILE *out, double *l
             if (t->ts[i].mine) fprintf(out, "%s%s", comma, t->ts[i].task.spec.name), comma = ", ";
         fprintf(out, "%s\n", t->n_mine ? "" : "idle: more ranks than units");
         fprintf(out, "forecast rank %d peak_bytes %.0f\n", rank, n.peak);
+        if (job_memory(j) > 0 && n.peak > (double)job_memory(j))
+            log_line(LOG_WARN, "rank %d: the forecast is above train.memory = \"%s\": so many ranks on a node need room of their own", rank,
+                     j->train.memory);
     }
     plan_free(t);
     free(t);
@@ -123,6 +156,8 @@ static status one_rank(const job *j, int rank, int n_ranks, FILE *out, double *l
 status trainer_forecast(const job *j, int n_ranks, FILE *out)
 {
     double most = 0, total = 0, sent = 0;
+    const char *omp = getenv("OMP_NUM_THREADS");
+    kern_init(j->train.threads > 0 ? j->train.threads : omp && atoi(omp) > 0 ? atoi(omp) : 1); /* as use_threads, but for the node's share */
     for (int r = 0; r < n_ranks; r++) {
         double load = 0;
         TRY(one_rank(j, r, n_ranks, out, &load, &sent), "check");

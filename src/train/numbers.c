@@ -106,12 +106,13 @@ static void name_samples(const task_state *ts, const batch *b, int sample, char 
     if (n >= room) memcpy(out + room - 4, "...", 4);
 }
 
-void numbers_find(const trainer *t, const task_state *ts, const batch *b, int out_of_range, drop_note *note)
+void numbers_find(const trainer *t, const task_state *ts, const batch *b, int piece, int out_of_range, drop_note *note)
 {
     search s = {note, -1};
     *note = (drop_note){.rank = t->rank};
     bool found = bad_image(b, &s) || bad_label(ts, b, &s) || bad_tensor(t, ts, t->w, CAUSE_WEIGHT, &s) ||
                  task_outputs(ts->run, bad_output, &s) || bad_tensor(t, ts, t->g, CAUSE_GRADIENT, &s);
+    if (note->cause == CAUSE_OUTPUT) s.sample += piece * (b->B / task_pieces(ts->run, b)); /* outputs are the piece's */
     if (!found) {
         note->cause = out_of_range >= 0 ? CAUSE_RANGE : CAUSE_LOSS;
         snprintf(note->tensor, sizeof note->tensor, "%s", out_of_range >= 0 ? t->pt.p[t->local[out_of_range]].name : "loss");

@@ -175,7 +175,8 @@ static double guess_seconds(const trainer *t, const task *k)
     double encoder = k->spec.batch * swin_flops(&t->shared.enc, k->spec.H, k->spec.W), rest = task_flops(k, &t->shared) - encoder, summed = 0;
     for (int block = BLOCK_ENCODER; block < BLOCK_HEAD0; block++)
         if (task_uses(k, block)) summed += (double)params_count(&t->pt, block);
-    return 1.2e-10 * encoder + 5e-11 * rest + 3e-9 * summed;
+    double again = k->spec.batch * swin_recompute_flops(&t->shared.enc, k->spec.recompute, k->spec.H, k->spec.W);
+    return 1.2e-10 * encoder + 4e-11 * again + 5e-11 * rest + 3e-9 * summed;
 }
 
 static status make_units(trainer *t)
@@ -368,6 +369,8 @@ status plan_make(trainer *t, bool training)
     if (t->from[0]) TRY(checkpoint_costs(t), "placement");
     status st = make_model(t);
     if (!st) st = make_uses(t);
+    TRY(comm_agree(t->world, st), "plan");
+    st = budget_plan(t);
     if (!st) st = make_units(t);
     TRY(comm_agree(t->world, st), "plan");
     TRY(place(t), "placement");

@@ -26,6 +26,7 @@ status plan_text(const trainer *t, char **out)
                    "center_sampling %d, max_boxes %d, spacing %.9g", k->name, task_kind_name[ts->task.spec.kind], ts->task.spec.K,
                 (long long)ts->n_split[SPLIT_TRAIN], k->image[0], k->image[1], k->batch, k->units, k->weight, k->dropout, k->balance_loss,
                 k->balance_sampling, k->center_sampling, k->max_boxes, k->spacing);
+        if (ts->task.spec.micro && ts->task.spec.micro != k->batch) fprintf(f, ", %d images at a time", ts->task.spec.micro);
         if (a)
             fprintf(f, ", augment %s %.6g %.6g %.6g %.6g %.6g %.6g %.6g %.6g %.6g %.6g %.6g %.6g %.6g %.6g %.6g %.6g %.6g", a->preset,
                     (double)a->flip_x, (double)a->flip_y, (double)a->rot90, (double)a->rotate_deg, (double)a->scale_lo, (double)a->scale_hi,

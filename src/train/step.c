@@ -25,11 +25,11 @@ static void lap(stopwatch *s, enum verb v)
 
 /* A bad unit: find the source, say it, forget its gradient. A bad weight is no bad unit: this replica is no copy any more, and the run
  * ends before anything of it is saved. */
-static status drop_unit(trainer *t, const task_state *ts, const batch *b, int u, int out_of_range)
+static status drop_unit(trainer *t, const task_state *ts, const batch *b, int piece, int u, int out_of_range)
 {
     int range[4][2], n = numbers_ranges(t, ts, range);
     char what[600];
-    numbers_find(t, ts, b, out_of_range, &t->drop[u]);
+    numbers_find(t, ts, b, piece, out_of_range, &t->drop[u]);
     numbers_say(&t->drop[u], what, sizeof what);
     for (int i = 0; i < n; i++) sum_reject(&t->sum, t->g, range[i][0], range[i][1]);
     CHECK(t->drop[u].cause != CAUSE_WEIGHT, ST_NUMERIC,
@@ -71,37 +71,54 @@ static void plant_faults(trainer *t, const task_state *ts, batch *b)
     }
 }
 
-/* One unit: forward and backward through the shared blocks the task uses and its head. Numbers are looked at where it costs next to
- * nothing: labels, the loss, the gradient. */
-static status run_unit(trainer *t, task_state *ts, batch *b, int u, stopwatch *watch)
+/* Forward and backward of a piece of a unit through the shared blocks the task uses and its head; *good: no bad label, a finite loss. */
+static status run_piece(trainer *t, task_state *ts, const batch *b, bool labels_good, double *loss, int64_t *n_valid, bool *good,
+                        stopwatch *watch)
 {
-    double began = timer_now(), parts[4], *report = t->report + REPORT_HEAD + u * REPORT_UNIT;
-    int64_t n_valid = 0;
-    int bad = -1;
     const char *name = ts->task.spec.name;
-
-    fault_place(name, under_way(t), t->units[u].number);
-    plant_faults(t, ts, b);
+    double parts[4];
+    int64_t n = 0;
     TRY(watchdog_point(under_way(t), "forward", name, ST_NUMERIC), "unit");
     task_forward(ts->run, &t->pt, t->w, b, true);
     lap(watch, VERB_FORWARD);
 
     watchdog_tick(under_way(t), "loss", name);
-    bool good = task_label_fault(&ts->task.spec, b) < 0;
-    double loss = good ? task_loss(ts->run, b, &n_valid, parts) : NAN;
-    if (fault_hit("loss")) loss = NAN;
-    good = isfinite(loss);
+    *loss += labels_good ? task_loss(ts->run, b, &n, parts) : NAN;
+    *n_valid += n;
+    if (fault_hit("loss")) *loss = NAN;
+    *good = isfinite(*loss);
     lap(watch, VERB_LOSS);
 
-    if (good) {
+    if (*good) {
         TRY(watchdog_point(under_way(t), "backward", name, ST_NUMERIC), "unit");
         task_backward(ts->run, &t->pt, t->w, t->g, b);
         if (fault_hit("gradient")) t->g[t->sum.tensor[ts->head_first].off] = NAN;
         lap(watch, VERB_BACKWARD);
+    }
+    return OK;
+}
+
+/* One unit, in as many pieces as the plan says: one, unless memory is short. Numbers are looked at where it costs next to nothing: labels,
+ * the loss, the gradient. */
+static status run_unit(trainer *t, task_state *ts, batch *b, int u, stopwatch *watch)
+{
+    double began = timer_now(), loss = 0, *report = t->report + REPORT_HEAD + u * REPORT_UNIT;
+    int64_t n_valid = 0;
+    int bad = -1, n = task_pieces(ts->run, b), i = 0;
+    bool good = true;
+
+    fault_place(ts->task.spec.name, under_way(t), t->units[u].number);
+    plant_faults(t, ts, b);
+    bool labels_good = task_label_fault(&ts->task.spec, b) < 0;
+    for (; i < n && good; i++) {
+        batch piece = task_piece(ts->run, b, i);
+        TRY(run_piece(t, ts, &piece, labels_good, &loss, &n_valid, &good, watch), "numbers");
+    }
+    if (good) {
         bad = sum_unit(t, ts);
         good = bad < 0;
     }
-    if (!good) TRY(drop_unit(t, ts, b, u, bad), "numbers");
+    if (!good) TRY(drop_unit(t, ts, b, i - 1, u, bad), "numbers");
     lap(watch, VERB_SUM);
 
     report[REPORT_LOSS] = good ? loss : 0;

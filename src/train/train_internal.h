@@ -108,6 +108,12 @@ enum { REPORT_LOSS, REPORT_VALID, REPORT_COST, REPORT_DROPPED, REPORT_UNIT };
 /* plan.c */
 MUST status plan_make(trainer *t, bool training);
 void plan_free(trainer *t);
+/* budget.c: sets micro and recompute of every task's spec. Collective, once model and uses are made. ST_RESOURCE if train.memory is too
+ * little for a task: its name and the bytes. */
+MUST status budget_plan(trainer *t);
+void budget_say(const trainer *t, int i, char *out, size_t n); /* what was chosen for task i */
+/* forecast.c: bytes beside activations of a rank that runs every task, on any number of ranks. Local, before placement. */
+MUST status forecast_rest(trainer *t, double *bytes);
 /* plan_text.c: the settings that decide the result, one "key = value" per line; malloc'ed. */
 MUST status plan_text(const trainer *t, char **out);
 
@@ -139,8 +145,9 @@ MUST status numbers_init(trainer *t); /* what a bad unit needs, so that nothing 
 void numbers_free(trainer *t);
 /* The ranges of local tensors whose gradient a task writes: shared blocks it uses, then its head. Returns how many. */
 int  numbers_ranges(const trainer *t, const task_state *ts, int range[4][2]);
-/* The source of a unit's bad numbers, after its forward (and backward). out_of_range: local tensor beyond the sum's range, or -1. */
-void numbers_find(const trainer *t, const task_state *ts, const batch *b, int out_of_range, drop_note *note);
+/* The source of a unit's bad numbers, after forward (and backward) of its piece number `piece`. out_of_range: local tensor beyond the sum's
+ * range, or -1. */
+void numbers_find(const trainer *t, const task_state *ts, const batch *b, int piece, int out_of_range, drop_note *note);
 void numbers_say(const drop_note *d, char *out, size_t room);
 /* Collective: all ranks learn the notes of the units this step's report has dropped; rank 0 records them and the tasks suspended now. */
 MUST status numbers_record(trainer *t, int n_suspended);

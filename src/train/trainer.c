@@ -89,6 +89,13 @@ static void say_plan(const trainer *t)
                  task_kind_name[ts->task.spec.kind], ts->task.spec.K, (long long)ts->n_split[0], (long long)ts->n_split[1],
                  (long long)ts->n_split[2], ts->task.spec.H, ts->task.spec.W, ts->task.spec.batch, ranks, ts->empty ? "  rests" : ts->suspended ? "  suspended" : "");
     }
+    for (int i = 0; i < t->n_tasks; i++) {
+        char said[256];
+        if (job_memory(&t->job) == 0 && t->ts[i].task.spec.micro == t->ts[i].task.spec.batch) continue;
+        budget_say(t, i, said, sizeof said);
+        log_line(LOG_INFO, "memory %s a rank: task %s: %s", t->job.train.memory[0] ? t->job.train.memory : "unlimited",
+                 t->ts[i].task.spec.name, said);
+    }
     if (t->from[0]) log_line(LOG_INFO, "resumed from %s at step %lld", t->from, (long long)t->step);
 }
 

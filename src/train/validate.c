@@ -28,8 +28,12 @@ static status collect(trainer *t, int i, enum split s, metric *m)
         TRY_TO(done, loader_next(l, &b), "evaluation: load");
         if (!b) break;
         for (int k = 0; k < b->n_valid; k++) cases[k] = dataset_case(ts->eval_data, b->sample[k]);
-        task_forward(ts->eval_run, &t->pt, eval_weights(t), b, false);
-        st = metric_add(m, ts->eval_run, b, cases);
+        for (int k = 0; k < task_pieces(ts->eval_run, b) && !st; k++) {
+            batch piece = task_piece(ts->eval_run, b, k);
+            if (piece.n_valid == 0) break;
+            task_forward(ts->eval_run, &t->pt, eval_weights(t), &piece, false);
+            st = metric_add(m, ts->eval_run, &piece, cases + k * piece.B);
+        }
         loader_release(l, b);
         TRY_TO(done, st, "evaluation");
     }

@@ -63,8 +63,14 @@ refused)
 steady)
   # shellcheck disable=SC2086
   job 30 $kinds >"$dir/job.cfg"
-  mpi 2 env LD_PRELOAD="$more" ALLOC_SHIM_OUT="$dir/shim" ALLOC_SHIM_STEPS=30 MEDLEY_FAULT_TRACE=/dev/null "$medley" train "$dir/job.cfg" --fresh
+  # the tightest budget there can be, and one task in pieces: what recomputes and what is run in turn asks for nothing either
+  "$medley" check "$dir/job.cfg" --set train.memory=1MiB --set 'tasks[disc].micro_batch=1' >"$dir/log" 2>&1
+  budget=$(sed -n 's/.*a rank needs \([0-9]*\) bytes.*/\1/p' "$dir/log" | awk '{ printf "%.0fKiB", $1 / 1024 + 1 }')
+  mpi 2 env LD_PRELOAD="$more" ALLOC_SHIM_OUT="$dir/shim" ALLOC_SHIM_STEPS=30 MEDLEY_FAULT_TRACE=/dev/null "$medley" train "$dir/job.cfg" \
+    --fresh --set train.memory="$budget" --set 'tasks[disc].micro_batch=1'
   ok $? "30 steps on 2 ranks under the shim"
+  grep -q "memory $budget a rank: task disc: 1 of 2 images" "$dir/log" && grep -q "stages recomputed: [1-4]" "$dir/log"
+  ok $? "with a budget of $budget: pieces, and stages recomputed"
   for i in 0 1; do
     sed 's/^/# /' "$dir/shim.$i"
     grep -q '^steps 30 ours_before [1-9][0-9]* ours 0 ' "$dir/shim.$i"; ok $? "rank $i: many requests before, none from step 3 to 30"

@@ -423,6 +423,41 @@ static void own_tables_work(void)
     EXPECT(strstr(text, "parts[].rate"), "%s", text);
 }
 
+/* Sizes with units, and what a micro-batch may be. */
+static void memory_and_micro_batch(void)
+{
+    static const struct { const char *text; int64_t bytes; } size[] = {{"6GiB", 6LL << 30}, {"800 MiB", 800LL << 20}, {"1.5GiB", 3LL << 29},
+                                                                      {"65536KiB", 64LL << 20}, {"1TiB", 1LL << 40}};
+    static const char *const no_size[] = {"6GB", "6", "GiB", "-1GiB", "0MiB", "1e30GiB", "6GiBs", "nanGiB", "6 G"};
+    static const char *const no_micro[] = {"3", "16", "0", "-1", "4.0", "half", "4 "};
+    char text[200];
+    EXPECT_OK(load_text(GOOD));
+    EXPECT(job_memory(&j) == 0 && job_micro_batch(&j.task[0]) == 8, "no budget, whole batches");
+    for (size_t i = 0; i < sizeof size / sizeof *size; i++) {
+        snprintf(text, sizeof text, "train.memory=%s", size[i].text);
+        const char *set[] = {text, "tasks[a].micro_batch=auto"};
+        EXPECT_OK(job_load(&j, put("job.cfg", GOOD), set, 2));
+        EXPECT(job_memory(&j) == size[i].bytes && job_micro_batch(&j.task[0]) == 0, "%s: %lld", text, (long long)job_memory(&j));
+    }
+    for (size_t i = 0; i < sizeof no_size / sizeof *no_size; i++) {
+        snprintf(text, sizeof text, "train.memory=%s", no_size[i]);
+        const char *set[] = {text};
+        EXPECT_STATUS(job_load(&j, put("job.cfg", GOOD), set, 1), ST_USAGE);
+        EXPECT(fault_count() == 1 && says("train.memory") && says("such as \"6GiB\""), "%s", no_size[i]);
+    }
+    for (size_t i = 0; i < sizeof no_micro / sizeof *no_micro; i++) {
+        snprintf(text, sizeof text, "tasks[a].micro_batch=%s", no_micro[i]);
+        const char *set[] = {text};
+        EXPECT_STATUS(job_load(&j, put("job.cfg", GOOD), set, 1), ST_USAGE);
+        EXPECT(fault_count() == 1 && says("tasks[0].micro_batch") && says("a divisor of batch (8)"), "%s", no_micro[i]);
+    }
+    const char *four[] = {"tasks[a].micro_batch=4"}, *no_budget[] = {"tasks[a].micro_batch=auto"};
+    EXPECT_OK(job_load(&j, put("job.cfg", GOOD), four, 1));
+    EXPECT(job_micro_batch(&j.task[0]) == 4, "%d", job_micro_batch(&j.task[0]));
+    EXPECT_STATUS(job_load(&j, put("job.cfg", GOOD), no_budget, 1), ST_USAGE);
+    EXPECT(says("train.memory gives no budget"), "auto without a budget");
+}
+
 int main(void)
 {
     snprintf(folder, sizeof folder, "/tmp/medley-config-%d", (int)getpid());
@@ -446,6 +481,7 @@ int main(void)
     RUN(hostile_text_is_refused_in_peace);
     RUN(mutated_text_never_crashes);
     RUN(own_tables_work);
+    RUN(memory_and_micro_batch);
     char command[128];
     snprintf(command, sizeof command, "rm -rf %s", folder);
     if (system(command)) return 1;
