@@ -129,17 +129,18 @@ status budget_plan(trainer *t)
                         rest / MIB, may_split ? "; micro_batch = \"auto\" in the task would run fewer images at a time" : "");
 }
 
-void budget_say(const trainer *t, int i, char *out, size_t n)
+status budget_say(const trainer *t, int i, char *out, size_t n)
 {
     const task_spec *s = &t->ts[i].task.spec;
     double bytes = 0, forward = swin_flops(&t->shared.enc, s->H, s->W);
     size_t at = 0;
     int micro = s->micro ? s->micro : s->batch;
-    if (activation_bytes(t, &t->ts[i].task, micro, s->recompute, &bytes)) bytes = 0; /* no memory for a table: said elsewhere */
+    TRY(activation_bytes(t, &t->ts[i].task, micro, s->recompute, &bytes), "plan");
     at = (size_t)snprintf(out, n, "%d of %d images at a time, stages recomputed:", micro, s->batch);
     for (int k = 0; k < N_STAGES && at < n; k++)
         if (s->recompute >> k & 1) at += (size_t)snprintf(out + at, n - at, " %d", k + 1);
     if (at < n)
         snprintf(out + at, n - at, "%s (%.0f %% more encoder arithmetic); %.1f MiB of activations", s->recompute ? "" : " none",
                  100 * swin_recompute_flops(&t->shared.enc, s->recompute, s->H, s->W) / (3 * forward), bytes / MIB);
+    return OK;
 }

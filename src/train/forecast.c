@@ -103,7 +103,7 @@ status forecast_rest(trainer *t, double *bytes)
     return st;
 }
 
-static void put_head(const trainer *t, double shared, FILE *out)
+static status put_head(const trainer *t, double shared, FILE *out)
 {
     fprintf(out, "encoder %s: %.2f M parameters in shared blocks, %.2f M in all; %d tasks, %d units a step\n", t->shared.enc.variant,
             1e-6 * shared, 1e-6 * (double)params_count(&t->pt, -1), t->n_tasks, t->n_units);
@@ -115,10 +115,11 @@ static void put_head(const trainer *t, double shared, FILE *out)
     fprintf(out, "memory budget of a rank: %s\n", t->job.train.memory[0] ? t->job.train.memory : "none");
     for (int i = 0; i < t->n_tasks; i++) {
         char said[256];
-        budget_say(t, i, said, sizeof said);
+        TRY(budget_say(t, i, said, sizeof said), "check");
         fprintf(out, "  %-24s %s\n", t->ts[i].task.spec.name, said);
     }
     fprintf(out, "rank  units  planned cost  weights+gradients+moments  activations  batches   data  process +max(exchange, evaluation)   save  peak in MiB\n");
+    return OK;
 }
 
 static status one_rank(const job *j, int rank, int n_ranks, FILE *out, double *load, double *sent)
@@ -135,7 +136,7 @@ static status one_rank(const job *j, int rank, int n_ranks, FILE *out, double *l
         for (int u = 0; u < t->n_units; u++)
             if (t->rank_of[u] == rank) *load += t->units[u].cost;
         *sent = shared * (strcmp(j->train.sum, "exact") == 0 ? 8 : 4);
-        if (rank == 0) put_head(t, shared, out);
+        if (rank == 0) st = put_head(t, shared, out);
         fprintf(out, "%4d  %5d  %12.3f  %25.1f  %11.1f  %7.1f  %5.1f  %7.1f      %8.1f  %10.1f  %5.1f   %7.1f  ", rank, t->n_mine, *load,
                 n.state / MIB, n.activations / MIB, n.batches / MIB, n.data / MIB, n.base / MIB, n.exchange / MIB, n.evaluation / MIB,
                 n.save / MIB, n.peak / MIB);

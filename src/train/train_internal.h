@@ -111,7 +111,7 @@ void plan_free(trainer *t);
 /* budget.c: sets micro and recompute of every task's spec. Collective, once model and uses are made. ST_RESOURCE if train.memory is too
  * little for a task: its name and the bytes. */
 MUST status budget_plan(trainer *t);
-void budget_say(const trainer *t, int i, char *out, size_t n); /* what was chosen for task i */
+MUST status budget_say(const trainer *t, int i, char *out, size_t n); /* what was chosen for task i */
 /* forecast.c: bytes beside activations of a rank that runs every task, on any number of ranks. Local, before placement. */
 MUST status forecast_rest(trainer *t, double *bytes);
 /* plan_text.c: the settings that decide the result, one "key = value" per line; malloc'ed. */

@@ -70,7 +70,7 @@ static status note_start(trainer *t)
     return record_end(r);
 }
 
-static void say_plan(const trainer *t)
+static status say_plan(const trainer *t)
 {
     log_line(LOG_INFO, "%s: %d tasks, %d units a step on %d ranks x %d threads, planned imbalance %.2f", t->job.file, t->n_tasks, t->n_units,
              t->size, kern_threads(), t->imbalance);
@@ -92,11 +92,12 @@ static void say_plan(const trainer *t)
     for (int i = 0; i < t->n_tasks; i++) {
         char said[256];
         if (job_memory(&t->job) == 0 && t->ts[i].task.spec.micro == t->ts[i].task.spec.batch) continue;
-        budget_say(t, i, said, sizeof said);
+        TRY(budget_say(t, i, said, sizeof said), "plan");
         log_line(LOG_INFO, "memory %s a rank: task %s: %s", t->job.train.memory[0] ? t->job.train.memory : "unlimited",
                  t->ts[i].task.spec.name, said);
     }
     if (t->from[0]) log_line(LOG_INFO, "resumed from %s at step %lld", t->from, (long long)t->step);
+    return OK;
 }
 
 static status open_training(trainer *t, bool fresh)
@@ -127,8 +128,7 @@ static status open_training(trainer *t, bool fresh)
     }
     TRY(comm_agree(t->world, st), "run folder %s", t->job.run);
     TRY(comm_agree(t->world, trace_open(t)), "run folder %s", t->job.run);
-    say_plan(t);
-    return OK;
+    return comm_agree(t->world, say_plan(t));
 }
 
 status trainer_open(trainer **out, comm *world, const job *j, bool fresh)

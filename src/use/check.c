@@ -24,8 +24,8 @@ static status check_task(const job *j, int i)
              "kind is \"%s\", but label %s of %s is \"%s\"", t->kind, l->name, dir, task_kind_name[l->kind]);
     int64_t n[N_SPLITS];
     for (int s = 0; s < N_SPLITS; s++) n[s] = dataset_count(d, (enum split)s);
-    CHECK_TO(done, n[SPLIT_TRAIN] > 0, ST_DATA, "label %s of %s has no training samples (task %s)", l->name, dir, t->name);
-    if (n[SPLIT_VAL] == 0) log_line(LOG_WARN, "task %s: no validation samples", t->name);
+    if (n[SPLIT_TRAIN] == 0) log_line(LOG_WARN, "task %s: label %s of %s has no training samples: it rests", t->name, l->name, dir);
+    else if (n[SPLIT_VAL] == 0) log_line(LOG_WARN, "task %s: no validation samples", t->name);
 done:
     dataset_close(d);
     return st;

@@ -143,7 +143,7 @@ else
         done
     done 3<"$dir/places"
     # every collective of a step, of a checkpoint and of the end
-    for at in comm_agree:25 comm_sum_f64:9 comm_max_f64:9 comm_bcast:9 comm_gather:1 comm_group:1; do
+    for at in comm_agree:25 comm_sum_f64:9 comm_max_f64:9 comm_bcast:14 comm_gather:1 comm_group:1; do
         for action in stop hang; do case_ ${at%:*} ${at#*:} $action 6 "$(silent 'step [0-9]+, ')"; done
     done
     # the start, before any job is known, and the end, when the work is done

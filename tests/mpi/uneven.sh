@@ -36,6 +36,7 @@ few)
     grep -q "no training samples: task discs rests" "$dir/log"; ok $? "it is named"
     mpi $((4 - r)) "$medley" train "$dir/e$r.cfg" --set train.checkpoint_every=1; ok $? "resumed on $((4 - r))"
   done
+  "$medley" check "$dir/e1.cfg" >"$dir/log" 2>&1 && grep -q "task discs: .* no training samples: it rests" "$dir/log"; ok $? "check says so too"
   verify "$dir/e1" "$dir/e3"; ok $? "the same bits"
   grep -q '"event":"step".*"loss/quadrant":' "$dir/e1/record.jsonl"; ok $? "the other task was trained"
   "$medley" evaluate "$dir/e1" --boot 0 >"$dir/log" 2>&1; ok $? "a run with a task that rests is evaluated"

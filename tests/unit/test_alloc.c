@@ -337,7 +337,10 @@ int main(int argc, char **argv)
     if (job_load(&the_job, job_path, NULL, 0)) return printf("# %s\n", status_message()), 1;
     for (size_t i = 0; i < sizeof works / sizeof *works; i++) {
         now = &works[i];
-        if (every_k && training_only != (now->run == work_training)) continue;
+        if (every_k && training_only != (now->run == work_training)) {
+            if (now->run == work_training && run_quietly()) return 1; /* what comes after it needs its checkpoint */
+            continue;
+        }
         printf("# %s\n", now->name);
         RUN(once);
         RUN(for_ever);
