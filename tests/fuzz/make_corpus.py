@@ -118,6 +118,44 @@ def bmp(width, height, bits, rows, colours=b""):
     return b"BM" + struct.pack("<IHHI", 14 + len(head) + len(rows), 0, 0, 14 + len(head)) + head + rows
 
 
+
+
+def tiff(width, height, bits, samples, pages, photometric=1, form=1, packing=1, tile=0, text=b"", big=False, planar=1):
+    e = ">" if big else "<"
+    out = bytearray((b"MM" if big else b"II") + struct.pack(e + "HI", 42, 0))
+    link = 4
+    for blocks in pages:
+        at = []
+        for block in blocks:
+            block = zlib.compress(block, 9) if packing == 8 else block
+            at.append((len(out), len(block)))
+            out += block + b"\0" * (len(block) % 2)
+        tags = [(256, 4, [width]), (257, 4, [height]), (258, 3, [bits] * samples), (259, 3, [packing]), (262, 3, [photometric]), (277, 3, [samples]),
+                (284, 3, [planar]), (339, 3, [form] * samples)]
+        tags += [(270, 2, text + b"\0")] if text else []
+        tags += [(322, 3, [tile]), (323, 3, [tile])] if tile else [(278, 4, [height])]
+        tags += [(324 if tile else 273, 4, [a for a, _ in at]), (325 if tile else 279, 4, [k for _, k in at])]
+        table = b""
+        for tag, kind, v in sorted(tags):
+            data = v if kind == 2 else struct.pack(e + "%d%s" % (len(v), "H" if kind == 3 else "I"), *v)
+            if len(data) > 4:
+                where = len(out)
+                out += data + b"\0" * (len(data) % 2)
+                data = struct.pack(e + "I", where)
+            table += struct.pack(e + "HHI", tag, kind, len(v)) + data.ljust(4, b"\0")
+        struct.pack_into(e + "I", out, link, len(out))
+        out += struct.pack(e + "H", len(tags)) + table
+        link = len(out)
+        out += bytes(4)
+    return bytes(out)
+
+
+put("image", "stack.tif", tiff(2, 2, 16, 1, [[struct.pack("<4H", *range(k, k + 4))] for k in (0, 300)], packing=8, text=b'<OME><Pixels PhysicalSizeX="0.5" '
+                               b'PhysicalSizeY="250" PhysicalSizeYUnit="nm" PhysicalSizeZ="0.002" PhysicalSizeZUnit="mm"/></OME>'))
+put("image", "tiles.tif", tiff(17, 2, 8, 1, [[bytes(range(256)), bytes(255 - k for k in range(256))]], tile=16, photometric=0))
+put("image", "planes.tif", tiff(2, 1, 8, 3, [[b"\1\2", b"\3\4", b"\5\6"]], photometric=2, planar=2, big=True))
+put("image", "float.tif", tiff(2, 1, 32, 1, [[struct.pack("<2f", -0.5, 3e5)]], form=3))
+put("image", "bits.tif", tiff(3, 2, 1, 1, [[b"\xa0\x40"]], photometric=0))
 put("image", "bits.bmp", bmp(3, 2, 1, bytes([0x40, 0, 0, 0, 0xa0, 0, 0, 0]), bytes([0, 0, 0, 0, 255, 255, 255, 0])))
 put("image", "colours.bmp", bmp(2, 1, 8, bytes([1, 0, 0, 0]), bytes([1, 2, 3, 0, 4, 5, 6, 0])))
 put("image", "topdown.bmp", bmp(1, -2, 24, bytes([1, 2, 3, 0, 4, 5, 6, 0])))

@@ -1,7 +1,8 @@
-/* test_dicom: small DICOM and BMP files of the fuzz corpus (made by tests/fuzz/make_corpus.py), with the values that pydicom 2.3.1 and
- * PIL 9.4 read from them; then each of them cut at every length. Argument: the corpus folder of the images. */
+/* test_dicom: small DICOM, BMP and TIFF files of the fuzz corpus (made by tests/fuzz/make_corpus.py), with the values that pydicom 2.3.1,
+ * PIL 9.4 and tifffile read from them; then each of them cut at every length. Argument: the corpus folder of the images. */
 #include "test.h"
 
+#include "medley_build.h"
 #include "readers.h"
 
 static const char *folder;
@@ -36,7 +37,17 @@ static const struct {
     {"bits.bmp", 1, 2, 3, 1, USE_PIXELS, DT_U8, 6, {255, 0, 255, 0, 255, 0}},
     {"bits.bmp", 1, 2, 3, 1, USE_LABELS, DT_U8, 6, {1, 0, 1, 0, 1, 0}},
     {"colours.bmp", 1, 1, 2, 3, USE_PIXELS, DT_U8, 6, {6, 5, 4, 3, 2, 1}},
-    {"topdown.bmp", 1, 2, 1, 3, USE_PIXELS, DT_U8, 6, {3, 2, 1, 6, 5, 4}}};
+    {"topdown.bmp", 1, 2, 1, 3, USE_PIXELS, DT_U8, 6, {3, 2, 1, 6, 5, 4}},
+#ifdef HAVE_TIFF
+    {"stack.tif", 2, 2, 2, 1, USE_PIXELS, DT_U16, 8, {0, 1, 2, 3, 300, 301, 302, 303}},
+    {"tiles.tif", 1, 2, 17, 1, USE_LABELS, DT_U8, 18, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 255, 16}},
+    {"tiles.tif", 1, 2, 17, 1, USE_PIXELS, DT_U8, 3, {255, 254, 253}}, /* white is zero */
+    {"planes.tif", 1, 1, 2, 3, USE_PIXELS, DT_U8, 6, {1, 3, 5, 2, 4, 6}},
+    {"float.tif", 1, 1, 2, 1, USE_PIXELS, DT_F32, 2, {-0.5, 3e5}},
+    {"bits.tif", 1, 2, 3, 1, USE_PIXELS, DT_U8, 6, {0, 255, 0, 255, 0, 255}},
+    {"bits.tif", 1, 2, 3, 1, USE_LABELS, DT_U8, 6, {1, 0, 1, 0, 1, 0}},
+#endif
+};
 enum { N_WANTED = sizeof wanted / sizeof *wanted };
 
 static void values(void)
@@ -59,6 +70,13 @@ static void spacing(void)
     EXPECT_OK(image_read(&m, at("scaled.dcm"), USE_PIXELS));
     EXPECT(m.spacing[1] == 0.5 && m.spacing[2] == 0.25, "%g x %g", m.spacing[1], m.spacing[2]); /* rows apart, columns apart */
     image_free(&m);
+#ifdef HAVE_TIFF
+    EXPECT_OK(image_read(&m, at("stack.tif"), USE_PIXELS));
+    EXPECT_NEAR(m.spacing[0], 0.002, 1e-12);
+    EXPECT_NEAR(m.spacing[1], 250e-6, 1e-12);
+    EXPECT_NEAR(m.spacing[2], 0.5e-3, 1e-12);
+    image_free(&m);
+#endif
 }
 
 static void cut_short(void)
@@ -68,6 +86,13 @@ static void cut_short(void)
         size_t n;
         image m;
         EXPECT_OK(file_read_all(at(wanted[k].file), 1 << 16, &b, &n));
+        if (strstr(wanted[k].file, ".tif")) {
+            for (size_t cut = 0; cut < n; cut++) /* the directory lies behind the pixels: what is cut is the directory, or its end */
+                if (!tiff_decode(&m, b, cut, wanted[k].use, "cut")) image_free(&m);
+                else EXPECT(strstr(status_message(), "cut"), "%s", status_message());
+            free(b);
+            continue;
+        }
         bool bmp = strstr(wanted[k].file, ".bmp");
         for (size_t cut = 0; cut < n; cut++) {
             status st = bmp ? bmp_decode(&m, b, cut, wanted[k].use, "cut") : dicom_decode(&m, b, cut, wanted[k].use, "cut");
