@@ -112,6 +112,9 @@ put("image", "rle.dcm", dicom("1.2.840.10008.1.2.5", 2, 2, b"", bits=16, raw=fra
     struct.pack("<16I", 2, 64, 66, *[0] * 13) + b"\xfd\1" + b"\3\1\2\3\4")))
 put("image", "deflated-frames.dcm", dicom("1.2.840.10008.1.2.8.1", 2, 2, b"", frames=1, raw=fragments(zlib.compress(b"\1\2\3\4")[2:-4])))
 
+with open(os.path.join(root, "image", "grey.jpg"), "rb") as f:  # written below, by an earlier run
+    put("image", "jpeg.dcm", dicom("1.2.840.10008.1.2.4.50", 16, 16, b"", raw=fragments(f.read())))
+
 
 def bmp(width, height, bits, rows, colours=b""):
     head = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, 0, 0, 0, 0, len(colours) // 4, 0) + colours
