@@ -1,4 +1,5 @@
 /* read_image: tells a file's format by its first bytes and hands it to its reader. */
+#include "dicom.h"
 #include "readers.h"
 
 #include <stdlib.h>
@@ -26,22 +27,30 @@ status image_read(image *m, const char *path, enum image_use use)
     size_t n;
     TRY(file_read_all(path, FILE_BYTES_MAX, &b, &n), "reading an image");
     static const struct { const char *magic; size_t length; const char *name; } unread[] = {
-        {"BM", 2, "BMP"}, {"II*", 4, "TIFF"}, {"MM\0*", 4, "TIFF"}, {"II+", 4, "BigTIFF"}, {"GIF8", 4, "GIF"}, {"RIFF", 4, "WebP"},
+        {"GIF8", 4, "GIF"}, {"RIFF", 4, "WebP"},
         {"\0\0\0\x0cjP  ", 8, "JPEG 2000"}, {"PK\3\4", 4, "ZIP"}, {"\x89HDF", 4, "HDF5"}, {"NRRD", 4, "NRRD"},
         {"version https://git-lfs", 23, "Git LFS pointer (the file itself was not fetched)"}};
     status st = OK;
-    if (starts(b, n, "\x89PNG\r\n\x1a\n", 8)) {
+    if (n > 132 && !memcmp(b + 128, "DICM", 4)) { /* first: its 128 free bytes may hold the head of a TIFF */
+        st = dicom_decode(m, b, n, use, path);
+    } else if (starts(b, n, "\x89PNG\r\n\x1a\n", 8)) {
         st = png_decode(m, b, n, use, path);
     } else if (starts(b, n, "\xff\xd8\xff", 3)) {
         st = jpeg_decode(m, b, n, path);
     } else if (is_nifti(b, n)) {
         st = nifti_decode(m, b, n, path);
+    } else if (starts(b, n, "II*", 4) || starts(b, n, "MM\0*", 4) || starts(b, n, "II+", 4)) {
+        st = tiff_decode(m, b, n, use, path);
+    } else if (starts(b, n, "BM", 2)) {
+        st = bmp_decode(m, b, n, use, path);
+    } else if (dicom_is(b, n)) {
+        st = dicom_decode(m, b, n, use, path);
     } else {
-        const char *name = n == 0 ? "empty file" : n > 132 && !memcmp(b + 128, "DICM", 4) ? "DICOM" : NULL;
+        const char *name = n == 0 ? "empty file" : NULL;
         for (size_t i = 0; !name && i < sizeof unread / sizeof *unread; i++)
             if (starts(b, n, unread[i].magic, unread[i].length)) name = unread[i].name;
-        st = name ? status_raise(ST_DATA, __FILE__, __LINE__, "%s: %s; PNG, JPEG and NIfTI are read", path, name)
-                  : status_raise(ST_DATA, __FILE__, __LINE__, "%s: neither PNG, JPEG nor NIfTI (first bytes %02x %02x %02x %02x)", path,
+        st = name ? status_raise(ST_DATA, __FILE__, __LINE__, "%s: %s; PNG, JPEG, BMP, TIFF, NIfTI and DICOM are read", path, name)
+                  : status_raise(ST_DATA, __FILE__, __LINE__, "%s: neither PNG, JPEG, BMP, TIFF, NIfTI nor DICOM (first bytes %02x %02x %02x %02x)", path,
                                  n > 0 ? (unsigned char)b[0] : 0, n > 1 ? (unsigned char)b[1] : 0, n > 2 ? (unsigned char)b[2] : 0,
                                  n > 3 ? (unsigned char)b[3] : 0);
     }

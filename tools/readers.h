@@ -14,5 +14,8 @@ MUST status image_read(image *m, const char *path, enum image_use use); /* any f
 MUST status png_decode(image *m, const void *bytes, size_t n, enum image_use use, const char *what);  /* 8- and 16-bit results */
 MUST status jpeg_decode(image *m, const void *bytes, size_t n, const char *what);  /* grey or RGB; CMYK and YCCK are refused */
 MUST status nifti_decode(image *m, const void *bytes, size_t n, const char *what); /* NIfTI-1 and -2, plain or gzipped, either endian */
+MUST status dicom_decode(image *m, const void *bytes, size_t n, enum image_use use, const char *what); /* one DICOM file, all its frames */
+MUST status tiff_decode(image *m, const void *bytes, size_t n, enum image_use use, const char *what);  /* all pages; see read_tiff.c */
+MUST status bmp_decode(image *m, const void *bytes, size_t n, enum image_use use, const char *what);   /* 1, 4, 8, 24, 32 bits, not packed */
 
 #endif

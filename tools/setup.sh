@@ -3,21 +3,22 @@
 #
 #   sh tools/setup.sh [--tests] [--list]
 #
-#   --tests   also what only the tests use: other programs to compare with. They are optional; a test without its program is skipped
+#   --tests   also what is optional: readers of rarer image formats (libtiff-dev; libgdcm-dev: compressed DICOM), and programs the tests compare with;
+#             a test without its program is skipped
 #   --list    print the packages that are missing, install nothing; exit 0 if there are none, else 4
 set -eu
 
 needed="gcc libc6-dev meson ninja-build pkg-config openmpi-bin libopenmpi-dev libhdf5-dev libopenblas-openmp-dev libconfig-dev zlib1g-dev
   libpng-dev libjpeg62-turbo-dev libexpat1-dev libjansson-dev libzip-dev"
 oracles="hdf5-tools python3-h5py python3-nibabel python3-sklearn python3-torch python3-torchvision
-  clang libclang-rt-14-dev valgrind gcovr"
+  libtiff-dev g++ libgdcm-dev clang libclang-rt-14-dev valgrind gcovr"
 
 with_tests=no list_only=no
 for word in "$@"; do
     case $word in
     --tests) with_tests=yes ;;
     --list) list_only=yes ;;
-    --help | -h) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    --help | -h) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "setup: unknown option $word (--tests, --list)" >&2; exit 2 ;;
     esac
 done

@@ -29,6 +29,8 @@ cat >"$build/medley_build.h.$target" <<END
 #define HAVE_EXPAT 1
 #define HAVE_ZIP 1
 END
+# GDCM is not among them: it is C++ and not ours; compressed DICOM is refused here
+if pkg-config --exists libtiff-4 2>/dev/null; then packages="$packages libtiff-4"; echo "#define HAVE_TIFF 1" >>"$build/medley_build.h.$target"; fi
 mkdir -p "$build/$target-inc"
 mv "$build/medley_build.h.$target" "$build/$target-inc/medley_build.h"
 
@@ -36,7 +38,7 @@ mv "$build/medley_build.h.$target" "$build/$target-inc/medley_build.h"
 store=$(echo "$root"/src/store/*.c)
 case $target in
 boxes) rooms="$root/tools/boxes.c $root/tools/read_voc.c $root/tools/read_coco.c" ;;
-image) rooms="$store $root/tools/image.c $root/tools/read_image.c $root/tools/read_png.c $root/tools/read_jpeg.c $root/tools/read_nifti.c" ;;
+image) rooms="$store $root/tools/image.c $root/tools/read_image.c $root/tools/read_png.c $root/tools/read_jpeg.c $root/tools/read_nifti.c $root/tools/read_bmp.c $root/tools/read_tiff.c $root/tools/dicom_parse.c $root/tools/dicom_pixels.c" ;;
 table) rooms="$root/tools/table.c $root/tools/read_csv.c $root/tools/read_xlsx.c" ;;
 job) rooms=$(echo "$root"/src/config/*.c) ;;
 recipe) rooms="$(echo "$root"/src/config/*.c) $root/tools/recipe.c $root/tools/pattern.c" ;;

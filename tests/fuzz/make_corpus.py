@@ -55,6 +55,113 @@ put("image", "palette.png", png(4, 2, 2, 3, b"\0\x1b" * 2, palette([1, 2, 3, 40,
 put("image", "interlaced.png", png(3, 3, 8, 0, b"\0\1" + b"\0\2" + b"\0\3\4" + b"\0\5\6\0\7\x08" + b"\0\x09\x0a\x0b", interlace=1))
 put("image", "volume.nii", nifti((3, 2, 2), 4, 16, struct.pack("<12h", *range(-6, 6))))
 put("image", "scaled.nii.gz", gzip.compress(nifti((4, 3, 2), 2, 8, bytes(range(24)), 2.0), mtime=0))
+
+
+def element(tag, vr, value, big=False, implicit=False):
+    e = ">" if big else "<"
+    value += b"\0" * (len(value) % 2)
+    head = struct.pack(e + "HH", tag >> 16, tag & 0xffff)
+    if implicit:
+        return head + struct.pack(e + "I", len(value)) + value
+    if vr in ("OB", "OW", "SQ"):
+        return head + vr.encode() + struct.pack(e + "HI", 0, len(value)) + value
+    return head + vr.encode() + struct.pack(e + "H", len(value)) + value
+
+
+def dicom(syntax, rows, cols, pixels, photometric="MONOCHROME2", samples=1, bits=8, stored=0, signed=0, frames=1, extra=b"", big=False, implicit=False,
+          deflate=False, raw=None):
+    def one(tag, vr, value):
+        if vr == "US":
+            value = struct.pack((">" if big else "<") + "H", value)
+        return element(tag, vr, value if isinstance(value, bytes) else value.encode(), big, implicit)
+    data = one(0x00080060, "CS", "OT") + one(0x0020000e, "UI", "1.2.3") + one(0x00200032, "DS", "1\\2\\3") + one(0x00200037, "DS", "1\\0\\0\\0\\1\\0")
+    data += one(0x00280002, "US", samples) + one(0x00280004, "CS", photometric) + one(0x00280006, "US", 0) + one(0x00280008, "IS", str(frames))
+    data += one(0x00280010, "US", rows) + one(0x00280011, "US", cols) + one(0x00280030, "DS", "0.5\\0.25") + one(0x00280100, "US", bits)
+    data += one(0x00280101, "US", stored or bits) + one(0x00280103, "US", signed) + extra
+    data += raw if raw is not None else one(0x7fe00010, "OB" if bits == 8 else "OW", pixels)
+    if deflate:
+        packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+        data = packer.compress(data) + packer.flush()
+    return bytes(128) + b"DICM" + element(0x00020010, "UI", syntax.encode()) + data
+
+
+def fragments(*parts):
+    out = struct.pack("<HH", 0x7fe0, 0x0010) + b"OB" + struct.pack("<HI", 0, 0xffffffff) + struct.pack("<HHI", 0xfffe, 0xe000, 0)
+    for part in parts:
+        part += b"\0" * (len(part) % 2)
+        out += struct.pack("<HHI", 0xfffe, 0xe000, len(part)) + part
+    return out + struct.pack("<HHI", 0xfffe, 0xe0dd, 0)
+
+
+def ushort(tag, *values):
+    return element(tag, "US", struct.pack("<%dH" % len(values), *values))
+
+
+LITTLE = "1.2.840.10008.1.2.1"
+lut = b"".join(ushort(0x00281101 + k, 4, 0, 16) for k in range(3)) + b"".join(
+    element(0x00281201 + k, "OW", struct.pack("<4H", *(256 * (10 * i + k) for i in range(4)))) for k in range(3))
+scale = element(0x00281052, "DS", b"-1024") + element(0x00281053, "DS", b"1")
+put("image", "scaled.dcm", dicom(LITTLE, 2, 3, struct.pack("<6H", 0, 1, 2, 1024, 4095, 61440), bits=16, stored=12, extra=scale))
+put("image", "implicit.dcm", dicom("1.2.840.10008.1.2", 2, 2, b"\1\2\3\4", "MONOCHROME1", implicit=True))
+put("image", "big.dcm", dicom("1.2.840.10008.1.2.2", 1, 3, struct.pack(">3h", -1, 2, 300), bits=16, signed=1, big=True))
+put("image", "deflated.dcm", dicom("1.2.840.10008.1.2.1.99", 2, 2, b"\5\6\7\x08", deflate=True))
+put("image", "palette.dcm", dicom(LITTLE, 2, 2, b"\0\1\2\3", "PALETTE COLOR", extra=lut))
+put("image", "shared.dcm", dicom(LITTLE, 1, 2, bytes([100, 200, 128, 128]), "YBR_FULL_422", samples=3))
+put("image", "bits.dcm", dicom(LITTLE, 3, 3, b"\xa5\1\xff", bits=1, frames=2))
+put("image", "rle.dcm", dicom("1.2.840.10008.1.2.5", 2, 2, b"", bits=16, raw=fragments(
+    struct.pack("<16I", 2, 64, 66, *[0] * 13) + b"\xfd\1" + b"\3\1\2\3\4")))
+put("image", "deflated-frames.dcm", dicom("1.2.840.10008.1.2.8.1", 2, 2, b"", frames=1, raw=fragments(zlib.compress(b"\1\2\3\4")[2:-4])))
+
+with open(os.path.join(root, "image", "grey.jpg"), "rb") as f:  # written below, by an earlier run
+    put("image", "jpeg.dcm", dicom("1.2.840.10008.1.2.4.50", 16, 16, b"", raw=fragments(f.read())))
+
+
+def bmp(width, height, bits, rows, colours=b""):
+    head = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, 0, 0, 0, 0, len(colours) // 4, 0) + colours
+    return b"BM" + struct.pack("<IHHI", 14 + len(head) + len(rows), 0, 0, 14 + len(head)) + head + rows
+
+
+
+
+def tiff(width, height, bits, samples, pages, photometric=1, form=1, packing=1, tile=0, text=b"", big=False, planar=1):
+    e = ">" if big else "<"
+    out = bytearray((b"MM" if big else b"II") + struct.pack(e + "HI", 42, 0))
+    link = 4
+    for blocks in pages:
+        at = []
+        for block in blocks:
+            block = zlib.compress(block, 9) if packing == 8 else block
+            at.append((len(out), len(block)))
+            out += block + b"\0" * (len(block) % 2)
+        tags = [(256, 4, [width]), (257, 4, [height]), (258, 3, [bits] * samples), (259, 3, [packing]), (262, 3, [photometric]), (277, 3, [samples]),
+                (284, 3, [planar]), (339, 3, [form] * samples)]
+        tags += [(270, 2, text + b"\0")] if text else []
+        tags += [(322, 3, [tile]), (323, 3, [tile])] if tile else [(278, 4, [height])]
+        tags += [(324 if tile else 273, 4, [a for a, _ in at]), (325 if tile else 279, 4, [k for _, k in at])]
+        table = b""
+        for tag, kind, v in sorted(tags):
+            data = v if kind == 2 else struct.pack(e + "%d%s" % (len(v), "H" if kind == 3 else "I"), *v)
+            if len(data) > 4:
+                where = len(out)
+                out += data + b"\0" * (len(data) % 2)
+                data = struct.pack(e + "I", where)
+            table += struct.pack(e + "HHI", tag, kind, len(v)) + data.ljust(4, b"\0")
+        struct.pack_into(e + "I", out, link, len(out))
+        out += struct.pack(e + "H", len(tags)) + table
+        link = len(out)
+        out += bytes(4)
+    return bytes(out)
+
+
+put("image", "stack.tif", tiff(2, 2, 16, 1, [[struct.pack("<4H", *range(k, k + 4))] for k in (0, 300)], packing=8, text=b'<OME><Pixels PhysicalSizeX="0.5" '
+                               b'PhysicalSizeY="250" PhysicalSizeYUnit="nm" PhysicalSizeZ="0.002" PhysicalSizeZUnit="mm"/></OME>'))
+put("image", "tiles.tif", tiff(17, 2, 8, 1, [[bytes(range(256)), bytes(255 - k for k in range(256))]], tile=16, photometric=0))
+put("image", "planes.tif", tiff(2, 1, 8, 3, [[b"\1\2", b"\3\4", b"\5\6"]], photometric=2, planar=2, big=True))
+put("image", "float.tif", tiff(2, 1, 32, 1, [[struct.pack("<2f", -0.5, 3e5)]], form=3))
+put("image", "bits.tif", tiff(3, 2, 1, 1, [[b"\xa0\x40"]], photometric=0))
+put("image", "bits.bmp", bmp(3, 2, 1, bytes([0x40, 0, 0, 0, 0xa0, 0, 0, 0]), bytes([0, 0, 0, 0, 255, 255, 255, 0])))
+put("image", "colours.bmp", bmp(2, 1, 8, bytes([1, 0, 0, 0]), bytes([1, 2, 3, 0, 4, 5, 6, 0])))
+put("image", "topdown.bmp", bmp(1, -2, 24, bytes([1, 2, 3, 0, 4, 5, 6, 0])))
 try:
     from PIL import Image
     for name, mode, options in (("grey.jpg", "L", {}), ("colour.jpg", "RGB", {"subsampling": 2}), ("steps.jpg", "RGB", {"progressive": True})):
