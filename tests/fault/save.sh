@@ -1,7 +1,8 @@
 #!/bin/sh
 # Saving on the shipped program: nothing that happens while a checkpoint is written costs more than the steps since the one before.
 # (each as CASE-all too: everything it can, for the long suite)
-#   kill      kill -9 at fault points of a save, then resume: same bits; kill-all: at many visits of every point, on 2 ranks
+#   kill      kill -9 at fault points of a save, then resume: same bits; kill-all: at several visits of every point and of every kind of
+#             collective, on 2 ranks
 #   disk      full, broken and read-only disks at every call of a save, by a preloaded library and by a small or read-only mount
 #   damage    flipped bits: the checkpoint before is used, with a message; pruning after that never removes the last good one
 #   stop      USR1, TERM, time limits: checkpoint and exit 75; a second TERM ends at once
@@ -84,8 +85,15 @@ kill)
   MEDLEY_FAULT_TRACE="$dir/trace" one train "$dir/k.cfg"; ok $? "the points of a run that saves"
   sed -n 's/^0 \(save_[a-z_]*\) .*/\1/p' "$dir/trace" | sort | uniq -c >"$dir/points"
   is "$(wc -l <"$dir/points")" 13; ok $? "13 kinds of points: begin, array, image, create, write, seal, sync, verify, rename, sync_dir, done, prune, unlink"
-  while read -r visits name; do
-    at=$((visits / 2 + 1)) step=$((visits / 12 + 1))
+  if [ $all = yes ]; then # a rank that dies in a collective of any kind
+    rm -rf "$dir/run" "$dir/trace"
+    MEDLEY_FAULT_TRACE="$dir/trace" mpi 2 "$medley" train "$dir/k.cfg"; ok $? "the collectives of a run on 2 ranks"
+    sed -n 's/^0 \(comm_[a-z_0-9]*\) .*/\1/p' "$dir/trace" | grep -v -e comm_close -e comm_abort | sort | uniq -c >"$dir/collectives"
+    count=$(wc -l <"$dir/collectives"); [ "$count" -ge 6 ]; ok $? "$count kinds of collectives"
+    cat "$dir/collectives" >>"$dir/points"
+  fi
+  while read -r visits name <&3; do # mpirun reads what is left of the standard input
+    at=$((visits / 2 + 1)) step=$((visits / 4 + 1))
     if [ $all = no ]; then
       case $name in save_write | save_rename | save_sync_dir | save_unlink) ;; *) continue ;; esac
       killed "$name" $at; ok $? "killed at $name, visit $at of $visits: resumes with the same bits"
@@ -96,7 +104,7 @@ kill)
       killed "$name" $at 2 $((at % 3 + 1)); ok $? "killed at $name, visit $at of $visits, on 2 ranks; resumed on $((at % 3 + 1))"
       at=$((at + step))
     done
-  done <"$dir/points"
+  done 3<"$dir/points"
   ;;
 disk)
   while read -r fault text; do
