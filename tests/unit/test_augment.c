@@ -307,25 +307,6 @@ static void public_fit(void)
     EXPECT_STATUS(image_fit(p, DT_F32, 2, 2, 1, (float[]){1, 1}, 2, 2, out, &v), ST_DATA);
 }
 
-static void speed(void)
-{
-    enum { S = 300, N = 256 };
-    static uint8_t p[S * S * 3];
-    for (int i = 0; i < S * S * 3; i++) p[i] = (uint8_t)(i * 101 % 256);
-    augment_spec a;
-    EXPECT_OK(augment_preset(&a, "histology"));
-    raw_sample s = raw_u8(p, S, S, 3);
-    view v;
-    double best = 1e9;
-    for (uint32_t k = 0; k < 20; k++) {
-        double t = timer_now();
-        EXPECT_OK(sample_image(&s, &a, (rng_key){1, k, 0}, N, N, image, &v, &tmp));
-        best = fmin(best, timer_now() - t);
-    }
-    printf("# 300x300 RGB to 256x256 with the histology preset: %.2f ms\n", 1e3 * best);
-    EXPECT(best < 0.025, "%g s", best); /* far above the goal of 5 ms: shared machines and sanitizers are slow */
-}
-
 int main(void)
 {
     RUN(identity);
@@ -339,7 +320,6 @@ int main(void)
     RUN(ranges_and_presets);
     RUN(intensities);
     RUN(public_fit);
-    RUN(speed);
     scratch_free(&tmp);
     DONE();
 }
