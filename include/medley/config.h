@@ -59,6 +59,8 @@ typedef struct job {
 /* Reads, overrides (set[i] = "key=value", keys as printed by job_print, tasks by tasks[NAME].key or tasks[2].key), checks. All faults are
  * listed in the message, one per line "file:line: key: what (did you mean ...?)". ST_USAGE. */
 MUST status job_load(job *j, const char *path, const char *const *set, int n_set);
+enum { JOB_DIR_BYTES = 1024 };
+void    job_data_dir(const job *j, const char *data, char out[JOB_DIR_BYTES]); /* folder of the data set `data` of a task */
 int64_t job_memory(const job *j);               /* train.memory in bytes; 0: no budget */
 int     job_micro_batch(const job_task *t);     /* images run at a time; 0: as the budget asks, -1: not a choice (job_load refuses it) */
 MUST status job_print(const job *j, FILE *out);   /* a job file that loads to the same job, comments say meaning and range */

@@ -170,11 +170,17 @@ static void nearest_data(const char *root, const char *name, char out[256])
 }
 
 /* Is there a data set folder? */
+_Static_assert(sizeof((job *)0)->data_root + sizeof((job_task *)0)->data <= JOB_DIR_BYTES, "a root, a slash and a folder fit");
+void job_data_dir(const job *j, const char *data, char out[JOB_DIR_BYTES])
+{
+    if (data[0] == '/') snprintf(out, JOB_DIR_BYTES, "%s", data);
+    else snprintf(out, JOB_DIR_BYTES, "%s/%s", j->data_root, data);
+}
+
 static void check_data(const job *j, const job_task *t, const char *where, config_faults *f)
 {
-    char dir[1100], near[256] = "";
-    if (t->data[0] == '/') snprintf(dir, sizeof dir, "%s", t->data);
-    else snprintf(dir, sizeof dir, "%s/%s", j->data_root, t->data);
+    char dir[JOB_DIR_BYTES + 16], near[256] = "";
+    job_data_dir(j, t->data, dir);
     size_t n = strlen(dir);
     snprintf(dir + n, sizeof dir - n, "/index.h5");
     if (path_exists(dir)) return;

@@ -87,16 +87,16 @@ static status make_lists(dataset *d)
     return OK;
 }
 
-static status open_dataset(dataset **out, const char *dir, const char *label, const void *bytes, size_t n_bytes)
+/* cat becomes the data set's, or is closed. */
+static status from_catalogue(dataset **out, catalogue *cat, const char *label)
 {
-    *out = NULL;
     dataset *d;
-    TRY(mem_alloc(&d, sizeof *d, "data set"), "%s", dir);
-    status st = bytes ? catalogue_open_bytes(&d->cat, dir, bytes, n_bytes) : catalogue_open(&d->cat, dir);
+    status st = mem_alloc(&d, sizeof *d, "data set");
     if (st) {
-        free(d);
+        catalogue_close(cat);
         return st;
     }
+    d->cat = *cat;
     pthread_mutex_init(&d->lock, NULL);
     st = find_label(d, label);
     if (!st) st = make_lists(d);
@@ -106,11 +106,20 @@ static status open_dataset(dataset **out, const char *dir, const char *label, co
     return st;
 }
 
-status dataset_open(dataset **out, const char *dir, const char *label) { return open_dataset(out, dir, label, NULL, 0); }
+status dataset_open(dataset **out, const char *dir, const char *label)
+{
+    catalogue cat;
+    *out = NULL;
+    status st = catalogue_open(&cat, dir);
+    return st ? st : from_catalogue(out, &cat, label);
+}
 
 status dataset_open_bytes(dataset **out, const char *dir, const char *label, const void *bytes, size_t n_bytes)
 {
-    return open_dataset(out, dir, label, bytes, n_bytes);
+    catalogue cat;
+    *out = NULL;
+    status st = catalogue_open_bytes(&cat, dir, bytes, n_bytes);
+    return st ? st : from_catalogue(out, &cat, label);
 }
 
 status dataset_twin(dataset **out, const dataset *of)
@@ -320,7 +329,7 @@ static size_t shard_bytes(const shard *s)
     for (int l = 0; l < s->meta.n_labels; l++) {
         const int64_t *off = s->label[l].box_off;
         each += 1 + 4 * (s->label[l].cls != NULL) + (s->label[l].vec ? (size_t)s->meta.label[l].n_classes : 0) +
-                4 * (s->label[l].scalar != NULL) + 4 * (s->label[l].mask_crc != NULL) + (off ? 8 + 20 * (size_t)off[n] / (n ? n : 1) : 0);
+                4 * (s->label[l].scalar != NULL) + 4 * (s->label[l].mask_crc != NULL) + (off ? 8 + 20 * (size_t)off[n] / n : 0);
     }
     return n * each;
 }

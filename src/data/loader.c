@@ -13,7 +13,7 @@ typedef struct slot { batch b; void *memory; buffer box, box_cls, native; bool f
 struct loader {
     dataset_use *use;           /* copies */
     int          n_uses;
-    picker     **picker;        /* per use that occurs in units and has training samples */
+    picker     **picker;        /* per use that occurs in units */
     loader_unit *unit;
     int          n_units;
     uint64_t     seed;
@@ -60,7 +60,7 @@ static size_t lay_out(batch *b, const dataset_use *u, char *memory)
 
 static status make_ring(loader *l)
 {
-    size_t most = 64, boxes = 0;
+    size_t most = 0, boxes = 0;
     batch b;
     for (int i = 0; i < l->n_uses; i++) {
         if (!l->eval && !l->picker[i]) continue;
@@ -213,10 +213,6 @@ static status make_train(loader *l, slot *s)
     const loader_unit *unit = &l->unit[l->made % l->n_units];
     const dataset_use *u = &l->use[unit->use];
     int64_t step = l->step + l->made / l->n_units;
-    if (!l->picker[unit->use]) { /* nothing to draw from: the task rests */
-        s->b = (batch){.task = u->task, .step = step, .unit = unit->number};
-        return OK;
-    }
     begin_batch(u, s);
     s->b.step = step, s->b.unit = unit->number, s->b.n_valid = u->batch;
     for (int i = 0; i < u->batch && !stopping(l); i++) {
@@ -367,7 +363,6 @@ status loader_open(loader **out, const dataset_use *uses, int n_uses, const load
                  "loader: unit %d of use %d", units[i].number, k);
         if (l->picker[k]) continue;
         TRY_TO(fail, check_use(&l->use[k]), "training data");
-        if (dataset_count(l->use[k].data, SPLIT_TRAIN) == 0) continue;
         TRY_TO(fail, picker_open(&l->picker[k], &l->use[k], seed), "training data");
     }
     TRY_TO(fail, start(l), "training data");

@@ -88,31 +88,36 @@ static status read_index(catalogue *c, store *s)
     return OK;
 }
 
-/* bytes: of the index, or NULL if the file is to be read here. */
-static status open_catalogue(catalogue *c, const char *dir, const void *bytes, size_t n_bytes)
+/* From an open index, which is closed. */
+static status from_index(catalogue *c, const char *dir, store *s)
 {
-    *c = (catalogue){0};
-    char path[600];
-    store *s;
-    CHECK(snprintf(c->dir, sizeof c->dir, "%s", dir) < (int)sizeof c->dir, ST_RESOURCE, "path too long: %.80s...", dir);
-    if (bytes) {
-        snprintf(path, sizeof path, "%.580s/index.h5", dir);
-        TRY(store_open_bytes(&s, path, bytes, n_bytes), "data set folder %s", dir);
-    } else {
-        TRY(path_inside(dir, "index.h5", path, sizeof path), "data set folder");
-        TRY(store_open(&s, path), "data set folder %s", dir);
-    }
-    status st = read_index(c, s);
+    status st = OK;
+    CHECK_TO(done, snprintf(c->dir, sizeof c->dir, "%s", dir) < (int)sizeof c->dir, ST_RESOURCE, "path too long: %.80s...", dir);
+    st = read_index(c, s);
+done:
     store_close(s);
     if (st) catalogue_close(c);
     return st;
 }
 
-status catalogue_open(catalogue *c, const char *dir) { return open_catalogue(c, dir, NULL, 0); }
+status catalogue_open(catalogue *c, const char *dir)
+{
+    *c = (catalogue){0};
+    char path[600];
+    store *s;
+    TRY(path_inside(dir, "index.h5", path, sizeof path), "data set folder");
+    TRY(store_open(&s, path), "data set folder %s", dir);
+    return from_index(c, dir, s);
+}
 
 status catalogue_open_bytes(catalogue *c, const char *dir, const void *bytes, size_t n_bytes)
 {
-    return open_catalogue(c, dir, bytes, n_bytes);
+    *c = (catalogue){0};
+    char path[600];
+    store *s;
+    snprintf(path, sizeof path, "%.580s/index.h5", dir);
+    TRY(store_open_bytes(&s, path, bytes, n_bytes), "data set folder %s", dir);
+    return from_index(c, dir, s);
 }
 
 status catalogue_read(const char *dir, char **bytes, size_t *n_bytes)

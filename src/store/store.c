@@ -142,28 +142,6 @@ status store_open(store **out, const char *path)
     return OK;
 }
 
-status store_open_bytes(store **out, const char *path, const void *bytes, size_t n_bytes)
-{
-    DOOR;
-    store *s = NULL;
-    char name[1100];
-    *out = NULL;
-    snprintf(name, sizeof name, "%s/in-memory", path); /* HDF5 looks for a file of this name first: below a file there can be none */
-    CHECK(n_bytes <= INT64_MAX, ST_DATA, "%s: %zu bytes", path, n_bytes);
-    TRY(store_new(&s, path), "opening");
-    s->file_bytes = (int64_t)n_bytes;
-    AUTO_HID fapl = hdf5_access_plist();
-    bool ready = H5Pset_fapl_core(fapl, 1 << 20, false) >= 0 && H5Pset_file_image(fapl, (void *)(uintptr_t)bytes, n_bytes) >= 0;
-    s->file = ready ? H5Fopen(name, H5F_ACC_RDONLY, fapl) : -1;
-    if (s->file < 0) {
-        status st = status_raise(ready ? ST_DATA : ST_RESOURCE, __FILE__, __LINE__, "%s: damaged or not an HDF5 file: %s", path, hdf5_why());
-        free(s);
-        return st;
-    }
-    *out = s;
-    return OK;
-}
-
 void store_close(store *s)
 {
     if (!s) return;

@@ -1,4 +1,4 @@
-/* store_image: an HDF5 file that is built in memory. A checkpoint is taken this way: the arrays are copied while training stands still for
+/* store_image: HDF5 files in memory, built there or opened from bytes that somebody has read. A checkpoint is taken this way: the arrays are copied while training stands still for
  * a moment, and all that touches a disk is plain writing of bytes, without HDF5, in a thread of its own (store_seal.c). HDF5 over a full
  * or failing disk loses the cause and cannot close its file; over memory it has nothing to fail at. */
 #include "store_internal.h"
@@ -46,6 +46,33 @@ static herr_t image_udata_keep(void *udata)
     return 0;
 }
 
+/* How HDF5 comes by a file in memory, and the name it is told: it looks for a file of this name first, and below a file there can be none. */
+static bool in_memory(hid_t fapl, const char *path, char name[1100])
+{
+    snprintf(name, 1100, "%s/in-memory", path);
+    return H5Pset_fapl_core(fapl, STEP_BYTES, false) >= 0;
+}
+
+status store_open_bytes(store **out, const char *path, const void *bytes, size_t n_bytes)
+{
+    DOOR;
+    store *s = NULL;
+    char name[1100];
+    *out = NULL;
+    CHECK(n_bytes <= INT64_MAX, ST_DATA, "%s: %zu bytes", path, n_bytes);
+    TRY(store_new(&s, path), "opening");
+    s->file_bytes = (int64_t)n_bytes;
+    AUTO_HID fapl = hdf5_access_plist();
+    bool ready = in_memory(fapl, path, name) && H5Pset_file_image(fapl, (void *)(uintptr_t)bytes, n_bytes) >= 0;
+    s->file = ready ? H5Fopen(name, H5F_ACC_RDONLY, fapl) : -1;
+    if (s->file < 0) {
+        free(s);
+        return status_raise(ready ? ST_DATA : ST_RESOURCE, __FILE__, __LINE__, "%s: damaged or not an HDF5 file: %s", path, hdf5_why());
+    }
+    *out = s;
+    return OK;
+}
+
 status store_create_image(store **out, const char *path, store_image *m)
 {
     DOOR;
@@ -57,11 +84,10 @@ status store_create_image(store **out, const char *path, store_image *m)
     s->memory = m;
     m->n = 0;
     snprintf(s->part, sizeof s->part, "%s", path);
-    snprintf(name, sizeof name, "%s/in-memory", path); /* HDF5 looks for a file of this name first: below a file there can be none */
     AUTO_HID fapl = hdf5_access_plist();
     H5FD_file_image_callbacks_t calls = {image_take, image_copy, image_grow, image_keep, image_udata, image_udata_keep, m};
     AUTO_HID fcpl = hdf5_create_plist(H5P_FILE_CREATE);
-    bool ready = H5Pset_fapl_core(fapl, STEP_BYTES, false) >= 0 && H5Pset_file_image_callbacks(fapl, &calls) >= 0;
+    bool ready = in_memory(fapl, path, name) && H5Pset_file_image_callbacks(fapl, &calls) >= 0;
     s->file = ready ? H5Fcreate(name, H5F_ACC_TRUNC, fcpl, fapl) : -1;
     if (s->file < 0) {
         free(s);

@@ -43,9 +43,10 @@ static double loss(task_run *r, const batch *b, int64_t *n_valid, double parts[4
 {
     const task_spec *s = &r->spec;
     int64_t P = (int64_t)s->H * s->W;
-    double value = loss_dense(r->out, r->train ? s->weight * (float)r->share : 0, b->mask, b->n_valid, P, s->K, r->work, n_valid, parts);
-    if (r->train && (s->weight * (float)r->share == 0 || b->n_valid < s->batch)) { /* what took no part has no gradient */
-        int64_t from = s->weight * (float)r->share == 0 ? 0 : b->n_valid;
+    float share = s->weight * (float)r->share;
+    double value = loss_dense(r->out, r->train ? share : 0, b->mask, b->n_valid, P, s->K, r->work, n_valid, parts);
+    if (r->train && (share == 0 || b->n_valid < s->batch)) { /* what took no part has no gradient */
+        int64_t from = share == 0 ? 0 : b->n_valid;
         memset(r->d_out + from * P * s->K, 0, sizeof(float) * (size_t)((s->batch - from) * P * s->K));
     }
     return value;
@@ -74,7 +75,7 @@ static double labels(task_run *r, const batch *b)
     for (int64_t i = 0; i < b->n_valid; i++) {
         const uint8_t *y = b->mask + i * P;
         int64_t p = 0;
-        while (p < P && (y[p] >= r->spec.K || y[p] == IGNORE_MASK)) p++;
+        while (p < P && !pixel_counts(y[p], r->spec.K)) p++;
         n += p < P;
     }
     return (double)n;

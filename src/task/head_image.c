@@ -95,7 +95,7 @@ static double labels(task_run *r, const batch *b)
 {
     int64_t n = 0, K = r->spec.K;
     for (int64_t i = 0; i < b->n_valid; i++) {
-        if (r->spec.kind == TASK_CLASSIFICATION) n += b->cls[i] >= 0 && b->cls[i] < K;
+        if (r->spec.kind == TASK_CLASSIFICATION) n += class_counts(b->cls[i], K);
         if (r->spec.kind == TASK_REGRESSION) n += isfinite(b->scalar[i]);
         for (int64_t k = 0; r->spec.kind == TASK_MULTILABEL && k < K; k++) n += b->vec[i * K + k] >= 0;
     }

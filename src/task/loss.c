@@ -9,11 +9,11 @@ double loss_classes(float *d, const float *z, const int32_t *cls, const float *w
 {
     int64_t n = 0;
     double sum = 0, unit_loss = log(K > 1 ? (double)K : 2.0); /* ln K of uniform logits; one class has no loss to scale */
-    for (int64_t b = 0; b < B; b++) n += cls[b] >= 0 && cls[b] < K;
+    for (int64_t b = 0; b < B; b++) n += class_counts(cls[b], K);
     *n_valid = n;
     if (d) memset(d, 0, sizeof *d * (size_t)(B * K));
     for (int64_t b = 0; b < B; b++) {
-        if (cls[b] < 0 || cls[b] >= K) continue;
+        if (!class_counts(cls[b], K)) continue;
         const float *row = z + b * K;
         double top = row[0], total = 0, factor = (weight ? weight[cls[b]] : 1.0) / (unit_loss * (double)n);
         for (int64_t k = 1; k < K; k++) top = row[k] > top ? row[k] : top;

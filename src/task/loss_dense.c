@@ -54,7 +54,7 @@ static void block_sums(float *q, int64_t n, int64_t K, const uint8_t *y, double 
     float top[BLOCK], sum[BLOCK], chosen[BLOCK], valid[BLOCK];
     double *I = part + 2, *S = I + K, *T = S + K;
     for (int64_t i = 0; i < n; i++) {
-        valid[i] = y[i] < K && y[i] != IGNORE_MASK;
+        valid[i] = pixel_counts(y[i], K);
         chosen[i] = q[(valid[i] > 0 ? y[i] : 0) * n + i];
         top[i] = q[i];
         sum[i] = 0;
@@ -93,7 +93,7 @@ static void block_gradient(float *q, int64_t n, int64_t K, const uint8_t *y, flo
 {
     float at[BLOCK], shift[BLOCK], valid[BLOCK];
     for (int64_t i = 0; i < n; i++) {
-        valid[i] = y[i] < K && y[i] != IGNORE_MASK;
+        valid[i] = pixel_counts(y[i], K);
         shift[i] = 0;
     }
     for (int64_t k = 0; k < K; k++) {

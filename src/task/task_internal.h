@@ -46,6 +46,11 @@ int  detect_candidates(const fcos *f, int image, const float *scale, float score
  * returns how many stay. */
 int  detect_nms(detection *d, int n, float iou, int keep);
 
+/* ---- which labels count: those that are there and name a class -------------------------------------------------------------------- */
+
+static inline bool class_counts(int32_t y, int64_t K) { return y >= 0 && y < K; }
+static inline bool pixel_counts(uint8_t y, int64_t K) { return y < K && y != IGNORE_MASK; }
+
 /* ---- losses: value, and gradient at the outputs (d NULL: not wanted) ------------------------------------------------------------- */
 
 /* Mean over labels that are there of weight[cls] * cross entropy / ln K. z, d (B,K). */

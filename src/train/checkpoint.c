@@ -32,7 +32,7 @@ static status get_state(trainer *t, store *s, const char *path, int64_t step)
         if (ts->added) continue;
         snprintf(name, sizeof name, "task/%s", ts->task.spec.name);
         TRY(store_read(s, name, DT_F64, 4, state), "%s", path);
-        ts->suspended = state[0] != 0 || ts->empty, ts->failures = (int64_t)state[1], ts->dropped = (int64_t)state[2], ts->cost_s = state[3];
+        ts->suspended = state[0] != 0 || task_rests(ts), ts->failures = (int64_t)state[1], ts->dropped = (int64_t)state[2], ts->cost_s = state[3];
     }
     if (!t->tasks_changed) { /* means over other tasks cannot be compared */
         TRY(store_get_f64(s, "/", "best_score", &t->best_score), "%s", path);
@@ -144,11 +144,11 @@ static void step_path(const trainer *t, int64_t step, char path[600])
 /* A checkpoint that can be trusted: whole, and lying where it seems to. A planted link could name any file. */
 static status verify_step(const trainer *t, int64_t step, char path[600])
 {
-    char dir[600], name[40], real[700];
+    char dir[600], same[600];
     step_path(t, step, path);
-    snprintf(dir, sizeof dir, "%.560s/checkpoints", t->job.run);
-    snprintf(name, sizeof name, "step-%09lld.h5", (long long)step);
-    TRY(path_inside(dir, name, real, sizeof real), "checkpoint");
+    const char *name = strrchr(path, '/') + 1;
+    snprintf(dir, sizeof dir, "%.*s", (int)(name - 1 - path), path);
+    TRY(path_inside(dir, name, same, sizeof same), "checkpoint");
     return store_verify(path);
 }
 

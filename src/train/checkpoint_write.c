@@ -43,7 +43,7 @@ static status put_head(trainer *t, store *s, bool full)
         const task_state *ts = &t->ts[i];
         char name[128];
         snprintf(name, sizeof name, "task/%s", ts->task.spec.name);
-        double state[] = {ts->suspended && !ts->empty, (double)ts->failures, (double)ts->dropped, ts->cost_s};
+        double state[] = {ts->suspended && !task_rests(ts), (double)ts->failures, (double)ts->dropped, ts->cost_s};
         TRY(store_write(s, name, DT_F64, 1, &four, state, 0), "task state");
     }
     return OK;

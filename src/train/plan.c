@@ -10,13 +10,6 @@
 
 /* ---- tasks --------------------------------------------------------------------------------------------------------------- */
 
-static status data_dir(const trainer *t, const job_task *jt, char out[1200])
-{
-    int n = jt->data[0] == '/' ? snprintf(out, 1200, "%s", jt->data) : snprintf(out, 1200, "%s/%s", t->job.data_root, jt->data);
-    CHECK(n < 1200, ST_USAGE, "path too long: %.100s...", jt->data);
-    return OK;
-}
-
 /* Loss weights 1/frequency, n / (classes present * count): their mean over the samples is 1, so the loss still starts near 1. */
 static status class_weights(task_state *ts, dataset *data)
 {
@@ -48,7 +41,7 @@ typedef struct index_bytes { char *bytes; size_t n; bool shared; } index_bytes;
 
 static status share_index(trainer *t, index_bytes *index, int i)
 {
-    char dir[1200];
+    char dir[JOB_DIR_BYTES];
     bool reads = t->rank == 0 || t->dry;
     status st = OK;
     for (int k = 0; k < i; k++)
@@ -56,8 +49,8 @@ static status share_index(trainer *t, index_bytes *index, int i)
             index[i] = index[k], index[i].shared = true;
             return OK;
         }
-    if (reads) st = data_dir(t, &t->job.task[i], dir);
-    if (reads && !st) st = catalogue_read(dir, &index[i].bytes, &index[i].n);
+    job_data_dir(&t->job, t->job.task[i].data, dir);
+    if (reads) st = catalogue_read(dir, &index[i].bytes, &index[i].n);
     if (st) st = status_note(st, __FILE__, __LINE__, "%s:%d: task %s", t->job.file, t->job.task[i].line, t->job.task[i].name);
     TRY(comm_agree(t->world, st), "plan");
     uint64_t n = index[i].n;
@@ -72,9 +65,9 @@ static status open_task(trainer *t, int i, const index_bytes *index)
 {
     const job_task *jt = &t->job.task[i];
     task_state *ts = &t->ts[i];
-    char dir[1200];
+    char dir[JOB_DIR_BYTES];
     if (!t->dry) TRY(watchdog_point(t->step, "plan", jt->name, ST_DATA), "step %lld, plan, task %s", (long long)t->step, jt->name);
-    TRY(data_dir(t, jt, dir), "%s:%d", t->job.file, jt->line);
+    job_data_dir(&t->job, jt->data, dir);
     TRY(dataset_open_bytes(&ts->data, dir, jt->label, index->bytes, index->n), "%s:%d: task %s", t->job.file, jt->line, jt->name);
     const shard_label *label = dataset_label(ts->data);
     CHECK(!jt->kind[0] || task_kind_find(jt->kind) == (int)label->kind, ST_USAGE, "%s:%d: task %s: kind is \"%s\" but label %s of %s is \"%s\"",
@@ -83,8 +76,8 @@ static status open_task(trainer *t, int i, const index_bytes *index)
     ts->meta.n_labels = 0; /* label lists belong to the data set */
     TRY(copy_names(ts, label), "task %s", jt->name);
     for (int s = 0; s < N_SPLITS; s++) ts->n_split[s] = dataset_count(ts->data, (enum split)s);
-    ts->empty = ts->suspended = ts->n_split[SPLIT_TRAIN] == 0;
-    if (ts->empty && t->training && !t->dry && t->rank == 0)
+    ts->suspended = task_rests(ts);
+    if (task_rests(ts) && t->training && !t->dry && t->rank == 0)
         log_line(LOG_WARN, "%s: label %s: no training samples: task %s rests", dir, label->name, jt->name);
 
     task_spec spec = {.kind = label->kind, .K = label->n_classes, .class_name = ts->class_name, .lo = label->lo, .hi = label->hi,
@@ -106,16 +99,16 @@ static status open_task(trainer *t, int i, const index_bytes *index)
 static status open_tasks(trainer *t)
 {
     index_bytes *index;
-    bool all_empty = true;
+    bool all_rest = true;
     status st = mem_alloc(&index, sizeof *index * (size_t)t->n_tasks, "indices");
     TRY(comm_agree(t->world, st), "plan");
     for (int i = 0; i < t->n_tasks && !st; i++) st = share_index(t, index, i);
     if (!st) {
         for (int i = 0; i < t->n_tasks && !st; i++) {
             st = open_task(t, i, &index[i]);
-            all_empty &= t->ts[i].empty;
+            all_rest &= task_rests(&t->ts[i]);
         }
-        if (!st && t->training && all_empty) st = status_raise(ST_DATA, __FILE__, __LINE__, "%s: no task has training samples", t->job.file);
+        if (!st && t->training && all_rest) st = status_raise(ST_DATA, __FILE__, __LINE__, "%s: no task has training samples", t->job.file);
         st = comm_agree(t->world, st);
     }
     for (int i = 0; i < t->n_tasks; i++)
@@ -208,8 +201,7 @@ static double place_anyhow(trainer *t, const char *seed)
     return total > 0 ? most * t->size / total : 1;
 }
 
-/* Is everything the ranks are about to do together decided alike? Data folders of different nodes can differ, and so could the programs'
- * arithmetic. Collective. */
+/* Is everything the ranks are about to do together decided alike? The programs' arithmetic could differ. Collective. */
 static status agree_on_plan(trainer *t)
 {
     char *plan = NULL, *text = NULL;
@@ -220,9 +212,6 @@ static status agree_on_plan(trainer *t)
     if (!st) {
         fprintf(f, "%splacement =", plan);
         for (int u = 0; u < t->n_units; u++) fprintf(f, " %d", t->rank_of[u]);
-        for (int i = 0; i < t->n_tasks; i++)
-            fprintf(f, "\ntasks[%s].data = %lld train, %lld val, %lld test", t->job.task[i].name, (long long)t->ts[i].n_split[SPLIT_TRAIN],
-                    (long long)t->ts[i].n_split[SPLIT_VAL], (long long)t->ts[i].n_split[SPLIT_TEST]);
         st = mem_text_close(f, &text, "the plan's text");
     }
     st = comm_agree(t->world, st);
@@ -251,7 +240,7 @@ static status place(trainer *t)
         if (several && !t->dry) TRY(comm_group(t->world, t->ts[i].mine, &t->ts[i].group), "ranks of task %s", t->ts[i].task.spec.name);
     }
     for (int u = 0; u < t->n_units; u++)
-        if (t->rank_of[u] == t->rank) {
+        if (t->rank_of[u] == t->rank && !task_rests(&t->ts[t->units[u].task])) {
             t->mine_unit[t->n_mine] = u;
             t->mine[t->n_mine++] = (loader_unit){.use = t->units[u].task, .number = t->units[u].number};
         }

@@ -25,12 +25,14 @@ typedef struct task_state {
     int       lead;          /* lowest rank that runs the task: speaks for its head */
     int       head_first, head_last; /* local tensors of the head */
     /* state that is the same on all ranks and lies in the checkpoint */
-    bool      empty;         /* no training samples: suspended from the start */
     bool      suspended, suspended_now; /* now: in this step */
     int64_t   failures, dropped; /* in a row; in total */
     double    cost_s;        /* measured seconds of one unit, running mean */
     double    loss;          /* of the last step, mean over its units; NaN if none counted */
 } task_state;
+
+/* Without training samples a task is suspended from the start, and no rank loads its units. */
+static inline bool task_rests(const task_state *ts) { return ts->n_split[SPLIT_TRAIN] == 0; }
 
 /* Why a unit was dropped: found by the rank that ran it, told to all. */
 enum drop_cause { CAUSE_NONE, CAUSE_IMAGE, CAUSE_LABEL, CAUSE_WEIGHT, CAUSE_OUTPUT, CAUSE_GRADIENT, CAUSE_RANGE, CAUSE_LOSS, N_CAUSES };

@@ -87,7 +87,8 @@ static status say_plan(const trainer *t)
         }
         log_line(LOG_INFO, "  %-24s %-14s %2d classes  %5lld train %4lld val %4lld test  %dx%d x%d  rank %s%s", ts->task.spec.name,
                  task_kind_name[ts->task.spec.kind], ts->task.spec.K, (long long)ts->n_split[0], (long long)ts->n_split[1],
-                 (long long)ts->n_split[2], ts->task.spec.H, ts->task.spec.W, ts->task.spec.batch, ranks, ts->empty ? "  rests" : ts->suspended ? "  suspended" : "");
+                 (long long)ts->n_split[2], ts->task.spec.H, ts->task.spec.W, ts->task.spec.batch, ranks,
+                 task_rests(ts) ? "  rests" : ts->suspended ? "  suspended" : "");
     }
     for (int i = 0; i < t->n_tasks; i++) {
         char said[256];

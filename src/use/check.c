@@ -13,11 +13,10 @@ enum { MOST_SETS = 256 };
 static status check_task(const job *j, int i)
 {
     const job_task *t = &j->task[i];
-    char dir[1100];
+    char dir[JOB_DIR_BYTES];
     dataset *d = NULL;
     status st = OK;
-    if (t->data[0] == '/') snprintf(dir, sizeof dir, "%s", t->data);
-    else snprintf(dir, sizeof dir, "%s/%s", j->data_root, t->data);
+    job_data_dir(j, t->data, dir);
     TRY(dataset_open(&d, dir, t->label), "task %s", t->name);
     const shard_label *l = dataset_label(d);
     CHECK_TO(done, !t->kind[0] || strcmp(t->kind, task_kind_name[l->kind]) == 0, ST_USAGE,

@@ -78,9 +78,9 @@ static void tasks_of(FILE *out, const job *j, const char *data)
 
 static void data_line(FILE *out, const job *j, const char *data)
 {
-    char dir[1200];
+    char dir[JOB_DIR_BYTES];
     catalogue c;
-    snprintf(dir, sizeof dir, "%s%s%s", data[0] == '/' ? "" : j->data_root, data[0] == '/' ? "" : "/", data);
+    job_data_dir(j, data, dir);
     if (catalogue_open(&c, dir) != OK) {
         html_printf(out, "<tr><td class=\"name\"><b>%s</b><br><small>", data);
         tasks_of(out, j, data);

@@ -32,7 +32,7 @@ few)
   "$make_shards" "$dir/shards" discs=0,2,1
   for r in 1 3; do
     job "$dir/e$r.cfg" "$dir/e$r" exact quadrant:1:1:1.0 discs:2:1:1.0
-    MEDLEY_FAULT="unit@$((5 - r)):kill" MEDLEY_FAULT_RANK=0 mpi $r "$medley" train "$dir/e$r.cfg" --set train.checkpoint_every=1; [ $? -ne 0 ]; ok $? "a task without training samples, killed on $r ranks"
+    MEDLEY_FAULT="sum@3:kill" MEDLEY_FAULT_RANK=0 mpi $r "$medley" train "$dir/e$r.cfg" --set train.checkpoint_every=1; [ $? -ne 0 ]; ok $? "a task without training samples, killed on $r ranks"
     grep -q "no training samples: task discs rests" "$dir/log"; ok $? "it is named"
     mpi $((4 - r)) "$medley" train "$dir/e$r.cfg" --set train.checkpoint_every=1; ok $? "resumed on $((4 - r))"
   done

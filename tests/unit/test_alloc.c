@@ -1,6 +1,7 @@
 /* test_alloc: memory that runs out at any place. Each room's work is repeated with its 1st, 2nd, ... k-th request for memory refused, once
  * and from there on for ever, until it comes through: it must say ST_RESOURCE, crash nowhere and leave nothing behind. Our own requests
- * are watched through the linker (--wrap): what was not given back is a leak, in every build. Usage: test_alloc [others | training]: every request, of all but training or of training */
+ * are watched through the linker (--wrap): what was not given back is a leak, in every build.
+ * Usage: test_alloc [others | training]: every request, of all but training or of training */
 #include "../shards.h"
 #include "test.h"
 
