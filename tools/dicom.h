@@ -12,25 +12,24 @@ enum { DICOM_FRAMES_MAX = 65535, DICOM_DEPTH_MAX = 24, DICOM_RLE_RATIO = 130, DI
 
 typedef struct dicom_span { const uint8_t *at; size_t n; } dicom_span;
 
+typedef struct dicom_lut { int n, first, bits; dicom_span data; } dicom_lut; /* n 0: none */
+
 enum dicom_pixels { DICOM_NO_PIXELS, DICOM_INTEGERS, DICOM_FLOATS, DICOM_DOUBLES };
 
 typedef struct dicom_file {
     const char *what;                    /* names the file in messages; the caller's */
-    char   syntax[65], modality[17], photometric[17], series[65]; /* UIDs as text; series: to tell series apart, never stored */
+    char   syntax[65], modality[17], photometric[17]; /* syntax: its UID as text */
     bool   big, explicit_vr, deflated, encapsulated;
     int    rows, cols, frames, samples, planar, allocated, stored, is_signed;
     double slope, intercept;
-    bool   has_position, has_orientation, has_spacing;
-    double position[3], orientation[6];  /* mm in DICOM's world (left, back, head); row direction, then column direction */
+    bool   has_spacing;
     double spacing[2];                   /* mm between rows, between columns */
-    double *frame_position;              /* (frames,3) of a multi-frame file, NaN where not said; NULL */
-    int    n_frame_position;
     enum dicom_pixels kind;
     dicom_span pixels;                   /* not encapsulated */
     dicom_span *fragment;                /* (n_fragments) encapsulated, without the offset table */
     int    n_fragments, fragment_room;
     dicom_span offsets;                  /* basic offset table */
-    struct { int n, first, bits; dicom_span data; } palette[3], lut; /* lut: modality LUT sequence; n 0: none */
+    dicom_lut palette[3], lut;           /* lut: modality LUT sequence */
     uint8_t *inflated;                   /* data set of a deflated file */
     int    n_elements;
 } dicom_file;
@@ -38,6 +37,7 @@ typedef struct dicom_file {
 /* bytes stay the caller's and must live as long as f. ST_DATA names file and reason. */
 MUST status dicom_parse(dicom_file *f, const void *bytes, size_t n, const char *what);
 void dicom_free(dicom_file *f);
+bool dicom_has_header(const void *bytes, size_t n);
 bool dicom_is(const void *bytes, size_t n);     /* with the file header, or a bare data set of old programs (which is refused by name) */
 const char *dicom_syntax_name(const char *uid); /* "JPEG-LS lossless"; NULL: unknown */
 

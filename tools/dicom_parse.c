@@ -71,8 +71,8 @@ static bool decimals(dicom_span v, double *out, int n)
 
 /* ---- elements --------------------------------------------------------------------------------------------------------------------- */
 
-enum where { TOP, SHARED, FRAMES, MODALITY_LUT, ELSEWHERE };
-static status walk(dicom_file *f, cursor *c, enum where where, int frame, int depth);
+enum where { TOP, GROUPS, MODALITY_LUT, ELSEWHERE }; /* GROUPS: functional groups, shared or of a frame */
+static status walk(dicom_file *f, cursor *c, enum where where, int depth);
 
 static status next_element(const dicom_file *f, cursor *c, element *e)
 {
@@ -111,7 +111,7 @@ static status fits(const dicom_file *f, const cursor *c, const element *e)
 static status walk_items(dicom_file *f, cursor *c, const uint8_t *end, enum where inside, int depth)
 {
     CHECK(depth < DICOM_DEPTH_MAX, ST_DATA, "%s: DICOM sequences nested more than %d deep", f->what, DICOM_DEPTH_MAX);
-    for (int i = 0; !end || c->at < end; i++) {
+    while (!end || c->at < end) {
         element e = {0};
         TRY(next_element(f, c, &e), "a sequence");
         if (e.tag == SEQUENCE_END) return OK;
@@ -121,7 +121,7 @@ static status walk_items(dicom_file *f, cursor *c, const uint8_t *end, enum wher
             TRY(fits(f, c, &e), "a sequence");
             in.end = c->at + e.length;
         }
-        TRY(walk(f, &in, inside, i, depth + (e.length == UNDEFINED ? 1 : 0)), "a sequence");
+        TRY(walk(f, &in, inside, depth + (e.length == UNDEFINED ? 1 : 0)), "a sequence");
         c->at = e.length == UNDEFINED ? in.at : in.end;
     }
     return OK;
@@ -151,52 +151,28 @@ static status take_fragments(dicom_file *f, cursor *c)
     }
 }
 
-static status frame_position(dicom_file *f, int frame, dicom_span v)
+static void take_lut(dicom_lut *l, bool data, dicom_span v, bool big)
 {
-    double at[3];
-    if (frame < 0 || frame >= DICOM_FRAMES_MAX || !decimals(v, at, 3)) return OK;
-    if (frame >= f->n_frame_position) {
-        TRY(mem_grow(&f->frame_position, ((size_t)frame + 1) * 3 * sizeof(double), "positions of frames"), "%s", f->what);
-        for (int i = 3 * f->n_frame_position; i < 3 * frame; i++) f->frame_position[i] = NAN;
-        f->n_frame_position = frame + 1;
-    }
-    memcpy(f->frame_position + 3 * (size_t)frame, at, sizeof at);
-    return OK;
+    if (data) l->data = v;
+    if (data || v.n < 6) return;
+    int n = (int)u16_at(v.at, big);
+    l->n = n ? n : 65536, l->first = (int)u16_at(v.at + 2, big), l->bits = (int)u16_at(v.at + 4, big);
 }
 
-static void take_lut(dicom_file *f, int which, bool data, dicom_span v, bool big)
-{
-    if (data) {
-        if (which == 3) f->lut.data = v;
-        else f->palette[which].data = v;
-        return;
-    }
-    if (v.n < 6) return;
-    int n = (int)u16_at(v.at, big), first = (int)u16_at(v.at + 2, big), bits = (int)u16_at(v.at + 4, big);
-    if (which == 3) f->lut.n = n ? n : 65536, f->lut.first = first, f->lut.bits = bits;
-    else f->palette[which].n = n ? n : 65536, f->palette[which].first = first, f->palette[which].bits = bits;
-}
+static bool spacing_of(dicom_file *f, dicom_span v) { return decimals(v, f->spacing, 2) && f->spacing[0] > 0 && f->spacing[1] > 0; }
 
-/* Geometry, of the file or of its functional groups. */
-static status take_geometry(dicom_file *f, uint32_t tag, dicom_span v, enum where where, int frame)
+/* Geometry and scale, of the file or of its functional groups. */
+static void take_geometry(dicom_file *f, uint32_t tag, dicom_span v)
 {
     switch (tag) {
-    case TAG(0x0020, 0x0032):
-        if (where == FRAMES) TRY(frame_position(f, frame, v), "geometry");
-        else f->has_position = decimals(v, f->position, 3);
-        break;
-    case TAG(0x0020, 0x0037):
-        if (!f->has_orientation) f->has_orientation = decimals(v, f->orientation, 6);
-        break;
-    case TAG(0x0028, 0x0030): f->has_spacing = decimals(v, f->spacing, 2) && f->spacing[0] > 0 && f->spacing[1] > 0; break;
+    case TAG(0x0028, 0x0030): f->has_spacing = spacing_of(f, v); break;
     case TAG(0x0018, 0x1164): /* at the detector, if nothing better is said */
-        if (!f->has_spacing) f->has_spacing = decimals(v, f->spacing, 2) && f->spacing[0] > 0 && f->spacing[1] > 0;
+        if (!f->has_spacing) f->has_spacing = spacing_of(f, v);
         break;
     case TAG(0x0028, 0x1052): (void)decimals(v, &f->intercept, 1); break;
     case TAG(0x0028, 0x1053): (void)decimals(v, &f->slope, 1); break;
     default: break;
     }
-    return OK;
 }
 
 static void take_top(dicom_file *f, uint32_t tag, dicom_span v, bool big)
@@ -205,7 +181,6 @@ static void take_top(dicom_file *f, uint32_t tag, dicom_span v, bool big)
     double d;
     switch (tag) {
     case TAG(0x0008, 0x0060): text_of(v, f->modality, sizeof f->modality); break;
-    case TAG(0x0020, 0x000e): text_of(v, f->series, sizeof f->series); break;
     case TAG(0x0028, 0x0002): f->samples = number; break;
     case TAG(0x0028, 0x0004): text_of(v, f->photometric, sizeof f->photometric); break;
     case TAG(0x0028, 0x0006): f->planar = number; break;
@@ -217,25 +192,40 @@ static void take_top(dicom_file *f, uint32_t tag, dicom_span v, bool big)
     case TAG(0x0028, 0x0103): f->is_signed = number; break;
     default:
         for (uint32_t k = 0; k < 3; k++) {
-            if (tag == TAG(0x0028, 0x1101 + k)) take_lut(f, (int)k, false, v, big);
-            if (tag == TAG(0x0028, 0x1201 + k)) take_lut(f, (int)k, true, v, big);
+            if (tag == TAG(0x0028, 0x1101 + k)) take_lut(&f->palette[k], false, v, big);
+            if (tag == TAG(0x0028, 0x1201 + k)) take_lut(&f->palette[k], true, v, big);
         }
     }
 }
 
-static status take(dicom_file *f, uint32_t tag, dicom_span v, enum where where, int frame, bool big)
+static void take(dicom_file *f, uint32_t tag, dicom_span v, enum where where, bool big)
 {
-    if (where == MODALITY_LUT) {
-        if (tag == TAG(0x0028, 0x3002) || tag == TAG(0x0028, 0x3006)) take_lut(f, 3, tag == TAG(0x0028, 0x3006), v, big);
-        return OK;
-    }
-    if (where == ELSEWHERE) return OK;
+    if (where == MODALITY_LUT && (tag == TAG(0x0028, 0x3002) || tag == TAG(0x0028, 0x3006)))
+        take_lut(&f->lut, tag == TAG(0x0028, 0x3006), v, big);
+    if (where == MODALITY_LUT || where == ELSEWHERE) return;
     if (where == TOP) take_top(f, tag, v, big);
-    return take_geometry(f, tag, v, where, frame);
+    take_geometry(f, tag, v);
+}
+
+static enum dicom_pixels pixels_of(uint32_t tag)
+{
+    switch (tag) {
+    case TAG(0x7fe0, 0x0010): return DICOM_INTEGERS;
+    case TAG(0x7fe0, 0x0008): return DICOM_FLOATS;
+    case TAG(0x7fe0, 0x0009): return DICOM_DOUBLES;
+    default: return DICOM_NO_PIXELS;
+    }
+}
+
+/* What the items of a sequence are that is met at `where`. */
+static enum where inside_of(enum where where, uint32_t tag)
+{
+    if (where == GROUPS || (where == TOP && (tag == TAG(0x5200, 0x9229) || tag == TAG(0x5200, 0x9230)))) return GROUPS;
+    return where == TOP && tag == TAG(0x0028, 0x3000) ? MODALITY_LUT : ELSEWHERE;
 }
 
 /* A data set: to the end of c, or to the mark that ends an item. */
-static status walk(dicom_file *f, cursor *c, enum where where, int frame, int depth)
+static status walk(dicom_file *f, cursor *c, enum where where, int depth)
 {
     while (c->at < c->end) {
         element e = {0};
@@ -243,16 +233,15 @@ static status walk(dicom_file *f, cursor *c, enum where where, int frame, int de
         TRY(next_element(f, c, &e), "data set");
         if (e.tag == ITEM_END || e.tag == SEQUENCE_END) return OK;
         CHECK(++f->n_elements <= 4000000, ST_DATA, "%s: more than 4000000 DICOM elements", f->what);
-        uint32_t top = where == TOP ? e.tag : 0;
-        if (top == TAG(0x7fe0, 0x0010) || top == TAG(0x7fe0, 0x0008) || top == TAG(0x7fe0, 0x0009)) {
-            f->kind = top == TAG(0x7fe0, 0x0010) ? DICOM_INTEGERS : top == TAG(0x7fe0, 0x0008) ? DICOM_FLOATS : DICOM_DOUBLES;
+        enum dicom_pixels pixels = where == TOP ? pixels_of(e.tag) : DICOM_NO_PIXELS;
+        if (pixels) {
+            f->kind = pixels;
             if (e.length == UNDEFINED) {
                 TRY(take_fragments(f, c), "pixels");
                 continue;
             }
         }
-        enum where inside = where == TOP && e.tag == TAG(0x5200, 0x9229) ? SHARED : where == TOP && e.tag == TAG(0x5200, 0x9230) ? FRAMES
-                          : where == TOP && e.tag == TAG(0x0028, 0x3000) ? MODALITY_LUT : where == SHARED || where == FRAMES ? where : ELSEWHERE;
+        enum where inside = inside_of(where, e.tag);
         bool sequence = e.length == UNDEFINED || !strcmp(e.vr, "SQ");
         /* without value types a sequence of known length looks like any value: the few we want are known by their tags */
         if (!*e.vr || !strcmp(e.vr, "UN"))
@@ -266,39 +255,25 @@ static status walk(dicom_file *f, cursor *c, enum where where, int frame, int de
         }
         if (!sequence || (e.length != UNDEFINED && inside == ELSEWHERE)) {
             dicom_span v = {c->at, e.length};
-            if (top == TAG(0x7fe0, 0x0010) || top == TAG(0x7fe0, 0x0008) || top == TAG(0x7fe0, 0x0009)) f->pixels = v;
-            else TRY(take(f, e.tag, v, where, frame, c->big), "data set");
+            if (pixels) f->pixels = v;
+            else take(f, e.tag, v, where, c->big);
             c->at = in.end;
             continue;
         }
-        /* items of the frames' sequence count the frames; sequences inside an item belong to that frame */
-        cursor items = in;
-        if (inside == FRAMES && where == FRAMES) {
-            while (e.length == UNDEFINED || items.at < in.end) {
-                element item = {0};
-                TRY(next_element(f, &items, &item), "functional groups");
-                if (item.tag == SEQUENCE_END) break;
-                CHECK(item.tag == ITEM && depth < DICOM_DEPTH_MAX, ST_DATA, "%s: damaged functional groups", f->what);
-                cursor one = items;
-                if (item.length != UNDEFINED) {
-                    TRY(fits(f, &items, &item), "functional groups");
-                    one.end = items.at + item.length;
-                }
-                TRY(walk(f, &one, FRAMES, frame, depth + 1), "functional groups");
-                items.at = item.length == UNDEFINED ? one.at : one.end;
-            }
-        } else TRY(walk_items(f, &items, e.length == UNDEFINED ? NULL : in.end, inside, depth + 1), "data set");
-        c->at = e.length == UNDEFINED ? items.at : in.end;
+        TRY(walk_items(f, &in, e.length == UNDEFINED ? NULL : in.end, inside, depth + 1), "data set");
+        c->at = e.length == UNDEFINED ? in.at : in.end;
     }
     return OK;
 }
 
 /* ---- files ---------------------------------------------------------------------------------------------------------------------- */
 
+bool dicom_has_header(const void *bytes, size_t n) { return n > 132 && !memcmp((const char *)bytes + 128, "DICM", 4); }
+
 bool dicom_is(const void *bytes, size_t n)
 {
     const uint8_t *b = bytes;
-    if (n > 132 && !memcmp(b + 128, "DICM", 4)) return true;
+    if (dicom_has_header(b, n)) return true;
     /* a data set without file header begins with group 2 or 8, little endian */
     if (n < 16 || b[1] || (b[0] != 8 && b[0] != 2) || b[3]) return false;
     bool letters = b[4] >= 'A' && b[4] <= 'Z' && b[5] >= 'A' && b[5] <= 'Z';
@@ -351,7 +326,7 @@ out:
 
 static status parse(dicom_file *f, const uint8_t *b, size_t n)
 {
-    CHECK(n > 132 && !memcmp(b + 128, "DICM", 4), ST_DATA, "%s: DICOM without its file header; how its numbers are stored is not said", f->what);
+    CHECK(dicom_has_header(b, n), ST_DATA, "%s: DICOM without its file header; how its numbers are stored is not said", f->what);
     cursor c = {.at = b + 132, .end = b + n, .explicit_vr = true};
     TRY(parse_header(f, &c), "DICOM");
     if (f->deflated) TRY(inflate_rest(f, &c), "DICOM");
@@ -359,7 +334,7 @@ static status parse(dicom_file *f, const uint8_t *b, size_t n)
     /* some programs write an implicit data set under a compressed syntax: its first element has no letters where the type belongs */
     if (f->explicit_vr && !f->big && c.end - c.at >= 8 && (c.at[4] < 'A' || c.at[4] > 'Z')) c.explicit_vr = f->explicit_vr = false;
     c.big = f->big;
-    return walk(f, &c, TOP, -1, 0);
+    return walk(f, &c, TOP, 0);
 }
 
 status dicom_parse(dicom_file *f, const void *bytes, size_t n, const char *what)
@@ -372,8 +347,7 @@ status dicom_parse(dicom_file *f, const void *bytes, size_t n, const char *what)
 
 void dicom_free(dicom_file *f)
 {
-    free(f->frame_position);
     free(f->fragment);
     free(f->inflated);
-    f->frame_position = NULL, f->fragment = NULL, f->inflated = NULL;
+    f->fragment = NULL, f->inflated = NULL;
 }

@@ -7,7 +7,7 @@
 static uint32_t u16_at(const uint8_t *p) { return (uint32_t)p[0] | (uint32_t)p[1] << 8; }
 static uint32_t u32_at(const uint8_t *p) { return u16_at(p) | u16_at(p + 2) << 16; }
 
-typedef struct head { int64_t w, h; bool top_down; uint32_t bits, packing, start, n_colours, entry; const uint8_t *palette; } head;
+typedef struct head { int64_t w, h; bool top_down; uint32_t bits, packing, start, n_colours, entry; uint64_t stride; const uint8_t *palette; } head;
 
 static status parse(head *k, const uint8_t *b, size_t n, const char *what)
 {
@@ -29,9 +29,9 @@ static status parse(head *k, const uint8_t *b, size_t n, const char *what)
         k->palette = b + 14 + size;
         CHECK(14 + (size_t)size + (size_t)k->n_colours * k->entry <= n, ST_DATA, "%s: the BMP palette ends too early", what);
     }
-    uint64_t stride = ((uint64_t)k->w * k->bits + 31) / 32 * 4;
-    CHECK(k->start <= n && stride * (uint64_t)k->h <= n - k->start, ST_DATA, "%s: the header promises %llu bytes of pixels, the file cannot hold them",
-          what, (unsigned long long)(stride * (uint64_t)k->h));
+    k->stride = ((uint64_t)k->w * k->bits + 31) / 32 * 4; /* bytes of a row, whole words */
+    CHECK(k->start <= n && k->stride * (uint64_t)k->h <= n - k->start, ST_DATA, "%s: the header promises %llu bytes of pixels, the file cannot hold them",
+          what, (unsigned long long)(k->stride * (uint64_t)k->h));
     return OK;
 }
 
@@ -51,9 +51,9 @@ status bmp_decode(image *m, const void *bytes, size_t n, enum image_use use, con
     TRY(parse(&k, bytes, n, what), "BMP");
     bool index = k.bits <= 8, grey = index && (use == USE_LABELS || palette_is_grey(&k));
     TRY(image_alloc(m, 1, (int)k.h, (int)k.w, grey ? 1 : 3, DT_U8, what), "BMP");
-    size_t stride = ((size_t)k.w * k.bits + 31) / 32 * 4, px = (size_t)k.bits / 8;
+    size_t px = (size_t)k.bits / 8;
     for (int64_t y = 0; y < k.h; y++) {
-        const uint8_t *row = (const uint8_t *)bytes + k.start + stride * (size_t)(k.top_down ? y : k.h - 1 - y);
+        const uint8_t *row = (const uint8_t *)bytes + k.start + k.stride * (size_t)(k.top_down ? y : k.h - 1 - y);
         uint8_t *to = (uint8_t *)m->data + (size_t)y * (size_t)k.w * (size_t)m->C;
         for (size_t x = 0; x < (size_t)k.w; x++, to += m->C) {
             const uint8_t *c = row + x * px;

@@ -31,7 +31,7 @@ status image_read(image *m, const char *path, enum image_use use)
         {"\0\0\0\x0cjP  ", 8, "JPEG 2000"}, {"PK\3\4", 4, "ZIP"}, {"\x89HDF", 4, "HDF5"}, {"NRRD", 4, "NRRD"},
         {"version https://git-lfs", 23, "Git LFS pointer (the file itself was not fetched)"}};
     status st = OK;
-    if (n > 132 && !memcmp(b + 128, "DICM", 4)) { /* first: its 128 free bytes may hold the head of a TIFF */
+    if (dicom_has_header(b, n)) { /* first: its 128 free bytes may hold the head of a TIFF */
         st = dicom_decode(m, b, n, use, path);
     } else if (starts(b, n, "\x89PNG\r\n\x1a\n", 8)) {
         st = png_decode(m, b, n, use, path);

@@ -42,6 +42,17 @@ static void on_unmap(thandle_t h, void *base, toff_t n) { (void)h, (void)base, (
 
 typedef struct page { uint32_t w, h; uint16_t bits, samples, format, photometric, planar, packing; uint16_t *map[3]; } page;
 
+/* Reduced previews and transparency masks are no pages. */
+static bool is_page(TIFF *t)
+{
+    uint32_t kind = 0;
+    TIFFGetField(t, TIFFTAG_SUBFILETYPE, &kind);
+    return !(kind & (FILETYPE_REDUCEDIMAGE | FILETYPE_MASK));
+}
+
+static uint64_t page_bytes(const page *p) { return ((uint64_t)p->w * p->bits * p->samples + 7) / 8 * p->h; }
+static uint64_t block_bytes(TIFF *t) { return TIFFIsTiled(t) ? (uint64_t)TIFFTileSize64(t) : (uint64_t)TIFFStripSize64(t); }
+
 static status page_head(TIFF *t, page *p, size_t n, const char *what)
 {
     *p = (page){0};
@@ -70,9 +81,7 @@ static status page_head(TIFF *t, page *p, size_t n, const char *what)
     CHECK(p->photometric != PHOTOMETRIC_PALETTE || (p->bits == 8 && p->samples == 1 && TIFFGetField(t, TIFFTAG_COLORMAP, &p->map[0], &p->map[1], &p->map[2])),
           ST_DATA, "%s: TIFF palette of other than 8 bits", what);
     CHECK(p->w > 0 && p->h > 0 && p->w <= IMAGE_SIDE_MAX && p->h <= IMAGE_SIDE_MAX, ST_DATA, "%s: TIFF of %u x %u pixels", what, p->w, p->h);
-    uint64_t told = ((uint64_t)p->w * p->bits * p->samples + 7) / 8 * p->h;
-    uint64_t block = TIFFIsTiled(t) ? (uint64_t)TIFFTileSize64(t) : (uint64_t)TIFFStripSize64(t);
-    uint64_t ratio = p->packing == COMPRESSION_NONE ? 1 : RATIO_MAX;
+    uint64_t told = page_bytes(p), block = block_bytes(t), ratio = p->packing == COMPRESSION_NONE ? 1 : RATIO_MAX;
     CHECK(told / ratio <= n && block > 0 && block / RATIO_MAX <= n && block <= IMAGE_BYTES_MAX, ST_DATA,
           "%s: the header promises %llu bytes of pixels, the file cannot hold them", what, (unsigned long long)told);
     return OK;
@@ -153,9 +162,7 @@ static int count_pages(TIFF *t)
 {
     int n = 0;
     do {
-        uint32_t kind = 0;
-        TIFFGetField(t, TIFFTAG_SUBFILETYPE, &kind);
-        n += !(kind & (FILETYPE_REDUCEDIMAGE | FILETYPE_MASK));
+        n += is_page(t);
     } while (n <= PAGES_MAX && TIFFReadDirectory(t));
     return n;
 }
@@ -166,14 +173,12 @@ static status read_pages(TIFF *t, image *m, int pages, size_t n, enum image_use 
     size_t room = 0;
     int d = 0;
     do {
-        uint32_t kind = 0;
-        TIFFGetField(t, TIFFTAG_SUBFILETYPE, &kind);
-        if (kind & (FILETYPE_REDUCEDIMAGE | FILETYPE_MASK)) continue;
+        if (!is_page(t)) continue;
         TRY(page_head(t, &p, n, what), "TIFF");
         if (d == 0) {
             bool palette = p.photometric == PHOTOMETRIC_PALETTE && use == USE_PIXELS;
             enum dtype type = p.bits <= 8 ? DT_U8 : p.bits == 32 ? DT_F32 : p.format == SAMPLEFORMAT_INT ? DT_I16 : DT_U16;
-            uint64_t told = ((uint64_t)p.w * p.bits * p.samples + 7) / 8 * p.h * (uint64_t)pages;
+            uint64_t told = page_bytes(&p) * (uint64_t)pages;
             CHECK(told / RATIO_MAX <= n, ST_DATA, "%s: the header promises %llu bytes of pixels, the file cannot hold them", what, (unsigned long long)told);
             TRY(image_alloc(m, pages, (int)p.h, (int)p.w, palette ? 3 : p.samples, type, what), "TIFF");
             ome_spacing(t, m);
@@ -181,9 +186,10 @@ static status read_pages(TIFF *t, image *m, int pages, size_t n, enum image_use 
         }
         CHECK(p.w == first.w && p.h == first.h && p.bits == first.bits && p.samples == first.samples && p.format == first.format
               && p.photometric == first.photometric, ST_DATA, "%s: the pages of this TIFF differ in size or kind (page %d)", what, d);
-        uint64_t need = TIFFIsTiled(t) ? (uint64_t)TIFFTileSize64(t) : (uint64_t)TIFFStripSize64(t);
-        if (need > room) TRY(mem_grow(block, need, "a TIFF block"), "%s", what);
-        if (need > room) room = need;
+        if (block_bytes(t) > room) {
+            room = block_bytes(t);
+            TRY(mem_grow(block, room, "a TIFF block"), "%s", what);
+        }
         TRY(page_pixels(t, m, &p, use, d++, *block, room, what), "TIFF");
     } while (d < pages && TIFFReadDirectory(t));
     CHECK(d == pages, ST_DATA, "%s: a page of this TIFF cannot be read", what);
