@@ -25,12 +25,13 @@ def torch_worker(steps):
     import time
 
     import torch
-    import torchvision
+
+    from ladder_torch import swin  # without drop path, as ours here
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    net = torchvision.models.swin_t(num_classes=4).train()
+    net = swin("swin_t").train()
     if size > 1:
         torch.distributed.init_process_group("gloo")
         net = torch.nn.parallel.DistributedDataParallel(net)
