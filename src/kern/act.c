@@ -8,20 +8,20 @@
 enum { BLOCK = 16384 }; /* elements per parallel chunk, whole vectors */
 #define INV_SQRT_2PI 0.39894228f
 
-/* 16 values, or the n that are left; the others are 0. */
-INLINE void read_16(v16 *v, const float *x, int64_t n)
+/* VL values, or the n that are left; the others are 0. */
+INLINE void read_vec(vec *v, const float *x, int64_t n)
 {
-    if (n >= 16) {
-        *v = *(const v16 *)x;
+    if (n >= VL) {
+        *v = *(const vec *)x;
         return;
     }
-    *v = (v16){0};
+    *v = (vec){0};
     memcpy(v, x, (size_t)n * sizeof *x);
 }
 
-INLINE void write_16(float *x, const v16 *v, int64_t n)
+INLINE void write_vec(float *x, const vec *v, int64_t n)
 {
-    if (n >= 16) *(v16 *)x = *v;
+    if (n >= VL) *(vec *)x = *v;
     else memcpy(x, v, (size_t)n * sizeof *x);
 }
 
@@ -30,12 +30,12 @@ void gelu_forward(float *y, const float *x, int64_t n)
 #pragma omp parallel for schedule(static) if (n > BLOCK && kern_threads() > 1)
     for (int64_t i0 = 0; i0 < n; i0 += BLOCK) {
         int64_t i1 = i0 + BLOCK < n ? i0 + BLOCK : n, i = i0;
-        for (; i < i1; i += 16) {
-            v16 v, phi, e;
-            read_16(&v, x + i, i1 - i);
-            phi_16(&phi, &e, &v);
+        for (; i < i1; i += VL) {
+            vec v, phi, e;
+            read_vec(&v, x + i, i1 - i);
+            phi_vec(&phi, &e, &v);
             v *= phi;
-            write_16(y + i, &v, i1 - i);
+            write_vec(y + i, &v, i1 - i);
         }
     }
 }
@@ -45,12 +45,12 @@ void gelu_backward(float *dx, const float *dy, const float *x, int64_t n)
 #pragma omp parallel for schedule(static) if (n > BLOCK && kern_threads() > 1)
     for (int64_t i0 = 0; i0 < n; i0 += BLOCK) {
         int64_t i1 = i0 + BLOCK < n ? i0 + BLOCK : n, i = i0;
-        for (; i < i1; i += 16) {
-            v16 v, d, phi, e;
-            read_16(&v, x + i, i1 - i), read_16(&d, dy + i, i1 - i);
-            phi_16(&phi, &e, &v);
+        for (; i < i1; i += VL) {
+            vec v, d, phi, e;
+            read_vec(&v, x + i, i1 - i), read_vec(&d, dy + i, i1 - i);
+            phi_vec(&phi, &e, &v);
             d *= phi + v * e * INV_SQRT_2PI;
-            write_16(dx + i, &d, i1 - i);
+            write_vec(dx + i, &d, i1 - i);
         }
     }
 }
@@ -60,14 +60,14 @@ void gelu_bias_forward(float *y, float *x, const float *b, int64_t R, int64_t C)
 #pragma omp parallel for schedule(static) if (R * C > BLOCK && kern_threads() > 1)
     for (int64_t r = 0; r < R; r++) {
         float *xr = x + r * C, *yr = y + r * C;
-        for (int64_t c = 0; c < C; c += 16) {
-            v16 v, shift, phi, e;
-            read_16(&v, xr + c, C - c), read_16(&shift, b + c, C - c);
+        for (int64_t c = 0; c < C; c += VL) {
+            vec v, shift, phi, e;
+            read_vec(&v, xr + c, C - c), read_vec(&shift, b + c, C - c);
             v += shift;
-            write_16(xr + c, &v, C - c);
-            phi_16(&phi, &e, &v);
+            write_vec(xr + c, &v, C - c);
+            phi_vec(&phi, &e, &v);
             v *= phi;
-            write_16(yr + c, &v, C - c);
+            write_vec(yr + c, &v, C - c);
         }
     }
 }
@@ -77,14 +77,14 @@ void gelu_both(float *y, float *d, const float *x, int64_t n)
 #pragma omp parallel for schedule(static) if (n > BLOCK && kern_threads() > 1)
     for (int64_t i0 = 0; i0 < n; i0 += BLOCK) {
         int64_t i1 = i0 + BLOCK < n ? i0 + BLOCK : n, i = i0;
-        for (; i < i1; i += 16) {
-            v16 v, slope, phi, e;
-            read_16(&v, x + i, i1 - i), read_16(&slope, d + i, i1 - i);
-            phi_16(&phi, &e, &v);
+        for (; i < i1; i += VL) {
+            vec v, slope, phi, e;
+            read_vec(&v, x + i, i1 - i), read_vec(&slope, d + i, i1 - i);
+            phi_vec(&phi, &e, &v);
             slope *= phi + v * e * INV_SQRT_2PI;
             v *= phi;
-            write_16(y + i, &v, i1 - i);
-            write_16(d + i, &slope, i1 - i);
+            write_vec(y + i, &v, i1 - i);
+            write_vec(d + i, &slope, i1 - i);
         }
     }
 }

@@ -1,26 +1,34 @@
-/* small: products of matrices that fit the first-level cache, and 16x16 transposition, in vectors of 16 floats. */
+/* small: products of matrices that fit the first-level cache, and transposition, in vectors of the CPU's width. Wider ones would live in
+ * memory: GCC makes scalars of their comparisons and shuffles. */
 #ifndef MEDLEY_SMALL_H
 #define MEDLEY_SMALL_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-typedef float v16 __attribute__((vector_size(64), aligned(4), may_alias));
+#if defined(__AVX512F__)
+enum { VL = 16 };
+#elif defined(__AVX__)
+enum { VL = 8 };
+#else
+enum { VL = 4 }; /* SSE, NEON */
+#endif
+typedef float vec __attribute__((vector_size(4 * VL), aligned(4), may_alias)); /* VL floats, wherever they lie */
 #define INLINE static inline __attribute__((always_inline))
 
-/* C (MR,16 NV) = alpha * A B, A[r*rs + k*cs], B (K,16 NV) with row stride ldb. scale: a further factor for every row, or NULL. */
+/* C (MR,VL NV) = alpha * A B, A[r*rs + k*cs], B (K,VL NV) with row stride ldb. scale: a further factor for every row, or NULL. */
 INLINE void small_tile(const int MR, const int NV, float *C, int64_t ldc, const float *A, int64_t rs, int64_t cs, const float *B,
                        int64_t ldb, int K, float alpha, const float *scale)
 {
-    v16 sum[8][4];
+    vec sum[8][4];
 #pragma GCC unroll 8
     for (int r = 0; r < MR; r++)
 #pragma GCC unroll 4
-        for (int v = 0; v < NV; v++) sum[r][v] = (v16){0};
+        for (int v = 0; v < NV; v++) sum[r][v] = (vec){0};
     for (int k = 0; k < K; k++) {
-        v16 b[4];
+        vec b[4];
 #pragma GCC unroll 4
-        for (int v = 0; v < NV; v++) b[v] = *(const v16 *)(B + k * ldb + 16 * v);
+        for (int v = 0; v < NV; v++) b[v] = *(const vec *)(B + k * ldb + VL * v);
 #pragma GCC unroll 8
         for (int r = 0; r < MR; r++) {
             float a = A[r * rs + k * cs];
@@ -32,16 +40,17 @@ INLINE void small_tile(const int MR, const int NV, float *C, int64_t ldc, const 
     for (int r = 0; r < MR; r++) {
         float factor = scale ? alpha * scale[r] : alpha;
 #pragma GCC unroll 4
-        for (int v = 0; v < NV; v++) *(v16 *)(C + r * ldc + 16 * v) = factor * sum[r][v];
+        for (int v = 0; v < NV; v++) *(vec *)(C + r * ldc + VL * v) = factor * sum[r][v];
     }
 }
 
+#define TILE(n) small_tile(n, NV, C + m * ldc, ldc, A + m * rs, rs, cs, B, ldb, K, alpha, scale ? scale + m : NULL)
+#if defined(__AVX512F__)
 /* Rows in tiles that fill the 32 registers without spilling and leave no single rows at M = 49 and 64: 5 (and 4) x 4; with fewer
  * vectors 7 or 8 x NV. */
 INLINE void small_rows(const int NV, int M, float *C, int64_t ldc, const float *A, int64_t rs, int64_t cs, const float *B, int64_t ldb,
                        int K, float alpha, const float *scale)
 {
-#define TILE(n) small_tile(n, NV, C + m * ldc, ldc, A + m * rs, rs, cs, B, ldb, K, alpha, scale ? scale + m : NULL)
     int m = 0;
     if (NV == 4)
         for (; m + 5 <= M; m += 5) TILE(5);
@@ -51,7 +60,6 @@ INLINE void small_rows(const int NV, int M, float *C, int64_t ldc, const float *
         for (; m + 8 <= M; m += 8) TILE(8);
     for (; m + 4 <= M; m += 4) TILE(4);
     for (; m < M; m++) TILE(1);
-#undef TILE
 }
 
 /* C (M,n) = alpha * A B, row r times scale[r] unless NULL; n a multiple of 16, at most 64. */
@@ -65,23 +73,40 @@ static inline void small_product(int M, int n, int K, float *C, int64_t ldc, con
     default: small_rows(4, M, C, ldc, A, rs, cs, B, ldb, K, alpha, scale); break;
     }
 }
-
-/* y (16,16), stride ldy = alpha * transpose of rows 0..n-1 of x; missing rows count as zero. Four rounds exchange halves, quarters,
- * pairs and single elements between rows 8, 4, 2 and 1 apart. */
-INLINE void small_transpose16(float *y, int64_t ldy, const float *x, int64_t ldx, int n, float alpha)
+#else
+/* The same for 16 registers: tiles of 6 x 2, and what is left so that there is no single row at M = 49 and 64. */
+static inline void small_product(int M, int n, int K, float *C, int64_t ldc, const float *A, int64_t rs, int64_t cs, const float *B,
+                                 int64_t ldb, float alpha, const float *scale)
 {
-    v16 t[16], u[16];
-    for (int r = 0; r < 16; r++) {
-        t[r] = (v16){0};
-        if (r < n) t[r] = *(const v16 *)(x + r * ldx) * alpha;
+    enum { NV = 2 };
+    for (int c = 0; c < n; c += NV * VL, B += NV * VL, C += NV * VL) {
+        int m = 0;
+        for (; M - m >= 6 && M - m != 7; m += 6) TILE(6);
+        for (; M - m >= 4; m += 4) TILE(4);
+        for (; M - m >= 3; m += 3) TILE(3);
+        for (; m < M; m++) TILE(1);
+    }
+}
+#endif
+#undef TILE
+
+/* y (VL,VL), stride ldy = alpha * transpose of rows 0..n-1 of x; missing rows count as zero. Rounds exchange halves, quarters, ... and
+ * single elements between rows VL/2, ..., 2 and 1 apart. */
+INLINE void transpose_square(float *y, int64_t ldy, const float *x, int64_t ldx, int n, float alpha)
+{
+    vec t[VL], u[VL];
+    for (int r = 0; r < VL; r++) {
+        t[r] = (vec){0};
+        if (r < n) t[r] = *(const vec *)(x + r * ldx) * alpha;
     }
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #define ROUND(from, to, step, LO, HI)                                                                               \
-    _Pragma("GCC unroll 16") for (int r = 0; r < 16; r++) if (!(r & (step)))                                        \
+    _Pragma("GCC unroll 16") for (int r = 0; r < VL; r++) if (!(r & (step)))                                        \
     {                                                                                                               \
-        (to)[r] = SHUFFLE((from)[r], (from)[r + (step)], LO);                                 \
-        (to)[r + (step)] = SHUFFLE((from)[r], (from)[r + (step)], HI);                             \
+        (to)[r] = SHUFFLE((from)[r], (from)[r + (step)], LO);                                                       \
+        (to)[r + (step)] = SHUFFLE((from)[r], (from)[r + (step)], HI);                                              \
     }
+#if defined(__AVX512F__)
 #define LO8 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23
 #define HI8 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31
 #define LO4 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27
@@ -94,21 +119,40 @@ INLINE void small_transpose16(float *y, int64_t ldy, const float *x, int64_t ldx
     ROUND(u, t, 4, LO4, HI4)
     ROUND(t, u, 2, LO2, HI2)
     ROUND(u, t, 1, LO1, HI1)
+#elif defined(__AVX__)
+#define LO4 0, 1, 2, 3, 8, 9, 10, 11
+#define HI4 4, 5, 6, 7, 12, 13, 14, 15
+#define LO2 0, 1, 8, 9, 4, 5, 12, 13
+#define HI2 2, 3, 10, 11, 6, 7, 14, 15
+#define LO1 0, 8, 2, 10, 4, 12, 6, 14
+#define HI1 1, 9, 3, 11, 5, 13, 7, 15
+    ROUND(t, u, 4, LO4, HI4)
+    ROUND(u, t, 2, LO2, HI2)
+    ROUND(t, u, 1, LO1, HI1)
+    for (int r = 0; r < VL; r++) t[r] = u[r];
+#else
+#define LO2 0, 1, 4, 5
+#define HI2 2, 3, 6, 7
+#define LO1 0, 4, 2, 6
+#define HI1 1, 5, 3, 7
+    ROUND(t, u, 2, LO2, HI2)
+    ROUND(u, t, 1, LO1, HI1)
+#endif
 #undef ROUND
 #undef SHUFFLE
-    for (int r = 0; r < 16; r++) *(v16 *)(y + r * ldy) = t[r];
+    for (int r = 0; r < VL; r++) *(vec *)(y + r * ldy) = t[r];
 }
 
 /* y (D,Np) = alpha * x^T, x (N,D) with row stride ldx; columns N..Np-1 are zero. D a multiple of 16. */
 static inline void small_transpose(float *y, int Np, const float *x, int64_t ldx, int N, int D, float alpha)
 {
-    for (int i = 0; i < Np; i += 16) {
-        int n = N - i < 16 ? N - i : 16;
-        if (n >= 4) {
-            for (int c = 0; c < D; c += 16) small_transpose16(y + c * Np + i, Np, x + i * ldx + c, ldx, n, alpha);
-        } else { /* window 7: one token in the fourth vector */
+    for (int i = 0; i < Np; i += VL) {
+        int n = N - i < VL ? N - i : VL;
+        if (n >= VL / 4) {
+            for (int c = 0; c < D; c += VL) transpose_square(y + c * Np + i, Np, x + i * ldx + c, ldx, n, alpha);
+        } else { /* window 7: one token in the last vector, or none */
             for (int c = 0; c < D; c++) {
-                *(v16 *)(y + c * Np + i) = (v16){0};
+                *(vec *)(y + c * Np + i) = (vec){0};
                 for (int k = 0; k < n; k++) y[c * Np + i + k] = alpha * x[(i + k) * ldx + c];
             }
         }

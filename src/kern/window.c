@@ -78,7 +78,7 @@ void window_bias_backward(float *dtable, const float *dbias, const float *table,
 
 /* ---- attention of one window and head ------------------------------------------------------------------------------------- */
 
-/* Scores are kept transposed, [key][query]: then maximum and sum over the keys run down the columns, 16 queries per vector, and no
+/* Scores are kept transposed, [key][query]: then maximum and sum over the keys run down the columns, VL queries per vector, and no
  * product needs more than one small transposition, of q. */
 typedef struct cell {
     int N, Np, d;
@@ -102,32 +102,32 @@ static void fetch_rows(const float *x, int64_t ld, int N, int d)
         for (int c = 0; c < d; c += 16) __builtin_prefetch(x + i * ld + c, 0, 2);
 }
 
-/* dot (N) = x_i . y_i of rows of d: 16 rows' partial sums are transposed and added, no sum runs across a vector. */
-static void row_dots(float *dot, const float *x, int64_t ldx, const float *y, int64_t ldy, int N, int d)
+/* dot (Np) = x_i . y_i of rows of d, 0 from row N on: VL rows' partial sums are transposed and added, no sum runs across a vector. */
+static void row_dots(float *dot, const float *x, int64_t ldx, const float *y, int64_t ldy, int N, int Np, int d)
 {
-    float part[16 * 16], turned[16 * 16];
-    for (int i = 0; i < N; i += 16) {
-        int n = N - i < 16 ? N - i : 16;
+    float part[VL * VL], turned[VL * VL];
+    for (int i = 0; i < Np; i += VL) {
+        int n = N - i < VL ? N - i : VL;
         for (int r = 0; r < n; r++) {
-            v16 sum = {0};
-            for (int c = 0; c < d; c += 16) sum += *(const v16 *)(x + (i + r) * ldx + c) * *(const v16 *)(y + (i + r) * ldy + c);
-            *(v16 *)(part + 16 * r) = sum;
+            vec sum = {0};
+            for (int c = 0; c < d; c += VL) sum += *(const vec *)(x + (i + r) * ldx + c) * *(const vec *)(y + (i + r) * ldy + c);
+            *(vec *)(part + VL * r) = sum;
         }
-        small_transpose16(turned, 16, part, 16, n, 1.0f);
-        v16 total = {0};
-        for (int r = 0; r < 16; r++) total += *(const v16 *)(turned + 16 * r);
-        *(v16 *)(dot + i) = total; /* dot has room for whole vectors */
+        transpose_square(turned, VL, part, VL, n, 1.0f);
+        vec total = {0};
+        for (int r = 0; r < VL; r++) total += *(const vec *)(turned + VL * r);
+        *(vec *)(dot + i) = total;
     }
 }
 
 /* y (N,d) = x / |x| per row and inv = 1/|x|. A zero row (key of a padding token) stays zero, with inv 0. */
 static void unit_rows(float *y, float *inv, const float *x, int64_t ld, int N, int Np, int d)
 {
-    row_dots(inv, x, ld, x, ld, N, d);
+    row_dots(inv, x, ld, x, ld, N, Np, d);
 #pragma omp simd
     for (int i = 0; i < Np; i++) inv[i] = inv[i] > 1e-24f ? 1.0f / sqrtf(inv[i]) : 0.0f;
     for (int i = 0; i < N; i++)
-        for (int c = 0; c < d; c += 16) *(v16 *)(y + i * d + c) = *(const v16 *)(x + i * ld + c) * inv[i];
+        for (int c = 0; c < d; c += VL) *(vec *)(y + i * d + c) = *(const vec *)(x + i * ld + c) * inv[i];
 }
 
 static void cell_open(cell *e, const float *qkv, const float *next, const float *tau, const window_grid *g, int h, int heads, int d)
@@ -145,34 +145,34 @@ static void cell_open(cell *e, const float *qkv, const float *next, const float 
     e->ld_q = e->ld_k = d;
 }
 
-/* 16 NV columns of matrices with rows of Np: P = e^(P + bias + mask - largest of the column), where P comes in as a power of 2; inv = 1 /
+/* VL NV columns of matrices with rows of Np: P = e^(P + bias + mask - largest of the column), where P comes in as a power of 2; inv = 1 /
  * sums of the columns. */
 INLINE void softmax_columns(float *restrict P, float *inv, const float *bias, const float *mask, const int N, const int Np, const int NV)
 {
-    v16 top[4], sum[4];
+    vec top[4], sum[4];
 #pragma GCC unroll 4
-    for (int v = 0; v < NV; v++) top[v] = (v16){0} - INFINITY, sum[v] = (v16){0};
+    for (int v = 0; v < NV; v++) top[v] = (vec){0} - INFINITY, sum[v] = (vec){0};
     for (int j = 0; j < N; j++) {
 #pragma GCC unroll 4
         for (int v = 0; v < NV; v++) {
-            int at = j * Np + 16 * v;
-            v16 p = *(v16 *)(P + at) + *(const v16 *)(bias + at) * LOG2_E;
-            if (mask) p += *(const v16 *)(mask + at) * LOG2_E;
+            int at = j * Np + VL * v;
+            vec p = *(vec *)(P + at) + *(const vec *)(bias + at) * LOG2_E;
+            if (mask) p += *(const vec *)(mask + at) * LOG2_E;
             top[v] = LARGER(p, top[v]);
-            *(v16 *)(P + at) = p;
+            *(vec *)(P + at) = p;
         }
     }
     for (int j = 0; j < N; j++) {
 #pragma GCC unroll 4
         for (int v = 0; v < NV; v++) {
-            v16 *at = (v16 *)(P + j * Np + 16 * v), p = *at - top[v];
-            exp2_16(&p);
+            vec *at = (vec *)(P + j * Np + VL * v), p = *at - top[v];
+            exp2_vec(&p);
             sum[v] += p;
             *at = p;
         }
     }
 #pragma GCC unroll 4
-    for (int v = 0; v < NV; v++) *(v16 *)(inv + 16 * v) = 1.0f / sum[v];
+    for (int v = 0; v < NV; v++) *(vec *)(inv + VL * v) = 1.0f / sum[v];
 }
 
 /* P and inv: what softmax_columns makes. The masked windows are few: the others have a loop without the mask. */
@@ -183,35 +183,37 @@ static void cell_probabilities(cell *e, const float *bias, const float *mask)
     fetch_rows(e->next, 3 * e->C, N, e->d);
     small_product(N, Np, e->d, e->P, Np, e->k, e->ld_k, 1, e->t, Np, 1.0f, NULL);
     fetch_rows(e->next ? e->next + e->C : NULL, 3 * e->C, N, e->d);
-    if (Np == 64 && !mask) softmax_columns(e->P, e->inv, bias, NULL, N, 64, 4);
-    else if (Np == 64) softmax_columns(e->P, e->inv, bias, mask, N, 64, 4);
+    if (Np == 64 && !mask)
+        for (int i = 0; i < 64; i += 4 * VL) softmax_columns(e->P + i, e->inv + i, bias + i, NULL, N, 64, 4);
+    else if (Np == 64)
+        for (int i = 0; i < 64; i += 4 * VL) softmax_columns(e->P + i, e->inv + i, bias + i, mask + i, N, 64, 4);
     else
-        for (int i = 0; i < Np; i += 16) softmax_columns(e->P + i, e->inv + i, bias + i, mask ? mask + i : NULL, N, Np, 1);
+        for (int i = 0; i < Np; i += VL) softmax_columns(e->P + i, e->inv + i, bias + i, mask ? mask + i : NULL, N, Np, 1);
     fetch_rows(e->next ? e->next + 2 * e->C : NULL, 3 * e->C, N, e->d);
 }
 
-/* 16 NV columns: P *= inv, the probabilities at last; dS = P * (dS - column sums of P * dS); dbias is set to or grows by it. */
+/* VL NV columns: P *= inv, the probabilities at last; dS = P * (dS - column sums of P * dS); dbias is set to or grows by it. */
 INLINE void softmax_columns_backward(float *restrict dS, float *restrict P, const float *inv, float *restrict dbias, bool set, const int N,
                                      const int Np, const int NV)
 {
-    v16 dot[4], factor[4];
+    vec dot[4], factor[4];
 #pragma GCC unroll 4
-    for (int v = 0; v < NV; v++) dot[v] = (v16){0}, factor[v] = *(const v16 *)(inv + 16 * v);
+    for (int v = 0; v < NV; v++) dot[v] = (vec){0}, factor[v] = *(const vec *)(inv + VL * v);
     for (int j = 0; j < N; j++) {
 #pragma GCC unroll 4
         for (int v = 0; v < NV; v++) {
-            int at = j * Np + 16 * v;
-            v16 p = *(v16 *)(P + at) * factor[v];
-            *(v16 *)(P + at) = p;
-            dot[v] += p * *(v16 *)(dS + at);
+            int at = j * Np + VL * v;
+            vec p = *(vec *)(P + at) * factor[v];
+            *(vec *)(P + at) = p;
+            dot[v] += p * *(vec *)(dS + at);
         }
     }
     for (int j = 0; j < N; j++) {
 #pragma GCC unroll 4
         for (int v = 0; v < NV; v++) {
-            int at = j * Np + 16 * v;
-            v16 s = *(v16 *)(P + at) * (*(v16 *)(dS + at) - dot[v]), *b = (v16 *)(dbias + at);
-            *(v16 *)(dS + at) = s;
+            int at = j * Np + VL * v;
+            vec s = *(vec *)(P + at) * (*(vec *)(dS + at) - dot[v]), *b = (vec *)(dbias + at);
+            *(vec *)(dS + at) = s;
             if (set) *b = s;
             else *b += s;
         }
@@ -241,14 +243,14 @@ void window_attention_forward(float *o, const float *qkv, const float *bias, con
 
 /* dx (N,d), stride ld: from the gradient of x_hat = x/|x|, which is already there: (g - x_hat (x_hat . g)) / |x|. Returns the sum of
  * x_hat . g over the rows. */
-static float unit_rows_backward(float *dx, int64_t ld, const float *x_hat, const float *inv, int N, int d)
+static float unit_rows_backward(float *dx, int64_t ld, const float *x_hat, const float *inv, int N, int Np, int d)
 {
     float dot[WINDOW_MAX_TOKENS], total = 0.0f;
-    row_dots(dot, x_hat, d, dx, ld, N, d);
+    row_dots(dot, x_hat, d, dx, ld, N, Np, d);
     for (int i = 0; i < N; i++) {
         float *g = dx + i * ld;
-        for (int c = 0; c < d; c += 16)
-            *(v16 *)(g + c) = (*(const v16 *)(g + c) - *(const v16 *)(x_hat + i * d + c) * dot[i]) * inv[i];
+        for (int c = 0; c < d; c += VL)
+            *(vec *)(g + c) = (*(const vec *)(g + c) - *(const vec *)(x_hat + i * d + c) * dot[i]) * inv[i];
         total += dot[i];
     }
     return total;
@@ -262,16 +264,17 @@ static float cell_backward(cell *e, float *dqkv, int64_t C, const float *d_o, fl
     float *P = e->P;
     small_transpose(e->t, Np, d_o, C, N, d, 1.0f);
     small_product(N, Np, d, dS, Np, e->v, e->ld_v, 1, e->t, Np, 1.0f, NULL); /* gradient of P */
-    if (Np == 64 && !set) softmax_columns_backward(dS, P, e->inv, dbias, false, N, 64, 4);
+    if (Np == 64 && !set)
+        for (int i = 0; i < 64; i += 4 * VL) softmax_columns_backward(dS + i, P + i, e->inv + i, dbias + i, false, N, 64, 4);
     else
-        for (int i = 0; i < Np; i += 16) softmax_columns_backward(dS + i, P + i, e->inv + i, dbias + i, set, N, Np, 1);
+        for (int i = 0; i < Np; i += VL) softmax_columns_backward(dS + i, P + i, e->inv + i, dbias + i, set, N, Np, 1);
     float *dq = dqkv, *dk = dqkv + C, *dv = dqkv + 2 * C;
     small_product(N, d, N, dv, 3 * C, P, Np, 1, d_o, C, 1.0f, NULL);
     small_product(N, d, N, dk, 3 * C, dS, Np, 1, e->q, e->ld_q, e->s, NULL);
     small_product(N, d, N, dq, 3 * C, dS, 1, Np, e->k, e->ld_k, e->s, NULL);
     if (v2) {
-        dtau = unit_rows_backward(dq, 3 * C, e->q_hat, e->q_inv, N, d) / e->s;
-        (void)unit_rows_backward(dk, 3 * C, e->k_hat, e->k_inv, N, d);
+        dtau = unit_rows_backward(dq, 3 * C, e->q_hat, e->q_inv, N, Np, d) / e->s;
+        (void)unit_rows_backward(dk, 3 * C, e->k_hat, e->k_inv, N, Np, d);
     }
     return dtau;
 }
