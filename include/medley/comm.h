@@ -9,6 +9,8 @@ typedef struct comm comm; /* a group of ranks; NULL = the world is not open */
 /* Starts the watchdog, then MPI_Init_thread(FUNNELED), then the board on which the ranks see each other; collective over the world. */
 MUST status comm_open(int *argc, char ***argv, comm **world);
 void        comm_close(comm *world);                          /* MPI_Finalize, watched too */
+/* For a rank that failed, once: have all ranks of the world come here within so many seconds? False as soon as a signal asks for a stop, too. */
+bool        comm_all_leave(comm *world, double seconds);
 /* Ends every rank with `code`, within seconds even if MPI_Abort does not return. */
 _Noreturn void comm_abort(comm *world, int code);
 int comm_rank(const comm *c);
@@ -27,6 +29,7 @@ MUST status comm_sum_f64(comm *c, double *data, int64_t n);    /* exact only whe
 MUST status comm_send(comm *c, int to, int tag, const void *data, size_t n_bytes);
 MUST status comm_recv(comm *c, int from, int tag, void *data, size_t n_bytes);
 MUST status comm_barrier(comm *c);
+MUST status comm_meet(comm *c, const char *point); /* a barrier with a fault point of its own */
 /* Collective over c: is `text` (lines "key = value") on every rank what it is on rank 0? If not, all ranks get `code` and a message that
  * names `what`, the lowest rank that differs, and the first line in which it does. */
 MUST status comm_same_text(comm *c, const char *text, status code, const char *what);
@@ -38,6 +41,21 @@ MUST status comm_share_f32(comm *c, float *data, int64_t n, int64_t slice);
 /* Collective over c: sub-group of the ranks with member = true (order kept). *out = NULL on ranks outside. */
 MUST status comm_group(comm *c, bool member, comm **out);
 void        comm_group_close(comm *g);
+
+/* ---- memory of a node (src/comm/shared.c) ----------------------------------------------------------------------------- */
+
+typedef struct shared_arena {
+    int    n;   /* ranks; 0: there is none */
+    char **of;  /* (n) rank r's memory: this rank's to write, the others' to read; 64-byte aligned */
+    arena *map; /* (n) what is mapped for it */
+} shared_arena;
+/* Collective over the world: `bytes` zeros of this rank (each rank has a number of its own), which all others read where they lie. n = 0 on
+ * every rank, with a line in the log if it ought to work: ranks on several nodes, one rank, a sub-group, or a system that shows no process
+ * the memory of another (/proc/PID/fd). */
+MUST status comm_shared_open(comm *c, size_t bytes, shared_arena *out);
+/* rank r's bytes from..from+n-1 have been read: they no longer count as memory of this process, which has its own to answer for. */
+void comm_shared_unsee(shared_arena *s, int r, size_t from, size_t n);
+void comm_shared_close(shared_arena *s);
 
 /* ---- gradient sums (src/comm/sum.c) ---------------------------------------------------------------------------------- *
  * Exact: every unit's gradient becomes 64-bit integers, value * 2^exponent of its tensor, before anything is added. Integer addition is
@@ -59,14 +77,19 @@ typedef struct gradient_sum {
     int64_t     n;                    /* elements of the arena */
     int64_t    *fixed;                /* (n) exact: fixed-point sums */
     float      *floating;             /* (n) float mode */
+    float      *g;                    /* (n) the gradient arena, or NULL: the caller's */
+    comm       *world;                /* of sum_init */
+    shared_arena fixed_of, g_of;      /* exact, and world is one node: all ranks' `fixed` and `g` */
     int64_t    *incoming;             /* exact: what other ranks send of one piece of the arena */
+    const int64_t **other;            /* (n_ranks) exact: where the others' part of a piece begins */
     double     *scratch;              /* (n_tensors) */
 } gradient_sum;
 
 #define SUM_EXPONENT_UNKNOWN INT32_MIN /* no step seen yet: a range of +-2^20 is used */
 
-/* n_ranks: the most ranks of a sum_reduce. */
-MUST status sum_init(gradient_sum *s, bool exact, int n_tensors, int64_t n, int n_units, int n_ranks);
+/* Collective over c (NULL: this rank alone), of which all sums are made. g: gets the gradient arena, (n) zeros that belong to s; then ranks
+ * of one node add up each other's accumulators where they lie. NULL: there is one already, and sums go through MPI. */
+MUST status sum_init(gradient_sum *s, comm *c, bool exact, int n_tensors, int64_t n, int n_units, float **g);
 void sum_free(gradient_sum *s);
 /* Adds the unit's gradient g of tensors first..last-1 and sets g to zero. Local. sum_check looks at a range first and
  * returns -1, or the first tensor that is not finite or out of range: check all ranges of a unit, then add all or reject all. */

@@ -75,6 +75,10 @@ typedef struct arena {
 } arena;
 MUST status arena_init(arena *a, size_t n_bytes, const char *what); /* size 0: measuring arena */
 void  arena_free(arena *a);
+/* Memory that other processes of this machine can map too: *fd names it until the caller closes it. */
+MUST status arena_share(arena *a, size_t n_bytes, int *fd, const char *what);
+MUST status arena_map(arena *a, int fd, size_t n_bytes, const char *what); /* what another process shares, to read; takes fd */
+void  arena_unsee(arena *a, size_t from, size_t n_bytes); /* pages of arena_map do not count as this process's memory until read again */
 void *arena_take(arena *a, size_t n_bytes); /* NULL while measuring; abort()s on overflow: the plan was wrong (our bug) */
 #define ARENA_F32(a, n) ((float *)arena_take((a), sizeof(float) * (size_t)(n)))
 

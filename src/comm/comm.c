@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* Most elements of one MPI call: far below INT_MAX bytes for 8-byte elements, so that every library copes. */
 enum { SLICE = 1 << 27 };
@@ -60,7 +61,20 @@ status comm_open(int *argc, char ***argv, comm **world)
     TRY(MPI_WAIT("MPI_Init", MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &level), "MPI_Init_thread"), "start");
     CHECK(level >= MPI_THREAD_FUNNELED, ST_COMM, "MPI gives thread level %d, FUNNELED is needed for the loader thread", level);
     TRY(wrap(world, MPI_COMM_WORLD), "start");
+    TRY(MPI_WAIT("comm_dup", MPI_Comm_dup(MPI_COMM_WORLD, &(*world)->leaving), "MPI_Comm_dup"), "start");
+    MPI_Comm_set_errhandler((*world)->leaving, MPI_ERRORS_RETURN);
     return comm_join_board(*world);
+}
+
+bool comm_all_leave(comm *world, double seconds)
+{
+    MPI_Request all_here;
+    int done = 0, signal = stop_requested();
+    double end = timer_now() + seconds;
+    if (MPI_Ibarrier(world->leaving, &all_here) != MPI_SUCCESS) return false;
+    while (MPI_Test(&all_here, &done, MPI_STATUS_IGNORE) == MPI_SUCCESS && !done && stop_requested() == signal && timer_now() < end)
+        nanosleep(&(struct timespec){0, 5000000}, NULL);
+    return done;
 }
 
 void comm_close(comm *world)
@@ -68,6 +82,7 @@ void comm_close(comm *world)
     if (!world) return;
     fault_hit("comm_close");
     watchdog_wait("MPI_Finalize"); /* watched too: a rank may never come */
+    MPI_Comm_free(&world->leaving);
     free(world->counts);
     free(world);
     MPI_Finalize();
@@ -236,7 +251,9 @@ status comm_share_f32(comm *c, float *data, int64_t n, int64_t slice)
     return MPI_WAIT("comm_share", MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, data, count, place, MPI_FLOAT, c->mpi), "MPI_Allgatherv");
 }
 
-status comm_barrier(comm *c) { return comm_size(c) == 1 ? OK : MPI_WAIT("comm_barrier", MPI_Barrier(c->mpi), "MPI_Barrier"); }
+status comm_meet(comm *c, const char *point) { return comm_size(c) == 1 ? OK : MPI_WAIT(point, MPI_Barrier(c->mpi), "MPI_Barrier"); }
+
+status comm_barrier(comm *c) { return comm_meet(c, "comm_barrier"); }
 
 status comm_group(comm *c, bool member, comm **out)
 {

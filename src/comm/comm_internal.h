@@ -8,6 +8,7 @@
 
 struct comm {
     MPI_Comm mpi;
+    MPI_Comm leaving; /* the world's own: a copy that only comm_all_leave uses, whatever collective was left unfinished on mpi */
     int rank, size;
     int *counts; /* (4, size) counts and places of sent, then of received pieces */
 };

@@ -1,7 +1,8 @@
 /* sum: gradient sums whose bits do not depend on who adds what first.
  *
  * What crosses the ranks is 8 + 4 bytes a value instead of the 8 + 8 of an integer allreduce: every rank adds up and rounds the slice it
- * owns of a piece, and hands out the rounded values. A piece fits the cache, so that the accumulators travel through memory once. */
+ * owns, and hands out the rounded values. On one node it reads the others' accumulators where they lie. Between nodes the arena goes through
+ * MPI in pieces that fit the cache, so that the accumulators travel through memory once. */
 #include "medley/comm.h"
 
 #include <math.h>
@@ -18,23 +19,55 @@ static int exponent_of(const gradient_sum *s, const sum_tensor *t)
 /* Elements that cross the ranks at a time. */
 static int64_t piece_of(int n_ranks) { return (int64_t)n_ranks * SLICE_LEAST > PIECE ? (int64_t)n_ranks * SLICE_LEAST : PIECE; }
 
-status sum_init(gradient_sum *s, bool exact, int n_tensors, int64_t n, int n_units, int n_ranks)
+/* Accumulators and gradients that all ranks of the node see, or neither. */
+static status share(gradient_sum *s, comm *c)
 {
-    *s = (gradient_sum){.exact = exact, .n_tensors = n_tensors, .n = n};
+    TRY(comm_shared_open(c, sizeof *s->fixed * (size_t)s->n, &s->fixed_of), "sum");
+    if (s->fixed_of.n == 0) return OK;
+    TRY(comm_shared_open(c, sizeof *s->g * (size_t)s->n, &s->g_of), "sum");
+    if (s->g_of.n == 0) comm_shared_close(&s->fixed_of);
+    return OK;
+}
+
+static status allocate(gradient_sum *s, comm *c, bool with_g)
+{
+    size_t ranks = (size_t)comm_size(c), n = (size_t)s->n;
+    TRY(mem_alloc(&s->tensor, sizeof *s->tensor * (size_t)s->n_tensors, "sum table"), "sum");
+    TRY(mem_alloc(&s->other, sizeof *s->other * ranks, "sum table"), "sum");
+    if (s->g_of.n > 0) {
+        s->fixed = (int64_t *)s->fixed_of.of[comm_rank(c)];
+        s->g = (float *)s->g_of.of[comm_rank(c)];
+    } else {
+        if (s->exact) TRY(mem_alloc(&s->fixed, sizeof *s->fixed * n, "fixed-point gradient sum"), "sum");
+        else TRY(mem_alloc(&s->floating, sizeof *s->floating * n, "gradient sum"), "sum");
+        if (with_g) TRY(mem_alloc(&s->g, sizeof *s->g * n, "gradients"), "sum");
+    }
+    if (s->exact && ranks > 1)
+        TRY(mem_alloc(&s->incoming, sizeof *s->incoming * (size_t)(piece_of((int)ranks) + (int64_t)ranks * ALIGN), "sums of other ranks"), "sum");
+    return OK;
+}
+
+status sum_init(gradient_sum *s, comm *c, bool exact, int n_tensors, int64_t n, int n_units, float **g)
+{
+    *s = (gradient_sum){.exact = exact, .n_tensors = n_tensors, .n = n, .world = c};
     while ((1 << s->unit_bits) < n_units) s->unit_bits++;
-    TRY(mem_alloc(&s->tensor, sizeof *s->tensor * (size_t)n_tensors, "sum table"), "sum");
-    if (exact) TRY(mem_alloc(&s->fixed, sizeof *s->fixed * (size_t)n, "fixed-point gradient sum"), "sum");
-    else TRY(mem_alloc(&s->floating, sizeof *s->floating * (size_t)n, "gradient sum"), "sum");
-    if (exact && n_ranks > 1)
-        TRY(mem_alloc(&s->incoming, sizeof *s->incoming * (size_t)(piece_of(n_ranks) + n_ranks * ALIGN), "sums of other ranks"), "sum");
+    if (exact && g) TRY(share(s, c), "sum");
+    TRY(comm_agree(c, allocate(s, c, g != NULL)), "sum");
+    if (g) *g = s->g;
     for (int t = 0; t < n_tensors; t++) s->tensor[t].exponent = SUM_EXPONENT_UNKNOWN;
     return OK;
 }
 
 void sum_free(gradient_sum *s)
 {
+    if (s->g_of.n == 0) {
+        free(s->fixed);
+        free(s->g);
+    }
+    comm_shared_close(&s->fixed_of);
+    comm_shared_close(&s->g_of);
     free(s->tensor);
-    free(s->fixed);
+    free(s->other);
     free(s->floating);
     free(s->incoming);
     free(s->scratch);
@@ -140,9 +173,9 @@ void sum_reject(gradient_sum *s, float *g, int first, int last)
 
 /* ---- ranks ------------------------------------------------------------------------------------------------------------------ */
 
-/* Elements lo..hi-1 of the arena become floats: this rank's sums plus those of n_others pieces of `stride` values in s->incoming. The
- * padding between tensors stays as it is. *at: a tensor that does not end before lo; moved on for the next piece. */
-static void round_piece(gradient_sum *s, float *g, int64_t lo, int64_t hi, int n_others, int64_t stride, int *at)
+/* Elements lo..hi-1 of the arena become floats: this rank's sums plus those of n_others ranks, which begin at s->other[]. The padding
+ * between tensors stays as it is. *at: a tensor that does not end before lo; moved on for the next piece. */
+static void round_piece(gradient_sum *s, float *g, int64_t lo, int64_t hi, int n_others, int *at)
 {
     while (s->tensor[*at].off + s->tensor[*at].n <= lo && *at + 1 < s->n_tensors) ++*at;
     for (int k = *at; k < s->n_tensors && s->tensor[k].off < hi; k++) {
@@ -152,34 +185,71 @@ static void round_piece(gradient_sum *s, float *g, int64_t lo, int64_t hi, int n
         float *restrict x = g + from;
         double scale = ldexp(1.0, -exponent_of(s, t));
         for (int r = 0; r + 1 < n_others; r++) {
-            const int64_t *restrict in = s->incoming + r * stride + from - lo;
+            const int64_t *restrict in = s->other[r] + from - lo;
 #pragma omp parallel for simd schedule(static) if (n > CHUNK)
             for (int64_t i = 0; i < n; i++) sum[i] += in[i];
         }
-        const int64_t *restrict in = s->incoming + (n_others - 1) * stride + from - lo;
         if (n_others == 0) {
 #pragma omp parallel for simd schedule(static) if (n > CHUNK)
             for (int64_t i = 0; i < n; i++) x[i] = from_fixed(sum[i], scale);
         } else {
+            const int64_t *restrict in = s->other[n_others - 1] + from - lo;
 #pragma omp parallel for simd schedule(static) if (n > CHUNK)
             for (int64_t i = 0; i < n; i++) x[i] = from_fixed(sum[i] + in[i], scale);
         }
     }
 }
 
+static void fetch(gradient_sum *s, float *g, int owner, int64_t from, int64_t n)
+{
+    const float *restrict theirs = (const float *)s->g_of.of[owner] + from;
+    float *restrict x = g + from;
+#pragma omp parallel for simd schedule(static) if (n > CHUNK)
+    for (int64_t i = 0; i < n; i++) x[i] = theirs[i];
+    comm_shared_unsee(&s->g_of, owner, sizeof *g * (size_t)from, sizeof *g * (size_t)n);
+}
+
+/* Every rank adds up and rounds the part that it owns, reading the others' accumulators where they lie; then it fetches their parts. */
+static status reduce_on_node(gradient_sum *s, comm *c, int first, int64_t lo, int64_t hi, float *g)
+{
+    int size = comm_size(c), rank = comm_rank(c), at = first;
+    int64_t slice = ((hi - lo + size - 1) / size + ALIGN - 1) / ALIGN * ALIGN;
+    int64_t mine = lo + rank * slice < hi ? lo + rank * slice : hi, end = mine + slice < hi ? mine + slice : hi;
+    TRY(comm_meet(c, "comm_exchange"), "exact sum"); /* all have added their units */
+    for (int64_t from = mine; from < end; from += PIECE) {
+        int64_t n = end - from < PIECE ? end - from : PIECE;
+        for (int r = 0, k = 0; r < size; r++)
+            if (r != rank) s->other[k++] = (const int64_t *)s->fixed_of.of[r] + from;
+        round_piece(s, g, from, from + n, size - 1, &at);
+        for (int r = 0; r < size; r++)
+            if (r != rank) comm_shared_unsee(&s->fixed_of, r, sizeof *s->fixed * (size_t)from, sizeof *s->fixed * (size_t)n);
+    }
+    TRY(comm_meet(c, "comm_share"), "exact sum"); /* all parts are made, and nobody reads the accumulators any more */
+    for (int64_t from = lo; from < hi;) {
+        int owner = (int)((from - lo) / slice);
+        int64_t last = lo + (owner + 1) * slice < hi ? lo + (owner + 1) * slice : hi, n = last - from < PIECE ? last - from : PIECE;
+        if (owner == rank) n = last - from;
+        else fetch(s, g, owner, from, n);
+        from += n;
+    }
+    return comm_barrier(c); /* nobody changes its gradients while another fetches them */
+}
+
 static status reduce_exact(gradient_sum *s, comm *c, int first, int64_t lo, int64_t hi, float *g)
 {
     int size = comm_size(c), rank = comm_rank(c), at = first;
     if (size == 1) {
-        round_piece(s, g, lo, hi, 0, 0, &at);
+        round_piece(s, g, lo, hi, 0, &at);
         return OK;
     }
+    if (c == s->world && g == s->g && s->g_of.n > 0) return reduce_on_node(s, c, first, lo, hi, g);
     int64_t piece = piece_of(size);
     for (int64_t from = lo; from < hi; from += piece) {
         int64_t n = hi - from < piece ? hi - from : piece, slice = ((n + size - 1) / size + ALIGN - 1) / ALIGN * ALIGN;
         int64_t mine = rank * slice < n ? rank * slice : n, end = mine + slice < n ? mine + slice : n;
         TRY(comm_exchange_i64(c, s->fixed + from, n, slice, s->incoming), "exact sum");
-        round_piece(s, g, from + mine, from + end, size - 1, end - mine, &at);
+        for (int r = 0; r + 1 < size; r++) s->other[r] = s->incoming + r * (end - mine);
+        round_piece(s, g, from + mine, from + end, size - 1, &at);
         TRY(comm_share_f32(c, g + from, n, slice), "exact sum");
     }
     return OK;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 enum { ALIGN = 64 };
 
@@ -106,6 +107,41 @@ status arena_init(arena *a, size_t n_bytes, const char *what)
     a->base = p;
     a->size = n_bytes;
     return OK;
+}
+
+static status map_shared(arena *a, int fd, size_t n_bytes, int protection, const char *what)
+{
+    void *p = must_fail() ? MAP_FAILED : mmap(NULL, n_bytes, protection, MAP_SHARED, fd, 0);
+    CHECK(p != MAP_FAILED, ST_RESOURCE, "out of memory: %zu bytes for %s", n_bytes, what);
+    *a = (arena){.base = p, .size = n_bytes};
+    return OK;
+}
+
+status arena_share(arena *a, size_t n_bytes, int *fd, const char *what)
+{
+    *a = (arena){0};
+    *fd = memfd_create("medley", MFD_CLOEXEC); /* not in /dev/shm, which containers keep small */
+    CHECK(*fd >= 0, ST_RESOURCE, "no shared memory for %s", what);
+    status st = ftruncate(*fd, (off_t)n_bytes) == 0 ? map_shared(a, *fd, n_bytes, PROT_READ | PROT_WRITE, what)
+                                                    : status_raise(ST_RESOURCE, __FILE__, __LINE__, "out of memory: %zu bytes for %s", n_bytes, what);
+    if (!st) return OK;
+    close(*fd);
+    *fd = -1;
+    return st;
+}
+
+status arena_map(arena *a, int fd, size_t n_bytes, const char *what)
+{
+    *a = (arena){0};
+    status st = map_shared(a, fd, n_bytes, PROT_READ, what);
+    close(fd);
+    return st;
+}
+
+void arena_unsee(arena *a, size_t from, size_t n_bytes)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), lo = from / page * page;
+    madvise(a->base + lo, from + n_bytes - lo, MADV_DONTNEED);
 }
 
 void arena_free(arena *a)

@@ -310,16 +310,13 @@ static status make_arenas(trainer *t)
     TRY(arena_init(&t->weight_arena, bytes, "weights"), "plan");
     t->w = (float *)t->weight_arena.base;
     if (t->training) {
-        TRY(arena_init(&t->grad_arena, bytes, "gradients"), "plan");
         TRY(arena_init(&t->m_arena, bytes, "first moments"), "plan");
         TRY(arena_init(&t->v_arena, bytes, "second moments"), "plan");
-        t->g = (float *)t->grad_arena.base, t->m = (float *)t->m_arena.base, t->v = (float *)t->v_arena.base;
+        t->m = (float *)t->m_arena.base, t->v = (float *)t->v_arena.base;
         if (t->job.train.ema > 0) {
             TRY(arena_init(&t->ema_arena, bytes, "moving average"), "plan");
             t->ema = (float *)t->ema_arena.base;
         }
-        TRY(sum_init(&t->sum, strcmp(t->job.train.sum, "exact") == 0, t->n_local, t->pt.n_local, t->n_units, t->size), "plan");
-        for (int k = 0; k < t->n_local; k++) t->sum.tensor[k].off = t->pt.p[t->local[k]].off, t->sum.tensor[k].n = t->pt.p[t->local[k]].n;
         TRY(mem_alloc(&t->norms, sizeof *t->norms * (size_t)t->pt.n, "norms"), "plan");
         TRY(mem_alloc(&t->report, sizeof *t->report * (size_t)(REPORT_HEAD + t->n_units * REPORT_UNIT), "step report"), "plan");
         TRY(numbers_init(t), "plan");
@@ -327,6 +324,14 @@ static status make_arenas(trainer *t)
     if (measure.peak == 0) return OK; /* a rank without units */
     TRY(arena_init(&t->act_arena, measure.peak, "activations"), "plan");
     return place_runs(t, &t->act_arena, true);
+}
+
+/* Gradients and their sum. Collective. */
+static status make_sum(trainer *t)
+{
+    TRY(sum_init(&t->sum, t->world, strcmp(t->job.train.sum, "exact") == 0, t->n_local, t->pt.n_local, t->n_units, &t->g), "plan");
+    for (int k = 0; k < t->n_local; k++) t->sum.tensor[k].off = t->pt.p[t->local[k]].off, t->sum.tensor[k].n = t->pt.p[t->local[k]].n;
+    return OK;
 }
 
 /* ---- the plan ------------------------------------------------------------------------------------------------------------------- */
@@ -367,7 +372,8 @@ status plan_make(trainer *t, bool training)
         if (t->ts[i].mine) st = dataset_check_files(t->ts[i].data);
     if (!st) st = lay_out(t);
     if (!st) st = make_arenas(t);
-    return comm_agree(t->world, st);
+    TRY(comm_agree(t->world, st), "plan");
+    return training && !t->dry ? make_sum(t) : OK;
 }
 
 void plan_free(trainer *t)
@@ -385,7 +391,7 @@ void plan_free(trainer *t)
     void *owned[] = {t->ts, t->units, t->rank_of, t->mine, t->mine_unit, t->uses, t->local, t->norms, t->report};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) free(owned[i]);
     if (t->dry) t->act_arena = (arena){0};
-    arena *arenas[] = {&t->weight_arena, &t->grad_arena, &t->m_arena, &t->v_arena, &t->ema_arena, &t->act_arena};
+    arena *arenas[] = {&t->weight_arena, &t->m_arena, &t->v_arena, &t->ema_arena, &t->act_arena};
     for (size_t i = 0; i < sizeof arenas / sizeof *arenas; i++) arena_free(arenas[i]);
     numbers_free(t);
     sum_free(&t->sum);

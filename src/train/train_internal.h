@@ -70,7 +70,7 @@ struct trainer {
     int      n_uses;
     double   imbalance;      /* max over mean of planned cost */
 
-    arena    weight_arena, grad_arena, m_arena, v_arena, ema_arena, act_arena;
+    arena    weight_arena, m_arena, v_arena, ema_arena, act_arena;
     float   *w, *g, *m, *v, *ema; /* (pt.n_local) each; m, v, ema NULL when not training or off */
     gradient_sum sum;
     int      n_local;        /* tensors on this rank: the sum's tensors, in table order */

@@ -3,7 +3,6 @@
 
 #include "medley_build.h"
 
-#include <time.h>
 #include <unistd.h>
 
 status use_open(int argc, char **argv, comm **world)
@@ -25,6 +24,9 @@ status use_open(int argc, char **argv, comm **world)
 /* Seconds in which a rank that failed alone has ended, whatever MPI does: less than the 5 s that are promised. */
 enum { LEAVE_S = 4 };
 
+/* Seconds in which a fault that all ranks met (a full disk) has reached them all: then rank 0 speaks for them. */
+enum { ALL_S = 2 };
+
 /* comm_agree sets a message without a place in the source; what a rank raises by itself has one. */
 static bool is_agreed(status st) { return st == ST_STOPPED || !status_place()[0]; }
 
@@ -33,16 +35,16 @@ status use_close(comm *world, status st)
     if (!world) return st;
     if (st && comm_size(world) > 1) {
         if (!is_agreed(st)) {
-            /* If all ranks met the same fault, rank 0 says so and ends the others meanwhile: the launcher's signal wakes them. */
-            struct timespec pause = {2, 0};
             const char *where = watchdog_where();
+            int signal = stop_requested();
             watchdog_leave(LEAVE_S, st);
-            if (comm_rank(world) != 0 && nanosleep(&pause, NULL)) _exit((int)st);
-            log_line(LOG_ERROR, "%s%s%s%s", status_message(), where[0] ? " (at " : "", where, where[0] ? ")" : "");
-            comm_abort(world, st);
+            bool all = comm_all_leave(world, ALL_S);
+            if (!all && stop_requested() != signal) _exit((int)st); /* the launcher ends the job already: another rank spoke */
+            if (!all || comm_rank(world) == 0) log_line(LOG_ERROR, "%s%s%s%s", status_message(), where[0] ? " (at " : "", where, where[0] ? ")" : "");
+            if (!all) comm_abort(world, st);
         }
         /* before MPI ends: as soon as one rank is gone with a failure, the launcher ends the others, and what they say then can be lost */
-        if (comm_rank(world) == 0) fprintf(stderr, "medley: %s\n", status_message());
+        else if (comm_rank(world) == 0) fprintf(stderr, "medley: %s\n", status_message());
         status_clear();
     }
     comm_close(world);

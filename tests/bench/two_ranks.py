@@ -82,28 +82,7 @@ def streams(build, size):
     return sum(float(p.communicate()[0].split()[0]) for p in ps)
 
 
-def main():
-    p = argparse.ArgumentParser()
-    p.add_argument("build")
-    p.add_argument("--rounds", type=int, default=3)
-    p.add_argument("--steps", type=int, default=10)
-    p.add_argument("--encoder", default="swin_t")
-    p.add_argument("--set", action="append", default=[])
-    a = p.parse_args()
-    build = os.path.abspath(a.build)
-    folder = tempfile.mkdtemp(prefix="medley-two-")
-    got = {}
-    try:
-        subprocess.run([f"{build}/tests/mpi/make_shards", f"{folder}/shards", "quadrant=400,0,0"], check=True)
-        for _ in range(a.rounds):
-            for who, size in (("ours", 1), ("ours", 2), ("torch", 1), ("torch", 2)):
-                r = run_ours(build, folder, size, a.steps, a.encoder, a.set) if who == "ours" else run_torch(size, a.steps)
-                if r:
-                    got.setdefault((who, size), []).extend(r)
-            for size in (1, 2):
-                got.setdefault(("streams", size), []).append(streams(build, size))
-    finally:
-        shutil.rmtree(folder)
+def report(got):
     rate = {}
     for (who, size), steps in got.items():
         if who == "streams":
@@ -120,7 +99,33 @@ def main():
         if ("torch", size) in rate:
             print(f"ours over torch on {size}: {rate['ours', size] / rate['torch', size]:.3f}")
     bandwidth = [max(got["streams", size]) for size in (1, 2)]
-    print(f"memory bandwidth: {bandwidth[0]:.1f} GB/s on one core, {bandwidth[1]:.1f} GB/s on two ({bandwidth[1] / bandwidth[0]:.2f} times)")
+    print(f"memory bandwidth: {bandwidth[0]:.1f} GB/s on one core, {bandwidth[1]:.1f} GB/s on two ({bandwidth[1] / bandwidth[0]:.2f} times)", flush=True)
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("build")
+    p.add_argument("--rounds", type=int, default=3)
+    p.add_argument("--steps", type=int, default=10)
+    p.add_argument("--encoder", default="swin_t")
+    p.add_argument("--set", action="append", default=[])
+    a = p.parse_args()
+    build = os.path.abspath(a.build)
+    folder = tempfile.mkdtemp(prefix="medley-two-")
+    got = {}
+    try:
+        subprocess.run([f"{build}/tests/mpi/make_shards", f"{folder}/shards", "quadrant=400,0,0"], check=True)
+        for i in range(a.rounds):
+            for who, size in (("ours", 1), ("ours", 2), ("torch", 1), ("torch", 2)):
+                r = run_ours(build, folder, size, a.steps, a.encoder, a.set) if who == "ours" else run_torch(size, a.steps)
+                if r:
+                    got.setdefault((who, size), []).extend(r)
+            for size in (1, 2):
+                got.setdefault(("streams", size), []).append(streams(build, size))
+            print(f"after round {i + 1} of {a.rounds}:", flush=True)
+            report(got)
+    finally:
+        shutil.rmtree(folder)
 
 
 if len(sys.argv) == 3 and sys.argv[1] == "--torch-worker":

@@ -100,7 +100,7 @@ forward 2 step 2, forward, task disc
 loss 2 step 2, loss, task disc
 backward 2 step 2, backward, task disc
 sum 2 step 2, sum
-comm_exchange 3 step 1, sum
+comm_exchange 1 step 1, sum
 save 1 step 2, save
 evaluate 1 step 2, evaluate, task disc
 END
@@ -113,7 +113,7 @@ if [ "$which" = few ]; then
     case_ forward 2 raise 5 "$(failed 2 'task disc.*forward')"
     case_ backward 2 kill "137 6" "$(died 'step 2, backward, task disc')"
     case_ loss 2 spin 6 "$(silent 'step 2, loss, task disc \(the process is computing')"
-    case_ comm_exchange 3 raise 6 "$(failed 1 'sum')"
+    case_ comm_exchange 1 raise 6 "$(failed 1 'sum')"
     case_ save 1 stop 6 "$(silent 'step 2, save')"
     case_ evaluate 1 raise 3 "$(failed 2 'evaluate, task disc')"
     # another node: what is known of it is up to half a second old, so that rank stays for a while in the step before
@@ -153,7 +153,7 @@ else
     case_ MPI_Init 1 kill "137 6" "" # nobody can see the others yet
     start=
     for action in stop hang spin; do case_ comm_close 1 $action 6 "$(silent 'step 4, close')"; done
-    case_ comm_exchange 3 raise 6 "$(failed 1 'sum')" 1 ",comm_abort:hang"
+    case_ comm_exchange 2 raise 6 "$(failed 1 'sum')" 1 ",comm_abort:hang"
     # one rank per node: the others learn of it through the run folder
     for point in load forward sum save; do case_ $point 2 stop 6 "medley: rank 1 of 2: error: no progress for $seconds s at step" 2; done
     case_ forward 2 hang 6 "$(silent 'step 2, forward, task disc')" 2

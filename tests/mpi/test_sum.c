@@ -12,19 +12,24 @@ static float value(int unit, int i, int step)
     return x * expf(4 * rng_normal(&r)) * 1e-4f;
 }
 
-static void make(gradient_sum *s, bool exact)
+/* arena: gets a gradient arena of the sum's own, of another length on every rank; NULL: the caller has one */
+static void make(gradient_sum *s, comm *c, bool exact, float **arena)
 {
-    EXPECT_OK(sum_init(s, exact, 2, N, UNITS, comm_size(world)));
+    EXPECT_OK(sum_init(s, c, exact, 2, N + 100 * comm_rank(c), UNITS, arena));
     s->tensor[0].off = 0, s->tensor[0].n = N1;
     s->tensor[1].off = 1008, s->tensor[1].n = N2;
 }
 
-/* steps of UNITS units, dealt to the ranks of c (NULL: this rank alone) by (unit + shift) mod size; returns the checksum of the sums */
-static uint32_t run(comm *c, bool exact, int shift, double *worst)
+/* steps of UNITS units, dealt to the ranks of c (NULL: this rank alone) by (unit + shift) mod size; returns the checksum of the sums.
+ * in_place: gradients and sums in an arena that the ranks share; else in two arrays of this rank. */
+static uint32_t run(comm *c, bool exact, int shift, bool in_place, double *worst)
 {
-    static float g[N], total[N];
+    static float mine[N], sums[N];
+    float *g = mine, *total = sums;
     gradient_sum s;
-    make(&s, exact);
+    make(&s, c, exact, in_place ? &g : NULL);
+    EXPECT((s.g_of.n > 0) == (in_place && exact && comm_size(c) > 1), "ranks of a node do not share their sums");
+    if (in_place) total = g;
     int id[2] = {0, 1}, rank = comm_rank(c), size = comm_size(c);
     uint32_t crc = 0;
     for (int step = 0; step < 3; step++) {
@@ -57,11 +62,11 @@ static uint32_t run(comm *c, bool exact, int shift, double *worst)
 static void same_bits_for_any_deal(void)
 {
     double worst = 1;
-    uint32_t alone = run(NULL, true, 0, &worst);
+    uint32_t alone = run(NULL, true, 0, false, &worst);
     EXPECT(worst < 1.2e-7, "relative error %g: more than one float rounding", worst);
-    for (int shift = 0; shift < 4; shift++) {
+    for (int k = 0; k < 8; k++) {
         double w;
-        EXPECT(run(world, true, shift, &w) == alone, "bits differ for shift %d on %d ranks", shift, comm_size(world));
+        EXPECT(run(world, true, k / 2, k % 2, &w) == alone, "bits differ for shift %d on %d ranks, in place: %d", k / 2, comm_size(world), k % 2);
     }
 }
 
@@ -73,13 +78,15 @@ static float cheap(int rank, int i)
     return ldexpf((float)(int32_t)h, -32 - (int)(h & 31)); /* half down to 2^-32 in size */
 }
 
-static void every_value_is_the_rounded_sum(void)
+static void rounded_sum(bool in_place)
 {
     enum { A = 123457, B = 276001, OFF = A + 15, ALL = OFF + B };
-    static float g[ALL], total[ALL];
+    static float mine[ALL], sums[ALL];
+    float *g = mine, *total = sums;
     int rank = comm_rank(world), size = comm_size(world), id[2] = {0, 1};
     gradient_sum s;
-    EXPECT_OK(sum_init(&s, true, 2, ALL, 8, size));
+    EXPECT_OK(sum_init(&s, world, true, 2, ALL, 8, in_place ? &g : NULL));
+    if (in_place) total = g;
     s.tensor[0].off = 0, s.tensor[0].n = A, s.tensor[1].off = OFF, s.tensor[1].n = B;
     for (int step = 0; step < 2; step++) {
         double scale[2];
@@ -112,6 +119,12 @@ static void every_value_is_the_rounded_sum(void)
     sum_free(&s);
 }
 
+static void every_value_is_the_rounded_sum(void)
+{
+    rounded_sum(false);
+    rounded_sum(true);
+}
+
 static void other_words_are_found(void)
 {
     int rank = comm_rank(world), size = comm_size(world);
@@ -129,7 +142,7 @@ static void other_words_are_found(void)
 static void float_mode_is_close(void)
 {
     double worst = 1;
-    (void)run(world, false, 0, &worst);
+    (void)run(world, false, 0, true, &worst);
     EXPECT(worst < 1e-6, "relative error %g", worst);
 }
 
@@ -138,7 +151,7 @@ static void bad_units_are_refused(void)
     static float g[N], total[N];
     gradient_sum s;
     int id[2] = {0, 1};
-    make(&s, true);
+    make(&s, world, true, NULL);
     g[5] = 1;
     EXPECT(sum_check(&s, g, 0, 2) == -1, "good unit refused");
     sum_add(&s, g, 0, 2);
