@@ -82,14 +82,15 @@ typedef struct gradient_sum {
     shared_arena fixed_of, g_of;      /* exact, and world is one node: all ranks' `fixed` and `g` */
     int64_t    *incoming;             /* exact: what other ranks send of one piece of the arena */
     const int64_t **other;            /* (n_ranks) exact: where the others' part of a piece begins */
-    double     *scratch;              /* (n_tensors) */
+    double     *scratch;              /* (n_global) maxima */
 } gradient_sum;
 
 #define SUM_EXPONENT_UNKNOWN INT32_MIN /* no step seen yet: a range of +-2^20 is used */
 
-/* Collective over c (NULL: this rank alone), of which all sums are made. g: gets the gradient arena, (n) zeros that belong to s; then ranks
- * of one node add up each other's accumulators where they lie. NULL: there is one already, and sums go through MPI. */
-MUST status sum_init(gradient_sum *s, comm *c, bool exact, int n_tensors, int64_t n, int n_units, float **g);
+/* Collective over c (NULL: this rank alone), of which all sums are made. n_global: tensors over all ranks. g: gets the gradient arena, (n)
+ * zeros that belong to s; then ranks of one node add up each other's accumulators where they lie. NULL: there is one already, and sums go
+ * through MPI. */
+MUST status sum_init(gradient_sum *s, comm *c, bool exact, int n_tensors, int n_global, int64_t n, int n_units, float **g);
 void sum_free(gradient_sum *s);
 /* Adds the unit's gradient g of tensors first..last-1 and sets g to zero. Local. sum_check looks at a range first and
  * returns -1, or the first tensor that is not finite or out of range: check all ranges of a unit, then add all or reject all. */

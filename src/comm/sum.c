@@ -29,11 +29,12 @@ static status share(gradient_sum *s, comm *c)
     return OK;
 }
 
-static status allocate(gradient_sum *s, comm *c, bool with_g)
+static status allocate(gradient_sum *s, comm *c, int n_global, bool with_g)
 {
     size_t ranks = (size_t)comm_size(c), n = (size_t)s->n;
     TRY(mem_alloc(&s->tensor, sizeof *s->tensor * (size_t)s->n_tensors, "sum table"), "sum");
     TRY(mem_alloc(&s->other, sizeof *s->other * ranks, "sum table"), "sum");
+    TRY(mem_alloc(&s->scratch, sizeof *s->scratch * (size_t)n_global, "maxima"), "sum");
     if (s->g_of.n > 0) {
         s->fixed = (int64_t *)s->fixed_of.of[comm_rank(c)];
         s->g = (float *)s->g_of.of[comm_rank(c)];
@@ -47,12 +48,12 @@ static status allocate(gradient_sum *s, comm *c, bool with_g)
     return OK;
 }
 
-status sum_init(gradient_sum *s, comm *c, bool exact, int n_tensors, int64_t n, int n_units, float **g)
+status sum_init(gradient_sum *s, comm *c, bool exact, int n_tensors, int n_global, int64_t n, int n_units, float **g)
 {
     *s = (gradient_sum){.exact = exact, .n_tensors = n_tensors, .n = n, .world = c};
     while ((1 << s->unit_bits) < n_units) s->unit_bits++;
     if (exact && g) TRY(share(s, c), "sum");
-    TRY(comm_agree(c, allocate(s, c, g != NULL)), "sum");
+    TRY(comm_agree(c, allocate(s, c, n_global, g != NULL)), "sum");
     if (g) *g = s->g;
     for (int t = 0; t < n_tensors; t++) s->tensor[t].exponent = SUM_EXPONENT_UNKNOWN;
     return OK;
@@ -272,7 +273,6 @@ status sum_reduce(gradient_sum *s, comm *c, int first, int last, float *g)
 
 status sum_rescale(gradient_sum *s, comm *c, const int *id, int n_global)
 {
-    if (!s->scratch) TRY(mem_alloc(&s->scratch, sizeof *s->scratch * (size_t)n_global, "maxima"), "sum");
     memset(s->scratch, 0, sizeof *s->scratch * (size_t)n_global);
     for (int k = 0; k < s->n_tensors; k++) s->scratch[id[k]] = s->tensor[k].max;
     TRY(comm_max_f64(c, s->scratch, n_global), "largest gradients");

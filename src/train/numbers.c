@@ -12,9 +12,7 @@ static const char *const cause_name[N_CAUSES] = {"none", "image", "label", "weig
 status numbers_init(trainer *t)
 {
     TRY(mem_alloc(&t->drop, sizeof *t->drop * (size_t)t->n_units, "notes of dropped units"), "plan");
-    TRY(mem_alloc(&t->replica, sizeof *t->replica * REPLICA_ARRAYS * 2 * (size_t)t->pt.n, "checksums of replicas"), "plan");
-    /* sum_rescale would take it in the first step, between two collectives */
-    return mem_alloc(&t->sum.scratch, sizeof *t->sum.scratch * (size_t)t->pt.n, "maxima");
+    return mem_alloc(&t->replica, sizeof *t->replica * REPLICA_ARRAYS * 2 * (size_t)t->pt.n, "checksums of replicas");
 }
 
 void numbers_free(trainer *t)

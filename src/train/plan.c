@@ -329,7 +329,7 @@ static status make_arenas(trainer *t)
 /* Gradients and their sum. Collective. */
 static status make_sum(trainer *t)
 {
-    TRY(sum_init(&t->sum, t->world, strcmp(t->job.train.sum, "exact") == 0, t->n_local, t->pt.n_local, t->n_units, &t->g), "plan");
+    TRY(sum_init(&t->sum, t->world, strcmp(t->job.train.sum, "exact") == 0, t->n_local, t->pt.n, t->pt.n_local, t->n_units, &t->g), "plan");
     for (int k = 0; k < t->n_local; k++) t->sum.tensor[k].off = t->pt.p[t->local[k]].off, t->sum.tensor[k].n = t->pt.p[t->local[k]].n;
     return OK;
 }

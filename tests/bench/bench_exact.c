@@ -43,7 +43,7 @@ static status bench(trainer *t, int rounds)
     static double step_s[2][MOST_ROUNDS], sum_s[2][MOST_ROUNDS], ratio[MOST_ROUNDS];
     gradient_sum sums[2] = {t->sum, {0}}, own = t->sum;
     status st;
-    TRY(sum_init(&sums[FLOATING], t->world, false, t->sum.n_tensors, t->sum.n, t->n_units, NULL), "bench");
+    TRY(sum_init(&sums[FLOATING], t->world, false, t->sum.n_tensors, t->pt.n, t->sum.n, t->n_units, NULL), "bench");
     for (int k = 0; k < t->sum.n_tensors; k++)
         sums[FLOATING].tensor[k].off = own.tensor[k].off, sums[FLOATING].tensor[k].n = own.tensor[k].n;
     TRY_TO(done, loader_open(&t->loader, t->uses, t->n_uses, t->mine, t->n_mine, 1, 0, 4), "bench");

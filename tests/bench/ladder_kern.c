@@ -214,7 +214,7 @@ static status sum_open(const item *it, void **state)
 {
     kernel *k = kernel_open(it, state);
     k->b[0] = ladder_floats(WEIGHTS, 1);
-    TRY(sum_init(&k->sum, NULL, it->arg[0], 1, WEIGHTS, 16, NULL), "bench");
+    TRY(sum_init(&k->sum, NULL, it->arg[0], 1, 1, WEIGHTS, 16, NULL), "bench");
     k->sum.tensor[0].off = 0, k->sum.tensor[0].n = WEIGHTS;
     return OK;
 }

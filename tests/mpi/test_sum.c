@@ -15,7 +15,7 @@ static float value(int unit, int i, int step)
 /* arena: gets a gradient arena of the sum's own, of another length on every rank; NULL: the caller has one */
 static void make(gradient_sum *s, comm *c, bool exact, float **arena)
 {
-    EXPECT_OK(sum_init(s, c, exact, 2, N + 100 * comm_rank(c), UNITS, arena));
+    EXPECT_OK(sum_init(s, c, exact, 2, 2, N + 100 * comm_rank(c), UNITS, arena));
     s->tensor[0].off = 0, s->tensor[0].n = N1;
     s->tensor[1].off = 1008, s->tensor[1].n = N2;
 }
@@ -85,7 +85,7 @@ static void rounded_sum(bool in_place)
     float *g = mine, *total = sums;
     int rank = comm_rank(world), size = comm_size(world), id[2] = {0, 1};
     gradient_sum s;
-    EXPECT_OK(sum_init(&s, world, true, 2, ALL, 8, in_place ? &g : NULL));
+    EXPECT_OK(sum_init(&s, world, true, 2, 2, ALL, 8, in_place ? &g : NULL));
     if (in_place) total = g;
     s.tensor[0].off = 0, s.tensor[0].n = A, s.tensor[1].off = OFF, s.tensor[1].n = B;
     for (int step = 0; step < 2; step++) {
