@@ -1,4 +1,4 @@
-/* boxes: object boxes of one image, as read from Pascal VOC or COCO files, in pixel edges (the left edge of the first pixel is 0). */
+/* boxes: object boxes of one image, as read from Pascal VOC, YOLO or COCO files, in pixel edges (the left edge of the first pixel is 0). */
 #ifndef MEDLEY_TOOLS_BOXES_H
 #define MEDLEY_TOOLS_BOXES_H
 
@@ -16,6 +16,10 @@ MUST status boxes_add(boxes *b, double x0, double y0, double x1, double y1, cons
 /* Pascal VOC XML. VOC counts pixels from 1 and both corners belong to the object: one_based turns xmin, ymin into edges by taking 1 off.
  * Files of tools that count from 0 take the numbers as edges. */
 MUST status voc_parse(boxes *b, const char *text, size_t n, bool one_based, const char *what);
+
+/* YOLO: shares of an image of width x height pixels become edges; of a polygon the box around it. Names are the classes' numbers. An empty
+ * file is an image without objects. */
+MUST status yolo_parse(boxes *b, const char *text, size_t n, int width, int height, const char *what);
 
 /* COCO JSON: all images of the file at once. */
 typedef struct coco_image { char *file_name; int64_t id; boxes boxes; } coco_image;

@@ -174,7 +174,19 @@ static status take_boxes(one_case *c, case_label *out, const recipe_label *l, co
     return OK;
 }
 
-static status load_voc(one_case *c, case_label *out, const source *s, const names *n, const recipe_label *l, const image *original)
+/* Class numbers of YOLO are places in the list of classes, unless the recipe maps them. */
+static status name_numbers(boxes *b, const recipe_label *l, const char *path)
+{
+    for (int i = 0; i < b->n && l->n_map == 0; i++) {
+        int k = atoi(b->name[i]);
+        CHECK(k < l->n_classes, ST_DATA, "%s: class %d, label %s has %d classes, counted from 0", path, k, l->name, l->n_classes);
+        snprintf(b->name[i], sizeof *b->name, "%s", l->classes[k]);
+    }
+    return OK;
+}
+
+/* One annotation file of an image: Pascal VOC or YOLO. */
+static status load_box_file(one_case *c, case_label *out, const source *s, const names *n, const recipe_label *l, const image *original)
 {
     found_list files = {0};
     boxes b = {0};
@@ -186,7 +198,10 @@ static status load_voc(one_case *c, case_label *out, const source *s, const name
     CHECK_TO(out, files.n == 1, ST_DATA, "label %s: %d annotation files match %s", l->name, files.n, l->file);
     snprintf(path, sizeof path, "%s/%s", s->root, files.v[0].path);
     TRY_TO(out, file_read_all(path, (size_t)64 << 20, &text, &bytes), "label %s", l->name);
-    TRY_TO(out, voc_parse(&b, text, bytes, l->one_based, path), "label %s", l->name);
+    if (!strcmp(l->source, "yolo")) {
+        TRY_TO(out, yolo_parse(&b, text, bytes, original->W, original->H, path), "label %s", l->name);
+        TRY_TO(out, name_numbers(&b, l, path), "label %s", l->name);
+    } else TRY_TO(out, voc_parse(&b, text, bytes, l->one_based, path), "label %s", l->name);
     TRY_TO(out, take_boxes(c, out, l, &b, original, path), "label %s", l->name);
 out:
     free(text);
@@ -213,8 +228,8 @@ status labels_load(one_case *c, const source *s, const names *n, const image *or
         out->scalar = NAN;
         if (!strcmp(l->source, "value")) TRY(load_value(out, l, n), "%s", bindings_find(&n->is, "path"));
         else if (!strcmp(l->source, "mask")) TRY(load_mask(c, out, s, n, i, original), "%s", bindings_find(&n->is, "path"));
-        else if (!strcmp(l->source, "voc")) TRY(load_voc(c, out, s, n, l, original), "%s", bindings_find(&n->is, "path"));
-        else TRY(load_coco(c, out, s, n, i, original), "%s", bindings_find(&n->is, "path"));
+        else if (!strcmp(l->source, "coco")) TRY(load_coco(c, out, s, n, i, original), "%s", bindings_find(&n->is, "path"));
+        else TRY(load_box_file(c, out, s, n, l, original), "%s", bindings_find(&n->is, "path"));
         CHECK(out->present || !l->required, ST_DATA, "%s: no label %s", bindings_find(&n->is, "path"), l->name);
     }
     return OK;

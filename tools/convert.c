@@ -49,7 +49,7 @@ static status find_orphans(conversion *c)
 {
     for (int i = 0; i < c->r->n_labels; i++) {
         const recipe_label *l = &c->r->label[i];
-        if (strcmp(l->source, "mask") && strcmp(l->source, "voc")) continue;
+        if (strcmp(l->source, "mask") && strcmp(l->source, "voc") && strcmp(l->source, "yolo")) continue;
         found_list all = {0}, used = {0};
         char **path = NULL;
         status st = pattern_list(c->source.root, l->file, NULL, &all);

@@ -23,8 +23,9 @@ static const key label_keys[] = {
     TEXT(recipe_label, name, NULL, "name of the label set"),
     {.name = "kind", .type = KEY_TEXT, .offset = offsetof(recipe_label, kind), .size = 20,
      .choices = "classification|multilabel|regression|segmentation|detection", .help = "what the label is"},
-    {.name = "source", .type = KEY_TEXT, .offset = offsetof(recipe_label, source), .size = 8, .choices = "value|mask|voc|coco",
-     .help = "where it comes from: a value (folder name, table column), mask files, Pascal VOC files, one COCO file"},
+    {.name = "source", .type = KEY_TEXT, .offset = offsetof(recipe_label, source), .size = 8, .choices = "value|mask|voc|yolo|coco",
+     .help = "where it comes from: a value (folder name, table column), mask files, Pascal VOC files, YOLO text files (a class number is a "
+             "place in classes, or is mapped), one COCO file"},
     TEXT(recipe_label, value, "", "source \"value\": template, \"{class}\" or \"{table.column}\""),
     TEXT(recipe_label, separator, "", "multilabel: text between the values; empty: one value"),
     TEXT(recipe_label, file, "", "other sources: path pattern; may use the names of images.files. Several mask files of one image are merged"),
@@ -214,7 +215,7 @@ static void check_label(recipe *r, int i, config_faults *f)
 {
     recipe_label *l = &r->label[i];
     char where[64];
-    static const char *const sources[N_TASK_KINDS] = {"value", "value", "value", "mask", "voc|coco"};
+    static const char *const sources[N_TASK_KINDS] = {"value", "value", "value", "mask", "voc|yolo|coco"};
 #define KEY(field) (snprintf(where, sizeof where, "labels[%d]." field, i), where)
     l->task = (enum task_kind)task_kind_find(l->kind);
     if ((int)l->task < 0) return;

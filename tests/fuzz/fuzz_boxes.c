@@ -1,4 +1,4 @@
-/* fuzz_boxes: box annotations, Pascal VOC and COCO. */
+/* fuzz_boxes: box annotations, Pascal VOC, YOLO and COCO. */
 #include "fuzz.h"
 
 #include "boxes.h"
@@ -8,7 +8,7 @@
 
 const char *const fuzz_name = "boxes";
 const char *const fuzz_words[] = {"<annotation>", "<object>", "</object>", "<name>", "<bndbox>", "<xmin>", "</xmin>", "<a/>", "<!DOCTYPE a [<!ENTITY b \"cccccccc\">]>", "&b;",
-                                  "\"images\":", "\"annotations\":", "\"categories\":", "\"bbox\":", "\"id\":", "1e308", "-1", "[", "]", "{", "}", NULL};
+                                  "\"images\":", "\"annotations\":", "\"categories\":", "\"bbox\":", "\"id\":", "1e308", "-1", "0 0.5 0.5 0.1 0.1\n", " 0.25", "[", "]", "{", "}", NULL};
 const size_t fuzz_bytes_max = 1 << 14, fuzz_memory_max = 64 << 20;
 const int fuzz_mutations = 20000;
 
@@ -25,6 +25,10 @@ void fuzz_one(const uint8_t *data, size_t n)
     boxes b;
     coco c;
     if (!voc_parse(&b, (const char *)data, n, true, "fuzz")) {
+        check(&b);
+        boxes_free(&b);
+    }
+    if (!yolo_parse(&b, (const char *)data, n, 640, 480, "fuzz")) {
         check(&b);
         boxes_free(&b);
     }

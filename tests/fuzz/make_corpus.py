@@ -198,6 +198,7 @@ put("boxes", "two.xml", "<annotation><size><width>20</width><height>30</height><
 put("boxes", "empty.xml", '<?xml version="1.0"?><annotation><filename>a.png</filename></annotation>')
 put("boxes", "long.xml", "<" + "a" * 300 + "/>")
 put("boxes", "nested.xml", "<a><b>" + "<" + "c" * 250 + "/></b></a>")
+put("boxes", "two.txt", "0 0.5 0.5 0.1 0.1\n31 0.1 0.2 0.3 0.1 0.2 0.4\n")
 put("boxes", "coco.json", json.dumps({
     "images": [{"id": 1, "file_name": "b.png", "width": 4, "height": 5}, {"id": 2, "file_name": "a.png"}],
     "categories": [{"id": 7, "name": "cell"}],

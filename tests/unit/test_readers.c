@@ -340,6 +340,35 @@ static void voc_boxes(void)
     }
 }
 
+static void yolo_boxes(void)
+{
+    boxes b;
+    const char *text = "0 0.5 0.5 0.5 0.25\r\n\n31 0.1 0.2 0.3 0.1 0.2 0.4\n 7\t0.0 1.0 0.2 0.2";
+    EXPECT_OK(yolo_parse(&b, text, strlen(text), 640, 320, "a.txt"));
+    EXPECT(b.n == 3, "%d boxes", b.n);
+    EXPECT(b.edge[0][0] == 160 && b.edge[0][1] == 120 && b.edge[0][2] == 480 && b.edge[0][3] == 200, "centre and size become edges");
+    EXPECT(fabsf(b.edge[1][0] - 64) < 1e-4f && fabsf(b.edge[1][1] - 32) < 1e-4f && fabsf(b.edge[1][2] - 192) < 1e-4f
+           && fabsf(b.edge[1][3] - 128) < 1e-4f && !strcmp(b.name[1], "31"), "a polygon becomes the box around it");
+    EXPECT(b.edge[2][0] == -64 && b.edge[2][3] == 352, "what sticks out is left to the clipping");
+    boxes_free(&b);
+    EXPECT_OK(yolo_parse(&b, "", 0, 640, 320, "a.txt"));
+    EXPECT(b.n == 0, "an empty file is an image without objects");
+    boxes_free(&b);
+    const char *bad[] = {"0 0.5 0.5 0.5", "0 0.5 0.5 0.5 0.5 0.9", "x 0.5 0.5 0.1 0.1", "1.5 0.5 0.5 0.1 0.1", "-1 0.5 0.5 0.1 0.1", "0 320 160 64 64",
+                         "0 0.5 0.5 nan 0.1", "0 0.5 0.5 -0.1 0.1", "0 0.5,0.5 0.1 0.1"};
+    for (int i = 0; i < 9; i++) {
+        char both[64];
+        snprintf(both, sizeof both, "0 0.5 0.5 0.1 0.1\n%s\n", bad[i]);
+        EXPECT_STATUS(yolo_parse(&b, both, strlen(both), 640, 320, "a.txt"), ST_DATA);
+        EXPECT(strstr(status_message(), "a.txt:2:"), "%s", status_message());
+    }
+    char *many = malloc(100000);
+    memset(many, '1', 100000);
+    for (int i = 1; i < 100000; i += 2) many[i] = ' ';
+    EXPECT_STATUS(yolo_parse(&b, many, 100000, 640, 320, "a.txt"), ST_DATA);
+    free(many);
+}
+
 /* expat ends an empty element even after its start was refused: the path of open elements must not be cut for it. */
 static void voc_long_names(void)
 {
@@ -389,6 +418,7 @@ int main(void)
     RUN(csv_too_large);
     RUN(xlsx_cells);
     RUN(voc_boxes);
+    RUN(yolo_boxes);
     RUN(voc_long_names);
     RUN(coco_boxes);
     char command[320];
