@@ -136,12 +136,21 @@ status convert_run(const char *recipe_path, const char *source_dir, const char *
 
 /* ---- command ------------------------------------------------------------------------------------------------------------------ */
 
+static status print_recipe(const char *path)
+{
+    recipe *r;
+    TRY(recipe_load(&r, path), "recipe");
+    status st = recipe_print(r, stdout);
+    free(r);
+    return st;
+}
+
 status cmd_convert(int argc, char **argv)
 {
     const char *source_dir = NULL, *out_dir = NULL, *args[1];
     convert_options how = {0};
     int64_t jobs = 1, shard_mib = 256;
-    bool explain = false;
+    bool explain = false, print = false;
     int n_args;
     const command_option options[] = {
         {.name = "--source", .arg = "DIR", .text = &source_dir,
@@ -154,10 +163,12 @@ status cmd_convert(int argc, char **argv)
         {.name = "--shard-mib", .arg = "N", .number = &shard_mib, .lo = 1, .hi = 1 << 20,
          .help = "cut shards at about this size (default 256)"},
         {.name = "--explain", .help = "print every key of a recipe with type, default, range and meaning", .flag = &explain},
+        {.name = "--print", .help = "print the recipe with all its keys, the ones left out too, and convert nothing", .flag = &print},
         {0}};
     const command_line command = {"medley-data convert RECIPE.cfg --source DIR --out DIR [--force] [--jobs N] [--shard-mib N]\n"
+                                  "       medley-data convert RECIPE.cfg --print\n"
                                   "       medley-data convert --explain",
-                                  "Turns source files into a data set folder OUT/NAME of shards, as the recipe says (datasets/README.md).\n"
+                                  "Turns source files into a data set folder OUT/NAME of shards, as the recipe says (see datasets/example.cfg).\n"
                                   "Exit status 0: done (files that were skipped, where the recipe allows it, are named and counted); 2: "
                                   "recipe or command line; 3: a bad source file where the recipe says on_error = \"fatal\", or nothing to "
                                   "convert; 4: disk or memory.",
@@ -165,6 +176,7 @@ status cmd_convert(int argc, char **argv)
     if (command_help(&command, argc, argv)) return OK;
     TRY(command_parse(&command, argc, argv, args, &n_args), "convert");
     if (explain) return recipe_explain(stdout);
+    if (print && n_args) return print_recipe(args[0]);
     if (!n_args || !source_dir || !out_dir)
         return command_missing(&command, !n_args ? "RECIPE.cfg" : !source_dir ? "--source DIR" : "--out DIR");
     how.jobs = (int)jobs;

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define KEEP_BYTES ((size_t)512 << 20) /* decoded cases kept between scan and write; the rest is read a second time */
 
@@ -43,6 +44,26 @@ static status count_labels(item *it, const one_case *k, const recipe *r)
     return OK;
 }
 
+/* Of a file; of a folder, that of its files' checksums in the order of the files' names. */
+static status source_sha256(const char *path, char hex[65])
+{
+    struct stat info;
+    if (stat(path, &info) || !S_ISDIR(info.st_mode)) return sha256_file(path, hex);
+    found_list files = {0};
+    sha256 all;
+    sha256_begin(&all);
+    status st = pattern_list(path, "*", NULL, &files);
+    for (int i = 0; i < files.n && !st; i++) {
+        char file[3 * PATTERN_PATH + 2], one[65];
+        snprintf(file, sizeof file, "%s/%s", path, files.v[i].path);
+        st = sha256_file(file, one);
+        if (!st) sha256_add(&all, one, 64);
+    }
+    sha256_end(&all, hex);
+    found_free(&files);
+    return st;
+}
+
 static status scan_one(conversion *c, item *it, atomic_size_t *kept)
 {
     const recipe *r = c->r;
@@ -65,7 +86,7 @@ static status scan_one(conversion *c, item *it, atomic_size_t *kept)
         it->is_volume = k->px.is_volume;
         st = count_labels(it, k, r);
     }
-    if (!st) st = sha256_file(path, it->file_sha256);
+    if (!st) st = source_sha256(path, it->file_sha256);
     size_t bytes = st ? 0 : case_bytes(k, r);
     if (!st && atomic_fetch_add(kept, bytes) + bytes <= KEEP_BYTES) {
         it->kept = k;

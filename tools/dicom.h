@@ -22,8 +22,11 @@ typedef struct dicom_file {
     bool   big, explicit_vr, deflated, encapsulated;
     int    rows, cols, frames, samples, planar, allocated, stored, is_signed;
     double slope, intercept;
-    bool   has_spacing;
+    bool   has_spacing, has_position, has_orientation;
     double spacing[2];                   /* mm between rows, between columns */
+    double position[3], orientation[6];  /* of a file with one frame, in mm of DICOM's world (left, back, head): centre of the first pixel;
+                                            directions in which columns and rows are counted */
+    uint32_t series;                     /* checksum of the series' UID, to tell series apart */
     enum dicom_pixels kind;
     dicom_span pixels;                   /* not encapsulated */
     dicom_span *fragment;                /* (n_fragments) encapsulated, without the offset table */
@@ -44,5 +47,9 @@ const char *dicom_syntax_name(const char *uid); /* "JPEG-LS lossless"; NULL: unk
 /* Pixels of all frames in file order. USE_PIXELS: palette and YBR to RGB, MONOCHROME1 turned so that more is brighter, modality LUT or
  * slope and intercept applied. USE_LABELS: the stored numbers. spacing is set in y and x, no affine. */
 MUST status dicom_pixels(image *m, const dicom_file *f, enum image_use use);
+
+/* dicom_series.c: a folder whose files are the slices of one volume (or one file with all of it). In patient axes, sorted by position. Refused
+ * by name: mixed series, sizes or directions; slices that are missing or there twice; files that are no DICOM, but for DICOMDIR. */
+MUST status dicom_series_read(image *m, const char *folder, enum image_use use);
 
 #endif

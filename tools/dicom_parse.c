@@ -181,6 +181,9 @@ static void take_top(dicom_file *f, uint32_t tag, dicom_span v, bool big)
     double d;
     switch (tag) {
     case TAG(0x0008, 0x0060): text_of(v, f->modality, sizeof f->modality); break;
+    case TAG(0x0020, 0x000e): f->series = crc32c(0, v.at, v.n); break;
+    case TAG(0x0020, 0x0032): f->has_position = decimals(v, f->position, 3); break;
+    case TAG(0x0020, 0x0037): f->has_orientation = decimals(v, f->orientation, 6); break;
     case TAG(0x0028, 0x0002): f->samples = number; break;
     case TAG(0x0028, 0x0004): text_of(v, f->photometric, sizeof f->photometric); break;
     case TAG(0x0028, 0x0006): f->planar = number; break;

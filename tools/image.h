@@ -34,6 +34,15 @@ MUST status image_to_channels(image *m, int channels);
 MUST status image_shrink(image *m, int max_side, bool labels);
 /* New image = the planes of `m` across an axis: 0 z (as stored), 1 y, 2 x. Rows of the planes across y and x run from head to feet. */
 MUST status image_across(image *m, int axis);
+
+/* orient.c. a: voxel (x,y,z) as stored to NIfTI's world. Which stored axis runs along each patient axis (x left, y back, z head), and whether
+ * it runs the other way. */
+void orient_find(double a[3][4], int axis[3], bool flip[3]);
+/* Affine and spacing (in mm, of which `a` has 1 / mm) of a volume of size (x,y,z) that was turned so. */
+void orient_note(image *m, double a[3][4], const int64_t size[3], const int axis[3], const bool flip[3], double mm);
+/* In place: the planes of `m`, stored along `a`'s third axis, become a volume in patient axes. */
+MUST status image_turn(image *m, double a[3][4], const char *what);
+
 void image_hash(const image *m, char hex[65]); /* SHA-256 of shape, type and values */
 
 #endif

@@ -139,7 +139,7 @@ static bool leads_out(const char *text)
 
 /* ---- walking ------------------------------------------------------------------------------------------------------------ */
 
-static status add_file(const char *path, const bindings *b, found_list *out)
+static status add_match(const char *path, const bindings *b, bool is_folder, found_list *out)
 {
     if (out->n == out->room) {
         int room = out->room ? 2 * out->room : 64;
@@ -151,7 +151,7 @@ static status add_file(const char *path, const bindings *b, found_list *out)
     snprintf(f->path, sizeof f->path, "%s", path);
     const char *slash = strrchr(path, '/'), *file = slash ? slash + 1 : path, *folder = slash;
     size_t stem = strlen(file);
-    for (int i = 0; i < 2; i++) { /* name.nii.gz -> name */
+    for (int i = 0; i < 2 && !is_folder; i++) { /* name.nii.gz -> name */
         const char *dot = memrchr(file, '.', stem);
         if (!dot || dot == file || (i == 1 && strcmp(file + stem, ".gz"))) break;
         stem = (size_t)(dot - file);
@@ -195,7 +195,7 @@ static status walk(const char *root, const char *done, const char *pattern, cons
 {
     while (*pattern == '/') pattern++;
     const char *end = pattern + strcspn(pattern, "/");
-    bool last = !*end;
+    bool folder = !strcmp(end, "/"), last = !*end || folder;
     char path[PATTERN_PATH], full[2 * PATTERN_PATH], text[PATTERN_PATH], **names = NULL, *one = text;
     int n = 0;
     status st = OK;
@@ -219,7 +219,7 @@ static status walk(const char *root, const char *done, const char *pattern, cons
         snprintf(full, sizeof full, "%s/%s", root, path);
         struct stat info;
         if (stat(full, &info)) continue;
-        if (last && S_ISREG(info.st_mode)) TRY_TO(out, add_file(path, &mine, out), "%s", full);
+        if (last && (folder ? S_ISDIR(info.st_mode) : S_ISREG(info.st_mode))) TRY_TO(out, add_match(path, &mine, folder, out), "%s", full);
         if (!last && S_ISDIR(info.st_mode)) TRY_TO(out, walk(root, path, end, &mine, out), "%s", full);
     }
 out:

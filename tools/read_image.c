@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define FILE_BYTES_MAX ((size_t)2 << 30)
 
@@ -20,11 +21,24 @@ static bool is_nifti(const char *b, size_t n)
     return starts(b, n, "\x1f\x8b", 2);
 }
 
+static status one_channel(image *m, const char *path, enum image_use use)
+{
+    if (use != USE_LABELS || m->C == 1) return OK;
+    status st = status_raise(ST_DATA, __FILE__, __LINE__, "%s: a label image needs one channel, not %d", path, m->C);
+    image_free(m);
+    return st;
+}
+
 status image_read(image *m, const char *path, enum image_use use)
 {
     *m = (image){0};
     char *b;
     size_t n;
+    struct stat info;
+    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) {
+        TRY(dicom_series_read(m, path, use), "reading a folder");
+        return one_channel(m, path, use);
+    }
     TRY(file_read_all(path, FILE_BYTES_MAX, &b, &n), "reading an image");
     static const struct { const char *magic; size_t length; const char *name; } unread[] = {
         {"GIF8", 4, "GIF"}, {"RIFF", 4, "WebP"},
@@ -55,9 +69,5 @@ status image_read(image *m, const char *path, enum image_use use)
                                  n > 3 ? (unsigned char)b[3] : 0);
     }
     free(b);
-    if (!st && use == USE_LABELS && m->C != 1) {
-        st = status_raise(ST_DATA, __FILE__, __LINE__, "%s: a label image needs one channel, not %d", path, m->C);
-        image_free(m);
-    }
-    return st;
+    return st ? st : one_channel(m, path, use);
 }

@@ -172,26 +172,6 @@ static void affine_of(const header *h, double a[3][4], bool *oriented)
         for (int i = 0; i < 3; i++) a[i][i] = 1;
 }
 
-/* Which stored axis runs along each patient axis (x left, y back, z head), and whether it runs the other way. */
-static void nearest_axes(double a[3][4], int axis[3], bool flip[3])
-{
-    double unit[3][3];
-    for (int j = 0; j < 3; j++) {
-        double length = sqrt(a[0][j] * a[0][j] + a[1][j] * a[1][j] + a[2][j] * a[2][j]);
-        for (int i = 0; i < 3; i++) unit[i][j] = a[i][j] / length;
-    }
-    bool used_i[3] = {false}, used_j[3] = {false};
-    for (int k = 0; k < 3; k++) {
-        int bi = -1, bj = -1;
-        for (int i = 0; i < 3; i++)
-            for (int j = 0; j < 3; j++)
-                if (!used_i[i] && !used_j[j] && (bi < 0 || fabs(unit[i][j]) > fabs(unit[bi][bj]) + 1e-6)) bi = i, bj = j;
-        used_i[bi] = used_j[bj] = true;
-        axis[bi] = bj;
-        flip[bi] = bi == 2 ? unit[bi][bj] < 0 : unit[bi][bj] > 0; /* NIfTI's x and y grow to the right and to the front */
-    }
-}
-
 /* ---- voxels ------------------------------------------------------------------------------------------------------ */
 
 static const struct { int code, bytes; enum dtype kept; const char *name; } types[] = {
@@ -250,28 +230,14 @@ static status decode(image *m, const unsigned char *b, size_t n, const header *h
     bool oriented, flip[3];
     int axis[3];
     affine_of(h, a, &oriented);
-    nearest_axes(a, axis, flip);
+    orient_find(a, axis, flip);
     CHECK(n >= h->vox_offset, ST_DATA, "%s: the file ends before its data", what);
     bool scaled = slope != 1 || inter != 0;
     TRY(image_alloc(m, (int)h->dim[1 + axis[2]], (int)h->dim[1 + axis[1]], (int)h->dim[1 + axis[0]], 1,
                     scaled ? DT_F32 : types[t].kept, what), "NIfTI");
     m->is_volume = true;
     m->has_affine = oriented;
-    double mm = h->units == 1 ? 1000 : h->units == 3 ? 0.001 : 1;
-    for (int k = 0; k < 3; k++) {
-        int j = axis[k];
-        double length = 0;
-        for (int i = 0; i < 3; i++) {
-            m->affine[i][k] = flip[k] ? -a[i][j] : a[i][j];
-            length += a[i][j] * a[i][j];
-        }
-        m->spacing[2 - k] = sqrt(length) * mm;
-    }
-    for (int i = 0; i < 3; i++) {
-        m->affine[i][3] = a[i][3];
-        for (int k = 0; k < 3; k++)
-            if (flip[k]) m->affine[i][3] += a[i][axis[k]] * (double)(h->dim[1 + axis[k]] - 1);
-    }
+    orient_note(m, a, h->dim + 1, axis, flip, h->units == 1 ? 1000 : h->units == 3 ? 0.001 : 1);
     status st = copy_voxels(m, h, b + h->vox_offset, t, slope, inter, axis, flip, what);
     if (st) image_free(m);
     return st;

@@ -8,7 +8,7 @@
  * Labels: the stored numbers (palette indices, 1-bit masks as 0 and 1), one channel. */
 enum image_use { USE_PIXELS, USE_LABELS };
 
-MUST status image_read(image *m, const char *path, enum image_use use); /* any format below */
+MUST status image_read(image *m, const char *path, enum image_use use); /* any format below; a folder: a DICOM series */
 
 /* The same from memory; `what` names the file in messages. */
 MUST status png_decode(image *m, const void *bytes, size_t n, enum image_use use, const char *what);  /* 8- and 16-bit results */

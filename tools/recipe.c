@@ -28,7 +28,8 @@ static const key label_keys[] = {
              "place in classes, or is mapped), one COCO file"},
     TEXT(recipe_label, value, "", "source \"value\": template, \"{class}\" or \"{table.column}\""),
     TEXT(recipe_label, separator, "", "multilabel: text between the values; empty: one value"),
-    TEXT(recipe_label, file, "", "other sources: path pattern; may use the names of images.files. Several mask files of one image are merged"),
+    TEXT(recipe_label, file, "", "other sources: path pattern; may use the names of images.files. Several mask files of one image are merged; "
+         "a pattern that ends with / finds a DICOM series of masks"),
     TEXT(recipe_label, image_name, "{file}", "coco: file_name of an image, a template"),
     {.name = "one_based", .type = KEY_BOOL, .offset = offsetof(recipe_label, one_based), .def = "true",
      .help = "voc: pixels count from 1 and both corners belong to the object; false: the numbers are pixel edges"},
@@ -62,7 +63,8 @@ static const key label_keys[] = {
 
 static const key image_keys[] = {
     {.name = "files", .type = KEY_TEXT_LIST, .offset = IN(images, files), .size = RECIPE_PATTERNS, .item_bytes = PATTERN_PATH, .least = 1,
-     .count_offset = IN(images, n_files), .help = "path patterns: * is any text, {name} any text that gets this name; formats are told by content"},
+     .count_offset = IN(images, n_files), .help = "path patterns: * is any text, {name} any text that gets this name; formats are told by content. A pattern that ends with / "
+                                               "finds folders: each is one DICOM series, a volume"},
     {.name = "pixel", .type = KEY_TEXT, .offset = IN(images, pixel), .size = 8, .def = "u8", .choices = "u8|u16|i16|f32",
      .help = "stored type; a value that it cannot hold exactly makes the file a bad one"},
     {.name = "channels", .type = KEY_INT, .offset = IN(images, channels), .def = "3", .lo = 1, .hi = 3, .help = "1 grey or 3 colour"},
@@ -330,6 +332,18 @@ status recipe_load(recipe **out, const char *path)
         if (r->images.spacing[i] == 0) r->images.spacing[i] = NAN;
     *out = r;
     return OK;
+}
+
+status recipe_print(const recipe *r, FILE *out)
+{
+    recipe *plain;
+    TRY(mem_alloc(&plain, sizeof *plain, "a recipe"), "%s", r->file);
+    *plain = *r;
+    for (int i = 0; i < 2; i++)
+        if (isnan(plain->images.spacing[i])) plain->images.spacing[i] = 0;
+    status st = config_print(recipe_keys, plain, out);
+    free(plain);
+    return st;
 }
 
 status recipe_explain(FILE *out)

@@ -53,6 +53,7 @@ typedef struct recipe {
 
 /* Allocates; free with free(). All faults at once, "file:line: key: what". ST_USAGE. */
 MUST status recipe_load(recipe **out, const char *path);
+MUST status recipe_print(const recipe *r, FILE *out); /* every key with its value and meaning: a file that reads back to r */
 MUST status recipe_explain(FILE *out);       /* every key: type, default, range, meaning */
 int  recipe_label_find(const recipe *r, const char *name); /* -1 */
 int  label_class_find(const recipe_label *l, const char *name); /* -1 */

@@ -82,6 +82,10 @@ result "every key of a recipe is explained" 0 "images" "where_share" "on_error"
 convert --help
 result "help" 0 "usage: medley-data convert"
 
+"$program" convert "$root/datasets/example.cfg" --print >"$work/printed.cfg" 2>"$work/log" && sed 1,3d "$root/datasets/example.cfg" | cmp - "$work/printed.cfg" >>"$work/log"
+code=$?
+result "datasets/example.cfg is what the key table prints" 0
+
 # ---- the real ones
 data=$root/../shared/data
 real() { # NAME WORDS...
@@ -106,6 +110,15 @@ else
     "$python" "$root/tests/cli/convert_check.py" "$work/real" "$data" >"$work/log" 2>&1
     code=$?
     result "the shards against other readers" 0
+fi
+real mr-brain-tumour 0 "46 samples from 2 images" "skipped: 0 of 2"
+real ct-multiorgan-totalseg 0 "20 samples from 1 images" "skipped: 0 of 1"
+if [ ! -d "$work/real/mr-brain-tumour" ]; then skip "DICOM series against pydicom and nibabel" "no real data"
+else
+    "${python:-false}" "$root/tests/cli/series_check.py" "$work/real" "$data" >"$work/log" 2>&1
+    code=$?
+    if [ $code = 77 ] || [ -z "$python" ]; then skip "DICOM series against pydicom and nibabel" "no Python with h5py, nibabel and pydicom"
+    else result "DICOM series against pydicom and nibabel" 0; fi
 fi
 real micro-nuclei-histology 0 "48 samples from 48 images" "skipped: 0 of 48"
 real mr-brain-tumour-yesno 0 "247 samples from 247 images" "25 images have the same pixels" "skipped: 0 of 247"
