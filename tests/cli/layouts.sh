@@ -1,0 +1,110 @@
+#!/bin/sh
+# layouts: the recipes of public sets that are not here, on made-up files in the layout of their publishers: every file is found, labelled,
+# and goes with its subject. TAP. Usage: layouts.sh MEDLEY-DATA SOURCE-ROOT
+program=$1 root=$2
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+n=0 bad=0 number=0
+
+# file PATH...: an image of 4 x 2 pixels that no other one equals, as NIfTI whatever its name: formats are told by content
+file() {
+    for path in "$@"; do
+        number=$((number + 1))
+        mkdir -p "$(dirname "$work/src/$path")"
+        nifti "$(printf '\\%03o\\%03o\\002\\003\\004\\005\\006\\007' $((number % 256)) $((number / 256)))" >"$work/src/$path"
+    done
+}
+mask() { # the same with values 0 and 1
+    for path in "$@"; do
+        mkdir -p "$(dirname "$work/src/$path")"
+        nifti '\000\001\000\001\000\000\001\000' >"$work/src/$path"
+    done
+}
+nifti() {
+    printf '\134\001\000\000'; head -c 36 /dev/zero                                  # 348 ...
+    printf '\003\000\004\000\002\000\001\000\001\000\001\000\001\000\001\000'        # 3 dimensions: 4 x 2 x 1
+    head -c 14 /dev/zero; printf '\002\000\010\000'; head -c 2 /dev/zero             # unsigned bytes
+    printf '\000\000\200\077\000\000\200\077\000\000\200\077\000\000\200\077'        # 1 mm
+    head -c 16 /dev/zero; printf '\000\000\260\103'; head -c 232 /dev/zero           # data from byte 352
+    printf 'n+1\000\000\000\000\000'
+    # shellcheck disable=SC2059 # the bytes
+    printf "$1"
+}
+table() { mkdir -p "$work/src"; printf '%s\n' "$@" >"$work/src/table"; } # LINE...
+
+# converts RECIPE WORDS...: all words must be in the summary, and no file may be skipped
+converts() {
+    name=$1
+    shift
+    "$program" convert "$root/datasets/$name.cfg" --source "$work/src" --out "$work/out" >"$work/log" 2>&1
+    code=$? missing=
+    for words in "$@" "skipped: 0 of"; do grep -qF -- "$words" "$work/log" || missing="$missing \"$words\""; done
+    n=$((n + 1))
+    if [ $code = 0 ] && [ -z "$missing" ]; then echo "ok $n - $name"
+    else
+        bad=1
+        echo "not ok $n - $name: exit $code, missing$missing"
+        sed 's/^/# | /' "$work/log"
+    fi
+    rm -rf "$work/src"
+}
+
+for c in ADI BACK DEB LYM MUC MUS NORM STR TUM; do file NCT-CRC-HE-100K/$c/$c-AAAA.tif NCT-CRC-HE-100K/$c/$c-BBBB.tif; done
+converts histo-nct-crc-100k "18 samples from 18 images of 18 subjects" "TUM 2"
+
+for part in train test; do
+    file chest_xray/$part/PNEUMONIA/person1_bacteria_1.jpeg chest_xray/$part/PNEUMONIA/person1_virus_2.jpeg chest_xray/$part/PNEUMONIA/person2_virus_3.jpeg
+    file chest_xray/$part/NORMAL/IM-0115-0001.jpeg chest_xray/$part/NORMAL/NORMAL2-IM-0927-0001.jpeg chest_xray/$part/NORMAL/NORMAL2-IM-0927-0001-0002.jpeg
+done
+converts xray-pneumonia-children "12 samples from 12 images of 8 subjects"
+
+b=BreaKHis_v1/histology_slides/breast
+for i in 001 002; do
+    file $b/benign/SOB/adenosis/SOB_B_A_14-22549AB/100X/SOB_B_A-14-22549AB-100-$i.png
+    file $b/malignant/SOB/ductal_carcinoma/SOB_M_DC_14-13412/40X/SOB_M_DC-14-13412-40-$i.png
+    file $b/malignant/SOB/lobular_carcinoma/SOB_M_LC_14-13412/40X/SOB_M_LC-14-13412-40-$i.png
+done
+converts histo-breakhis "6 samples from 6 images of 2 subjects"
+
+for c in Normal Benign InSitu Invasive; do file Photos/$c/${c}001.tif Photos/$c/${c}002.tif; done
+converts histo-bach "8 samples from 8 images"
+
+for i in 1 2; do
+    for c in aca n scc; do file lung_colon_image_set/lung_image_sets/lung_$c/lung$c$i.jpeg; done
+    for c in aca n; do file lung_colon_image_set/colon_image_sets/colon_$c/colon$c$i.jpeg; done
+done
+converts histo-lc25000 "10 samples from 10 images" "train 10"
+
+file CXR_png/CHNCXR_0001_0.png CXR_png/CHNCXR_0002_0.png CXR_png/CHNCXR_0327_1.png CXR_png/CHNCXR_0328_1.png
+converts xray-tb-shenzhen "4 samples from 4 images of 4 subjects"
+
+for f in MCUCXR_0001_0 MCUCXR_0002_0 MCUCXR_0104_1; do
+    file CXR_png/$f.png
+    mask ManualMask/leftMask/$f.png ManualMask/rightMask/$f.png
+done
+converts xray-tb-montgomery "3 samples from 3 images of 3 subjects"
+
+for f in spleen_2 spleen_3 spleen_6; do
+    file imagesTr/$f.nii.gz imagesTr/._$f.nii.gz
+    mask labelsTr/$f.nii.gz
+done
+converts ct-msd-spleen "from 3 images of 3 subjects"
+
+file HAM10000_images_part_1/ISIC_0024306.jpg HAM10000_images_part_1/ISIC_0024307.jpg HAM10000_images_part_2/ISIC_0029306.jpg
+table lesion_id,image_id,dx,dx_type,age,sex,localization HAM_0000550,ISIC_0024306,nv,follow_up,45.0,male,trunk \
+    HAM_0000550,ISIC_0024307,nv,follow_up,50.0,male,"lower extremity" HAM_0003577,ISIC_0029306,mel,histo,60.0,female,face
+mv "$work/src/table" "$work/src/HAM10000_metadata.csv"
+converts skin-ham10000 "3 samples from 3 images of 2 subjects"
+
+file train_images/000c1434d8d7.png train_images/001639a390f0.png train_images/0024cdab0c1e.png
+table id_code,diagnosis 000c1434d8d7,2 001639a390f0,4 0024cdab0c1e,1
+mv "$work/src/table" "$work/src/train.csv"
+converts fundus-aptos2019 "3 samples from 3 images"
+
+file boneage-training-dataset/1377.png boneage-training-dataset/1378.png boneage-training-dataset/boneage-training-dataset/1379.png
+table id,boneage,male 1377,180,False 1378,12,False 1379,94.5,True
+mv "$work/src/table" "$work/src/boneage-training-dataset.csv"
+converts xray-boneage-rsna "3 samples from 3 images"
+
+echo "1..$n"
+[ $bad = 0 ]
