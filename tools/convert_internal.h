@@ -17,7 +17,7 @@ typedef struct item {                 /* one source image file */
     int32_t *count[SHARD_MAX_LABELS]; /* (K) samples per class; detection: boxes; segmentation: samples that show the class */
     int32_t  n_labelled[SHARD_MAX_LABELS]; /* samples that carry the label */
     bool     labelled[SHARD_MAX_LABELS];   /* the image carries it */
-    int      group;
+    int      group, given;            /* given: the publisher's split, or SPLIT_REST */
     enum split split;
 } item;
 
@@ -29,7 +29,7 @@ typedef struct conversion {
     int        n, n_good;
     item      *item;
     int        n_orphans, n_rows_unused[RECIPE_TABLES];
-    int        n_groups, n_duplicates;
+    int        n_groups, n_duplicates, n_straddling; /* straddling: groups that the publisher has in several splits */
 } conversion;
 
 /* Reads every file once, in `jobs` threads; fills the items. */

@@ -73,6 +73,7 @@ void convert_report(const conversion *c, const char *out_dir)
     log_line(LOG_INFO, "  samples (images): train %lld (%lld), val %lld (%lld), test %lld (%lld)", (long long)n[0], (long long)images[0],
              (long long)n[1], (long long)images[1], (long long)n[2], (long long)images[2]);
     for (int i = 0; i < c->r->n_labels; i++) report_label(c, i);
+    if (c->n_straddling) log_line(LOG_INFO, "  %d subjects are in several of the publisher's splits; they train", c->n_straddling);
     if (c->n_duplicates) log_line(LOG_INFO, "  %d images have the same pixels as another one; such images share a split", c->n_duplicates);
     if (dropped || clipped)
         log_line(LOG_INFO, "  boxes: %lld dropped (no area, or marked as missing), %lld clipped to the image", (long long)dropped, (long long)clipped);

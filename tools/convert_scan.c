@@ -74,6 +74,10 @@ static status scan_one(conversion *c, item *it, atomic_size_t *kept)
     TRY(fill(r->images.id, &n, it->id, "id"), "%s", it->file->path);
     TRY(fill(r->images.subject, &n, it->subject, "subject"), "%s", it->file->path);
     TRY(fill(r->images.centre, &n, it->centre, "centre"), "%s", it->file->path);
+    char given[SHARD_TEXT] = "rest";
+    if (*r->split.value) TRY(fill(r->split.value, &n, given, "split"), "%s", it->file->path);
+    it->given = recipe_split_of(r, given);
+    CHECK(it->given != SPLIT_UNKNOWN, ST_DATA, "%s: split \"%s\" is none of train, val, test and split.map", it->file->path, given);
     CHECK(*it->id && *it->subject, ST_DATA, "%s: empty %s", it->file->path, *it->id ? "subject" : "id");
     one_case *k;
     TRY(mem_alloc(&k, sizeof *k, "a case"), "%s", it->file->path);

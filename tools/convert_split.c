@@ -9,9 +9,12 @@
 typedef struct group {
     const char *name;
     uint64_t    order;
-    int         n_images;
+    int         n_images, given;
+    bool        straddles;
     double     *count;  /* (n_columns) */
 } group;
+
+enum { PARTS = 1 + RECIPE_FOLDS };
 
 static int root_of(int *parent, int i)
 {
@@ -107,26 +110,59 @@ static int by_size(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
+/* Shares of the parts that groups are dealt to: the three splits; or the test split and k folds. Their number. */
+static int shares_of(const recipe *r, double share[PARTS])
+{
+    int k = r->split.folds;
+    for (int s = 0; s < N_SPLITS; s++) share[s] = r->split.fractions[s];
+    if (k == 0) return N_SPLITS;
+    share[0] = r->split.fractions[SPLIT_TEST];
+    for (int i = 0; i < k; i++) share[1 + i] = (1 - share[0]) / k;
+    return 1 + k;
+}
+
+static enum split split_of_part(const recipe *r, int part)
+{
+    if (r->split.folds == 0) return (enum split)part;
+    return part == 0 ? SPLIT_TEST : part - 1 == r->split.fold ? SPLIT_VAL : SPLIT_TRAIN;
+}
+
 static void deal(const recipe *r, group **sorted, int n_groups, int n_columns, enum split *to)
 {
-    double total[2 + RECIPE_CLASSES] = {0}, have[N_SPLITS][2 + RECIPE_CLASSES] = {{0}};
+    double total[2 + RECIPE_CLASSES] = {0}, have[PARTS][2 + RECIPE_CLASSES] = {{0}}, share[PARTS];
+    int n_parts = shares_of(r, share);
     for (int g = 0; g < n_groups; g++)
-        for (int k = 0; k < n_columns; k++) total[k] += sorted[g]->count[k];
+        for (int k = 0; k < n_columns && sorted[g]->given == SPLIT_REST; k++) total[k] += sorted[g]->count[k];
     for (int g = 0; g < n_groups; g++) {
         int best = -1;
         double best_cost = 0;
-        for (int s = 0; s < N_SPLITS; s++) {
-            double share = r->split.fractions[s], cost = 0;
-            if (share <= 0) continue;
+        if (sorted[g]->given != SPLIT_REST) {
+            to[g] = (enum split)sorted[g]->given;
+            continue;
+        }
+        for (int s = 0; s < n_parts; s++) {
+            double cost = 0;
+            if (share[s] <= 0) continue;
             for (int k = 0; k < n_columns; k++) {
-                double n = sorted[g]->count[k], want = share * total[k];
+                double n = sorted[g]->count[k], want = share[s] * total[k];
                 if (total[k] > 0) cost += (2 * n * (have[s][k] - want) + n * n) / (want * total[k]);
             }
             if (best < 0 || cost < best_cost - 1e-12) best = s, best_cost = cost;
         }
-        to[g] = (enum split)best;
+        to[g] = split_of_part(r, best);
         for (int k = 0; k < n_columns; k++) have[best][k] += sorted[g]->count[k];
     }
+}
+
+/* A group that the publisher has in several splits trains: what is scored must not have been seen. */
+static void take_given(conversion *c, group *g, const item *it)
+{
+    if (g->n_images == 1) g->given = it->given;
+    if (g->given == it->given || g->straddles) return;
+    g->straddles = true;
+    g->given = SPLIT_TRAIN;
+    if (++c->n_straddling <= 20)
+        log_line(LOG_WARN, "%s: subject %s, or an image with the same pixels, is in several of the publisher's splits: all of it trains", c->r->name, g->name);
 }
 
 status convert_split(conversion *c)
@@ -150,6 +186,7 @@ status convert_split(conversion *c)
         g->count = counts + (size_t)it->group * (size_t)n_columns;
         if (!g->name || strcmp(it->subject, g->name) < 0) g->name = it->subject;
         g->n_images++;
+        take_given(c, g, it);
         count_item(g->count, it, r, label);
     }
     for (int g = 0; g < c->n_groups; g++) {

@@ -106,6 +106,14 @@ static const key split_keys[] = {
      .help = "train, validation, test; of the images, by whole subjects"},
     {.name = "seed", .type = KEY_INT, .offset = IN(split, seed), .size = 8, .def = "1", .help = "of the order in which subjects are dealt"},
     TEXT_IN(split, stratify, "", "label whose classes get even shares; empty: the first that has classes per image or boxes"),
+    TEXT_IN(split, value, "", "template of the split that the publisher gives an image: \"{part}\" or \"{table.column}\"; empty: all are dealt"),
+    {.name = "map", .type = KEY_TEXT_LIST, .offset = IN(split, map), .size = RECIPE_SPLIT_MAPS, .item_bytes = 64, .def = "",
+     .count_offset = IN(split, n_map),
+     .help = "\"value -> train\", \"-> val\", \"-> test\" or \"-> rest\" for values that are none of train, val and test; the rest is dealt by fractions"},
+    {.name = "folds", .type = KEY_INT, .offset = IN(split, folds), .def = "0", .lo = 0, .hi = RECIPE_FOLDS,
+     .help = "k: what is not test (fractions[2]) is dealt to k equal folds, of which one validates and the others train; 0: no folds"},
+    {.name = "fold", .type = KEY_INT, .offset = IN(split, fold), .def = "0", .lo = 0, .hi = RECIPE_FOLDS - 1,
+     .help = "number of the fold that validates, from 0"},
     LINE_IN(split),
     {0}};
 
@@ -276,6 +284,36 @@ static void check_table(recipe *r, int i, config_faults *f)
     if (strpbrk(r->table[i].name, ".{}/")) config_fault(f, r->table[i].line, "tables", "name \"%s\" must be a plain word", r->table[i].name);
 }
 
+int recipe_split_of(const recipe *r, const char *value)
+{
+    char from[64], to[64];
+    const char *word = value;
+    for (int i = 0; i < r->split.n_map && word == value; i++)
+        if (split_pair(r->split.map[i], "->", from, to, sizeof from) && !strcmp(from, value)) word = to;
+    if (!strcmp(word, "rest")) return SPLIT_REST;
+    for (int i = 0; i < N_SPLITS; i++)
+        if (!strcmp(word, split_name[i])) return i;
+    return SPLIT_UNKNOWN;
+}
+
+static void check_split(recipe *r, config_faults *f)
+{
+    check_template(r, f, r->split.line, "split.value", r->split.value, true);
+    for (int i = 0; i < r->split.n_map; i++) {
+        char where[32], from[64], to[64];
+        snprintf(where, sizeof where, "split.map[%d]", i);
+        if (!split_pair(r->split.map[i], "->", from, to, sizeof from) || recipe_split_of(r, from) == SPLIT_UNKNOWN)
+            config_fault(f, r->split.line, where, "\"%s\" is not \"value -> train\", val, test or rest", r->split.map[i]);
+    }
+    if (r->split.n_map && !*r->split.value) config_fault(f, r->split.line, "split.map", "needs split.value");
+    if (r->split.folds == 1) config_fault(f, r->split.line, "split.folds", "one fold is none: 0, or 2 and more");
+    if (r->split.fold >= r->split.folds && r->split.fold > 0) config_fault(f, r->split.line, "split.fold", "there are %d folds, counted from 0", r->split.folds);
+    double sum = r->split.fractions[0] + r->split.fractions[1] + r->split.fractions[2];
+    if (!(fabs(sum - 1) < 1e-6)) config_fault(f, r->split.line, "split.fractions", "add up to %g, not to 1", sum);
+    if (*r->split.stratify && recipe_label_find(r, r->split.stratify) < 0)
+        config_fault(f, r->split.line, "split.stratify", "\"%s\" is no label of this recipe", r->split.stratify);
+}
+
 static void check(void *out, config_faults *f)
 {
     recipe *r = out;
@@ -310,10 +348,7 @@ static void check(void *out, config_faults *f)
         if (r->label[i].task == TASK_SEGMENTATION) r->slice_label = i;
     if (r->slice_label < 0 && strcmp(r->slices.empty, "keep"))
         config_fault(f, r->slices.line, "slices.empty", "without a segmentation label no slice is known to be empty");
-    double sum = r->split.fractions[0] + r->split.fractions[1] + r->split.fractions[2];
-    if (!(fabs(sum - 1) < 1e-6)) config_fault(f, r->split.line, "split.fractions", "add up to %g, not to 1", sum);
-    if (*r->split.stratify && recipe_label_find(r, r->split.stratify) < 0)
-        config_fault(f, r->split.line, "split.stratify", "\"%s\" is no label of this recipe", r->split.stratify);
+    check_split(r, f);
 }
 
 status recipe_load(recipe **out, const char *path)

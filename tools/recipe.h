@@ -6,7 +6,7 @@
 #include "medley/store.h"
 #include "pattern.h"
 
-enum { RECIPE_PATTERNS = 8, RECIPE_TABLES = 4, RECIPE_JOINS = 4, RECIPE_CLASSES = 256, RECIPE_MAPS = 256, RECIPE_MISSING = 16 };
+enum { RECIPE_FOLDS = 32, RECIPE_SPLIT_MAPS = 16, RECIPE_PATTERNS = 8, RECIPE_TABLES = 4, RECIPE_JOINS = 4, RECIPE_CLASSES = 256, RECIPE_MAPS = 256, RECIPE_MISSING = 16 };
 
 typedef struct recipe_table {
     char name[32], file[PATTERN_PATH], sheet[64];
@@ -41,7 +41,12 @@ typedef struct recipe {
     } images;
     struct { char rule[12]; double lo, hi; int line; } range;
     struct { char axis[12], empty[8], label[64]; int every, min_foreground, line; double empty_share; } slices;
-    struct { double fractions[N_SPLITS]; int64_t seed; char stratify[64]; int line; } split;
+    struct {
+        double fractions[N_SPLITS];
+        int64_t seed;
+        char stratify[64], value[128], map[RECIPE_SPLIT_MAPS][64];
+        int n_map, folds, fold, line;
+    } split;
     struct { int64_t images, samples, subjects, skipped; } expect; /* -1: not said */
     int  n_tables, n_labels;
     recipe_table table[RECIPE_TABLES];
@@ -56,6 +61,8 @@ MUST status recipe_load(recipe **out, const char *path);
 MUST status recipe_print(const recipe *r, FILE *out); /* every key with its value and meaning: a file that reads back to r */
 MUST status recipe_explain(FILE *out);       /* every key: type, default, range, meaning */
 int  recipe_label_find(const recipe *r, const char *name); /* -1 */
+int  recipe_split_of(const recipe *r, const char *value); /* what the publisher's value means: a split, SPLIT_REST, or SPLIT_UNKNOWN */
+enum { SPLIT_REST = -1, SPLIT_UNKNOWN = -2 };             /* rest: dealt by fractions */
 int  label_class_find(const recipe_label *l, const char *name); /* -1 */
 
 /* "a -> b" and "a = b": the two sides without white space around them. False if there is no arrow (or equals sign). */

@@ -82,6 +82,35 @@ result "every key of a recipe is explained" 0 "images" "where_share" "on_error"
 convert --help
 result "help" 0 "usage: medley-data convert"
 
+# ---- the publisher's splits and folds
+mkdir -p "$work/given"
+for i in 0 1 2 3 4 5 6 7; do
+    image "$work/given/training/$i.nii" "01$i"
+    image "$work/given/testing/$i.nii" "02$i"
+done
+image "$work/given/testing/leak.nii" "010" # the pixels of training/0
+sed -e 's/"{animal}\/{i}.nii"/"{part}\/{i}.nii"/; s/{animal}/{part}/g; s/"cat", "dog"/"training", "testing"/; s/pets/given/' "$work/pets.cfg" >"$work/given.cfg"
+echo 'split: { value = "{part}"; map = ["training -> rest", "testing -> test"]; fractions = [0.75, 0.25, 0.0]; };' >>"$work/given.cfg"
+convert "$work/given.cfg" --source "$work/given" --out "$work/out"
+result "the publisher's test split is kept, the rest is dealt, and what straddles them trains" 0 "train 7 (7), val 2 (2), test 8 (8)" "in several of the publisher's splits"
+sed '/^split/d; s/given/folded/' "$work/given.cfg" >"$work/folded.cfg"
+echo 'split: { folds = 4; fold = 3; fractions = [0.8, 0.0, 0.2]; };' >>"$work/folded.cfg"
+convert "$work/folded.cfg" --source "$work/given" --out "$work/out"
+result "folds: one of four validates, the others train" 0 "17 samples"
+seen=
+for k in 0 1 2 3; do
+    sed "s/fold = 3/fold = $k/; s/folded/fold$k/" "$work/folded.cfg" >"$work/fold$k.cfg"
+    convert "$work/fold$k.cfg" --source "$work/given" --out "$work/out"
+    seen="$seen $(sed -n 's/.*val \([0-9]*\) .*test \([0-9]*\) .*/\1+\2/p' "$work/log" | head -n 1)"
+done
+code=$? n_val=0
+for v in $seen; do n_val=$((n_val + ${v%+*})); n_test=${v#*+}; done
+[ $((n_val + n_test)) = 17 ] || { code=1; echo "validation and test: $seen" >>"$work/log"; }
+result "every image that is not test validates in one fold" 0
+sed 's/testing -> test/testing -> tset/' "$work/given.cfg" >"$work/wrong.cfg"
+convert "$work/wrong.cfg" --source "$work/given" --out "$work/out2"
+result "a split that does not exist is a fault of the recipe" 2 "split.map[1]" "val, test or rest"
+
 "$program" convert "$root/datasets/example.cfg" --print >"$work/printed.cfg" 2>"$work/log" && sed 1,3d "$root/datasets/example.cfg" | cmp - "$work/printed.cfg" >>"$work/log"
 code=$?
 result "datasets/example.cfg is what the key table prints" 0
