@@ -122,6 +122,7 @@ status convert_run(const char *recipe_path, const char *source_dir, const char *
     if (options) c.options = *options;
     status st = run(&c, source_dir, out_dir);
     if (!st && !c.options.quiet) convert_report(&c, out_dir);
+    if (!st && !c.options.quiet) st = likeness_report(&c);
     for (int i = 0; c.item && i < c.n; i++) {
         for (int l = 0; l < SHARD_MAX_LABELS; l++) free(c.item[i].count[l]);
         if (c.item[i].kept) case_free(c.item[i].kept);

@@ -5,12 +5,15 @@
 #include "case.h"
 #include "convert.h"
 
+typedef struct likeness { uint64_t bit[4]; bool known; } likeness;
+
 typedef struct item {                 /* one source image file */
     const found *file;
     char     id[SHARD_TEXT], subject[SHARD_TEXT], centre[SHARD_TEXT];
     status   st;                      /* OK, or why it is left out */
     char     reason[768];
     char     pixel_hash[65], file_sha256[65];
+    likeness likeness;
     one_case *kept;                   /* loaded case if memory allowed to keep it, else NULL */
     int      n_samples, n_box_dropped, n_box_clipped;
     bool     is_volume, is_duplicate; /* same pixels as an earlier one */
@@ -37,6 +40,9 @@ MUST status convert_scan(conversion *c);
 /* Deals groups (subjects, joined where their images have equal pixels) to the splits. */
 MUST status convert_split(conversion *c);
 MUST status convert_write(conversion *c, const char *out_dir);
+/* likeness.c: of the middle plane; and warnings about images that look alike across splits. */
+void likeness_of(const image *m, likeness *out);
+MUST status likeness_report(conversion *c);
 void convert_report(const conversion *c, const char *out_dir);
 
 static inline int label_columns(const recipe_label *l) { return l->task == TASK_REGRESSION ? 1 : l->n_classes; }

@@ -84,6 +84,7 @@ static status scan_one(conversion *c, item *it, atomic_size_t *kept)
     status st = case_load(k, &c->source, &n, path);
     if (!st) {
         memcpy(it->pixel_hash, k->pixel_hash, sizeof it->pixel_hash);
+        likeness_of(&k->px, &it->likeness);
         it->n_samples = k->n_slices;
         it->n_box_dropped = k->n_box_dropped;
         it->n_box_clipped = k->n_box_clipped;

@@ -292,7 +292,7 @@ static void run_out(bool forever)
     EXPECT(st == OK, "with all memory: %d %s", st, status_message());
     int base = n_held, n_tried = 0;
     /* refused for ever: the first refusal is what counts, and that was tried alone before */
-    int64_t step = !now->slow ? 1 : every_k ? (forever ? 5 : 1) : (total + 7) / 8;
+    int64_t step = !now->slow ? 1 : every_k ? (forever ? 20 : 1) : (total + 7) / 8;
     for (int64_t k = 1; k <= total; k += k > 8 ? step : 1) {
         mem_fail_at(k, forever);
         st = run_quietly();

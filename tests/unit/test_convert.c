@@ -2,6 +2,7 @@
 #include "test.h"
 
 #include "convert.h"
+#include "convert_internal.h"
 #include "image.h"
 #include "pattern.h"
 #include "recipe.h"
@@ -312,6 +313,58 @@ static void volumes(void)
     shard_close(&s);
 }
 
+/* Blobs at places that depend on `which`, at any size and brightness. */
+static void picture(image *m, int which, int H, int W, double bright)
+{
+    EXPECT_OK(image_alloc(m, 1, H, W, 1, DT_F32, "picture"));
+    for (int y = 0; y < H; y++)
+        for (int x = 0; x < W; x++) {
+            double v = 0;
+            for (int k = 0; k < 12; k++) {
+                rng r = rng_open((rng_key){(uint64_t)which, (uint32_t)k, 0}, RNG_TEST, 0);
+                double cy = (double)rng_u32(&r) / 4294967296.0, cx = (double)rng_u32(&r) / 4294967296.0;
+                double dy = (y + 0.5) / H - cy, dx = (x + 0.5) / W - cx;
+                v += exp(-(dx * dx + dy * dy) / 0.01);
+            }
+            ((float *)m->data)[y * W + x] = (float)(bright * v);
+        }
+}
+
+static int apart(const likeness *a, const likeness *b)
+{
+    int n = 0;
+    for (int i = 0; i < 4; i++) n += __builtin_popcountll(a->bit[i] ^ b->bit[i]);
+    return n;
+}
+
+static void look_alike(void)
+{
+    image m;
+    likeness first, resized, other;
+    picture(&m, 1, 100, 130, 1);
+    likeness_of(&m, &first);
+    image_free(&m);
+    picture(&m, 1, 61, 77, 40);
+    likeness_of(&m, &resized);
+    image_free(&m);
+    EXPECT(first.known && resized.known && apart(&first, &resized) <= 10, "%d bits apart after resizing", apart(&first, &resized));
+    for (int which = 2; which < 12; which++) {
+        picture(&m, which, 100, 130, 1);
+        likeness_of(&m, &other);
+        image_free(&m);
+        EXPECT(other.known && apart(&first, &other) > 40, "picture %d: %d bits apart", which, apart(&first, &other));
+    }
+    EXPECT_OK(image_alloc(&m, 1, 50, 50, 3, DT_U8, "flat"));
+    ((uint8_t *)m.data)[77] = 200;
+    likeness_of(&m, &other);
+    EXPECT(!other.known, "an empty picture looks like nothing");
+    image_free(&m);
+    EXPECT_OK(image_alloc(&m, 1, 10, 50, 1, DT_U8, "small"));
+    likeness_of(&m, &other);
+    EXPECT(!other.known, "too small to tell");
+    image_free(&m);
+}
+
 int main(void)
 {
     snprintf(folder, sizeof folder, "/tmp/medley-convert-XXXXXX");
@@ -319,6 +372,7 @@ int main(void)
     log_open(-1, LOG_ERROR);
     RUN(patterns);
     RUN(shrinking);
+    RUN(look_alike);
     RUN(recipe_faults);
     RUN(folders_and_tables);
     RUN(bad_files);
