@@ -1,0 +1,52 @@
+"""readme_python.py README MEDLEY-DATA: the Python of the README runs, on shards made here, and finds what they hold (TAP)."""
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+try:
+    import h5py
+    import numpy as np
+    import torch
+except ImportError as e:
+    print(f"1..0 # SKIP {e}")
+    sys.exit(0)
+
+readme, program = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
+blocks = re.findall(r"```python\n(.*?)```", open(readme).read(), re.S)
+count = bad = 0
+
+
+def ok(condition, what):
+    global count, bad
+    count += 1
+    bad += not condition
+    print(f"{'ok' if condition else 'not ok'} {count} - {what}")
+
+
+with tempfile.TemporaryDirectory() as folder:
+    os.chdir(folder)
+    for name in ("synth-histo", "synth-mr"):
+        subprocess.run([program, "synth", "--out", name, "--only", name], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    os.makedirs("shards/mydata")
+    os.symlink(f"{folder}/synth-histo/shards/synth-histo/synth-histo-00000.h5", "shards/mydata/mydata-00000.h5")
+    names = {}
+    exec(blocks[0], names)
+    ok(names["image"].ndim == 3 and 0 <= names["shown"].min() < names["shown"].max() <= 1, "an image of a shard")
+    exec(blocks[1], names)
+    for data, label in (("synth-histo", "tissue"), ("synth-mr", None)):
+        at = f"{data}/shards/{data}"
+        with h5py.File(f"{at}/{data}-00000.h5") as f:
+            label = label or list(f["label"])[0]
+            wanted = [int((f["split"][:] == s).sum()) for s in range(3)]
+        sets = [names["Shards"](at, label, s) for s in range(3)]
+        ok([len(s) for s in sets] == wanted, f"{data}: samples of the three splits")
+        image, target = sets[0][0]
+        ok(image.dtype == torch.float32 and image.ndim == 3 and 0 <= float(image.min()) and float(image.max()) <= 1, f"{data}: image {tuple(image.shape)}")
+        ok(target.ndim == 0 or tuple(target.shape) == tuple(image.shape[1:]), f"{data}: target {tuple(target.shape)}")
+        loader = torch.utils.data.DataLoader(sets[1], batch_size=1, num_workers=2)
+        ok(sum(1 for _ in loader) == wanted[1], f"{data}: through a loader with two workers")
+    os.chdir("/")
+print(f"1..{count}")
+sys.exit(bad > 0)
