@@ -9,19 +9,19 @@ enum { BLOCK = 16384 }; /* elements per parallel chunk, whole vectors */
 #define INV_SQRT_2PI 0.39894228f
 
 /* VL values, or the n that are left; the others are 0. */
-INLINE void read_vec(vec *v, const float *x, int64_t n)
+INLINE void read_vec(vecf *v, const float *x, int64_t n)
 {
     if (n >= VL) {
-        *v = *(const vec *)x;
+        *v = *(const vecf *)x;
         return;
     }
-    *v = (vec){0};
+    *v = (vecf){0};
     memcpy(v, x, (size_t)n * sizeof *x);
 }
 
-INLINE void write_vec(float *x, const vec *v, int64_t n)
+INLINE void write_vec(float *x, const vecf *v, int64_t n)
 {
-    if (n >= VL) *(vec *)x = *v;
+    if (n >= VL) *(vecf *)x = *v;
     else memcpy(x, v, (size_t)n * sizeof *x);
 }
 
@@ -31,7 +31,7 @@ void gelu_forward(float *y, const float *x, int64_t n)
     for (int64_t i0 = 0; i0 < n; i0 += BLOCK) {
         int64_t i1 = i0 + BLOCK < n ? i0 + BLOCK : n, i = i0;
         for (; i < i1; i += VL) {
-            vec v, phi, e;
+            vecf v, phi, e;
             read_vec(&v, x + i, i1 - i);
             phi_vec(&phi, &e, &v);
             v *= phi;
@@ -46,7 +46,7 @@ void gelu_backward(float *dx, const float *dy, const float *x, int64_t n)
     for (int64_t i0 = 0; i0 < n; i0 += BLOCK) {
         int64_t i1 = i0 + BLOCK < n ? i0 + BLOCK : n, i = i0;
         for (; i < i1; i += VL) {
-            vec v, d, phi, e;
+            vecf v, d, phi, e;
             read_vec(&v, x + i, i1 - i), read_vec(&d, dy + i, i1 - i);
             phi_vec(&phi, &e, &v);
             d *= phi + v * e * INV_SQRT_2PI;
@@ -61,7 +61,7 @@ void gelu_bias_forward(float *y, float *x, const float *b, int64_t R, int64_t C)
     for (int64_t r = 0; r < R; r++) {
         float *xr = x + r * C, *yr = y + r * C;
         for (int64_t c = 0; c < C; c += VL) {
-            vec v, shift, phi, e;
+            vecf v, shift, phi, e;
             read_vec(&v, xr + c, C - c), read_vec(&shift, b + c, C - c);
             v += shift;
             write_vec(xr + c, &v, C - c);
@@ -78,7 +78,7 @@ void gelu_both(float *y, float *d, const float *x, int64_t n)
     for (int64_t i0 = 0; i0 < n; i0 += BLOCK) {
         int64_t i1 = i0 + BLOCK < n ? i0 + BLOCK : n, i = i0;
         for (; i < i1; i += VL) {
-            vec v, slope, phi, e;
+            vecf v, slope, phi, e;
             read_vec(&v, x + i, i1 - i), read_vec(&slope, d + i, i1 - i);
             phi_vec(&phi, &e, &v);
             slope *= phi + v * e * INV_SQRT_2PI;

@@ -47,15 +47,15 @@ static int64_t weight_at(int k0, int k, int n0, int nw, int n, int i)
 }
 
 /* u (16) = G g G^T of 16 pairs of channels; g (9). */
-static void transform_weight(vec *u, const vec *g)
+static void transform_weight(vecf *u, const vecf *g)
 {
-    vec t[4][3];
+    vecf t[4][3];
     for (int c = 0; c < 3; c++) {
-        vec side = 0.5f * (g[c] + g[6 + c]), mid = 0.5f * g[3 + c];
+        vecf side = 0.5f * (g[c] + g[6 + c]), mid = 0.5f * g[3 + c];
         t[0][c] = g[c], t[1][c] = side + mid, t[2][c] = side - mid, t[3][c] = g[6 + c];
     }
     for (int r = 0; r < 4; r++) {
-        vec side = 0.5f * (t[r][0] + t[r][2]), mid = 0.5f * t[r][1];
+        vecf side = 0.5f * (t[r][0] + t[r][2]), mid = 0.5f * t[r][1];
         u[4 * r] = t[r][0], u[4 * r + 1] = side + mid, u[4 * r + 2] = side - mid, u[4 * r + 3] = t[r][2];
     }
 }
@@ -70,14 +70,14 @@ void winograd_weights(float *out, const float *w, int n_sum, int n_lane, int64_t
                 int first = vectors * panel / n_panels, NV = vectors * (panel + 1) / n_panels - first;
                 for (int c = 0; c < k; c++) {
                     float rows[LANES][LANES] __attribute__((aligned(64))), lanes[LANES][LANES] __attribute__((aligned(64)));
-                    vec g[9], u[SQUARE];
+                    vecf g[9], u[SQUARE];
                     for (int l = 0; l < LANES; l++)
                         memcpy(rows[l], w + (n0 + v * LANES + l) * lane_step + (k0 + c) * sum_step, 9 * sizeof(float));
                     transpose_square(lanes[0], LANES, rows[0], LANES, LANES, 1.0f);
-                    for (int t = 0; t < 9; t++) g[t] = *(const vec *)lanes[flip ? 8 - t : t];
+                    for (int t = 0; t < 9; t++) g[t] = *(const vecf *)lanes[flip ? 8 - t : t];
                     transform_weight(u, g);
                     float *o = out + weight_at(k0, k, n0, nw, n_lane, 0) + ((int64_t)first * k + c * NV + v - first) * LANES;
-                    for (int i = 0; i < SQUARE; i++) *(vec *)(o + (int64_t)i * k * nw) = u[i];
+                    for (int i = 0; i < SQUARE; i++) *(vecf *)(o + (int64_t)i * k * nw) = u[i];
                 }
             }
         }
@@ -88,19 +88,19 @@ void winograd_weights(float *out, const float *w, int n_sum, int n_lane, int64_t
 /* o (16), `far` apart = B^T d B of one 4x4 square of 16 channels whose rows are `line` apart. */
 static inline void square_in(float *o, int64_t far, const float *x, int64_t line)
 {
-    vec t[4][4];
+    vecf t[4][4];
 #pragma GCC unroll 4
     for (int c = 0; c < 4; c++) {
-        vec d0 = *(const vec *)(x + c * LANES), d1 = *(const vec *)(x + line + c * LANES);
-        vec d2 = *(const vec *)(x + 2 * line + c * LANES), d3 = *(const vec *)(x + 3 * line + c * LANES);
+        vecf d0 = *(const vecf *)(x + c * LANES), d1 = *(const vecf *)(x + line + c * LANES);
+        vecf d2 = *(const vecf *)(x + 2 * line + c * LANES), d3 = *(const vecf *)(x + 3 * line + c * LANES);
         t[0][c] = d0 - d2, t[1][c] = d1 + d2, t[2][c] = d2 - d1, t[3][c] = d1 - d3;
     }
 #pragma GCC unroll 4
     for (int r = 0; r < 4; r++, o += 4 * far) {
-        *(vec *)o = t[r][0] - t[r][2];
-        *(vec *)(o + far) = t[r][1] + t[r][2];
-        *(vec *)(o + 2 * far) = t[r][2] - t[r][1];
-        *(vec *)(o + 3 * far) = t[r][1] - t[r][3];
+        *(vecf *)o = t[r][0] - t[r][2];
+        *(vecf *)(o + far) = t[r][1] + t[r][2];
+        *(vecf *)(o + 2 * far) = t[r][2] - t[r][1];
+        *(vecf *)(o + 3 * far) = t[r][1] - t[r][3];
     }
 }
 
@@ -124,19 +124,19 @@ static void transform_output(float *y, int64_t step, const float *M, const float
         float *o = y + ((int64_t)r0 * W + s % across * 2) * step;
         for (int c = 0; c < n; c += LANES) {
             const float *m = M + s * m_step + c;
-            vec t[2][4], add = {0};
-            if (bias) add = *(const vec *)(bias + c);
+            vecf t[2][4], add = {0};
+            if (bias) add = *(const vecf *)(bias + c);
 #pragma GCC unroll 4
             for (int q = 0; q < 4; q++) {
-                vec m0 = *(const vec *)(m + q * far), m1 = *(const vec *)(m + (4 + q) * far);
-                vec m2 = *(const vec *)(m + (8 + q) * far), m3 = *(const vec *)(m + (12 + q) * far);
+                vecf m0 = *(const vecf *)(m + q * far), m1 = *(const vecf *)(m + (4 + q) * far);
+                vecf m2 = *(const vecf *)(m + (8 + q) * far), m3 = *(const vecf *)(m + (12 + q) * far);
                 t[0][q] = m0 + m1 + m2, t[1][q] = m1 - m2 - m3;
             }
 #pragma GCC unroll 2
             for (int r = 0; r < 2; r++) {
                 if (r >= n_rows) break;
-                *(vec *)(o + r * W * step + c) = t[r][0] + t[r][1] + t[r][2] + add;
-                *(vec *)(o + (r * W + 1) * step + c) = t[r][1] - t[r][2] - t[r][3] + add;
+                *(vecf *)(o + r * W * step + c) = t[r][0] + t[r][1] + t[r][2] + add;
+                *(vecf *)(o + (r * W + 1) * step + c) = t[r][1] - t[r][2] - t[r][3] + add;
             }
         }
     }
@@ -193,17 +193,17 @@ static void spread_gradient(float *D, const float *ds, int rows, int W, int n)
             for (int s = 0; s < squares; s++) {
                 const float *d = ds + ((int64_t)(first + v) * rows + s / across * 2) * line + s % across * 2 * LANES;
                 float *o = D + ((int64_t)first * squares + (int64_t)s * NV + v) * LANES;
-                vec t[4][2];
+                vecf t[4][2];
                 for (int c = 0; c < 2; c++) {
-                    vec d0 = *(const vec *)(d + c * LANES), d1 = *(const vec *)(d + line + c * LANES);
+                    vecf d0 = *(const vecf *)(d + c * LANES), d1 = *(const vecf *)(d + line + c * LANES);
                     t[0][c] = d0, t[1][c] = d0 + d1, t[2][c] = d0 - d1, t[3][c] = -d1;
                 }
 #pragma GCC unroll 4
                 for (int r = 0; r < 4; r++, o += 4 * far) {
-                    *(vec *)o = t[r][0];
-                    *(vec *)(o + far) = t[r][0] + t[r][1];
-                    *(vec *)(o + 2 * far) = t[r][0] - t[r][1];
-                    *(vec *)(o + 3 * far) = -t[r][1];
+                    *(vecf *)o = t[r][0];
+                    *(vecf *)(o + far) = t[r][0] + t[r][1];
+                    *(vecf *)(o + 2 * far) = t[r][0] - t[r][1];
+                    *(vecf *)(o + 3 * far) = -t[r][1];
                 }
             }
     }
@@ -228,22 +228,22 @@ void winograd_weight_strip(const winograd_weight_job *j, float *xs)
                             squares);
         }
     for (int v = 0; v < vectors; v++) {
-        vec total = *(const vec *)(sum + v * LANES);
-        for (int64_t q = 0; q < (int64_t)rows * W; q++) total += *(const vec *)(ds + ((int64_t)v * rows * W + q) * LANES);
-        *(vec *)(sum + v * LANES) = total;
+        vecf total = *(const vecf *)(sum + v * LANES);
+        for (int64_t q = 0; q < (int64_t)rows * W; q++) total += *(const vecf *)(ds + ((int64_t)v * rows * W + q) * LANES);
+        *(vecf *)(sum + v * LANES) = total;
     }
 }
 
 /* g (9) += G^T u G of 16 pairs of channels; u (16). */
-static void gather_weight(vec *g, const vec *u)
+static void gather_weight(vecf *g, const vecf *u)
 {
-    vec t[3][4];
+    vecf t[3][4];
     for (int c = 0; c < 4; c++) {
-        vec both = 0.5f * (u[4 + c] + u[8 + c]);
+        vecf both = 0.5f * (u[4 + c] + u[8 + c]);
         t[0][c] = u[c] + both, t[1][c] = 0.5f * (u[4 + c] - u[8 + c]), t[2][c] = both + u[12 + c];
     }
     for (int r = 0; r < 3; r++) {
-        vec both = 0.5f * (t[r][1] + t[r][2]);
+        vecf both = 0.5f * (t[r][1] + t[r][2]);
         g[3 * r] = t[r][0] + both, g[3 * r + 1] = 0.5f * (t[r][1] - t[r][2]), g[3 * r + 2] = both + t[r][3];
     }
 }
@@ -251,13 +251,13 @@ static void gather_weight(vec *g, const vec *u)
 void winograd_unpack(float *dw, float *db, float *part, int n_part, int64_t part_step, int Cin, int k0, int k, int n0, int n)
 {
     for (int p = 1; p < n_part; p++)
-        for (int64_t i = 0; i < winograd_part(k, n); i += LANES) *(vec *)(part + i) += *(const vec *)(part + p * part_step + i);
+        for (int64_t i = 0; i < winograd_part(k, n); i += LANES) *(vecf *)(part + i) += *(const vecf *)(part + p * part_step + i);
     for (int c = 0; c < k; c++)
         for (int v = 0; v < n; v += LANES) {
             float rows[LANES][LANES] __attribute__((aligned(64))) = {{0}}, lanes[LANES][LANES] __attribute__((aligned(64)));
-            vec u[SQUARE];
-            for (int i = 0; i < SQUARE; i++) u[i] = *(const vec *)(part + ((int64_t)i * k + c) * n + v);
-            gather_weight((vec *)rows, u);
+            vecf u[SQUARE];
+            for (int i = 0; i < SQUARE; i++) u[i] = *(const vecf *)(part + ((int64_t)i * k + c) * n + v);
+            gather_weight((vecf *)rows, u);
             transpose_square(lanes[0], LANES, rows[0], LANES, LANES, 1.0f);
             for (int l = 0; l < LANES; l++) {
                 float *o = dw + ((int64_t)(n0 + v + l) * Cin + k0 + c) * 9;

@@ -60,36 +60,36 @@ static inline float fast_phi(float x, float *e)
 #define LOG2_E 1.44269504f
 
 /* What vectors cannot say with ?: in C. x > top ? top : x (a NaN stays one), x > y ? x : y, and x < 0 ? a : b. */
-typedef int32_t ivec __attribute__((vector_size(4 * VL), aligned(4), may_alias));
+typedef int32_t veci __attribute__((vector_size(4 * VL), aligned(4), may_alias));
 #if defined(__AVX512F__)
-#define AT_MOST(x, top) ((vec)_mm512_min_ps(_mm512_set1_ps(top), (__m512)(x)))
-#define LARGER(x, y) ((vec)_mm512_max_ps((__m512)(x), (__m512)(y)))
+#define AT_MOST(x, top) ((vecf)_mm512_min_ps(_mm512_set1_ps(top), (__m512)(x)))
+#define LARGER(x, y) ((vecf)_mm512_max_ps((__m512)(x), (__m512)(y)))
 #define IF_NEGATIVE(x, a, b) \
-    ((vec)_mm512_mask_blend_ps(_mm512_cmp_ps_mask((__m512)(x), _mm512_setzero_ps(), _CMP_LT_OQ), (__m512)(b), (__m512)(a)))
+    ((vecf)_mm512_mask_blend_ps(_mm512_cmp_ps_mask((__m512)(x), _mm512_setzero_ps(), _CMP_LT_OQ), (__m512)(b), (__m512)(a)))
 #elif defined(__AVX__)
-#define AT_MOST(x, top) ((vec)_mm256_min_ps(_mm256_set1_ps(top), (__m256)(x)))
-#define LARGER(x, y) ((vec)_mm256_max_ps((__m256)(x), (__m256)(y)))
+#define AT_MOST(x, top) ((vecf)_mm256_min_ps(_mm256_set1_ps(top), (__m256)(x)))
+#define LARGER(x, y) ((vecf)_mm256_max_ps((__m256)(x), (__m256)(y)))
 #define IF_NEGATIVE(x, a, b) \
-    ((vec)_mm256_blendv_ps((__m256)(b), (__m256)(a), _mm256_cmp_ps((__m256)(x), _mm256_setzero_ps(), _CMP_LT_OQ)))
+    ((vecf)_mm256_blendv_ps((__m256)(b), (__m256)(a), _mm256_cmp_ps((__m256)(x), _mm256_setzero_ps(), _CMP_LT_OQ)))
 #else
-#define PICK(mask, a, b) ((vec)(((mask) & (ivec)(a)) | (~(mask) & (ivec)(b))))
-#define AT_MOST(x, top) PICK((x) > (top), (vec){0} + (top), x)
+#define PICK(mask, a, b) ((vecf)(((mask) & (veci)(a)) | (~(mask) & (veci)(b))))
+#define AT_MOST(x, top) PICK((x) > (top), (vecf){0} + (top), x)
 #define LARGER(x, y) PICK((x) > (y), x, y)
 #define IF_NEGATIVE(x, a, b) PICK((x) < 0.0f, a, b)
 #endif
 
 /* x = 2^x for x <= 127: x = n + r, |r| <= 1/2, 2^r by a polynomial of degree 5 (Remez; relative error 1e-7). Below -126: about 0.
  * Vectors go by pointer: the calling convention for them differs between CPUs. */
-INLINE void exp2_vec(vec *x)
+INLINE void exp2_vec(vecf *x)
 {
-    vec n, r, p, v = *x;
+    vecf n, r, p, v = *x;
 #if defined(__AVX512F__)
-    n = (vec)_mm512_roundscale_ps((__m512)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    n = (vecf)_mm512_roundscale_ps((__m512)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 #elif defined(__AVX__)
-    v = (vec)_mm256_max_ps(_mm256_set1_ps(-126.0f), (__m256)v); /* a NaN stays one */
-    n = (vec)_mm256_round_ps((__m256)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    v = (vecf)_mm256_max_ps(_mm256_set1_ps(-126.0f), (__m256)v); /* a NaN stays one */
+    n = (vecf)_mm256_round_ps((__m256)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 #else
-    v = PICK(v < -126.0f, (vec){0} - 126.0f, v);
+    v = PICK(v < -126.0f, (vecf){0} - 126.0f, v);
     n = (v + 12582912.0f) - 12582912.0f; /* 1.5 * 2^23: what is behind the point falls off */
 #endif
     r = v - n;
@@ -99,20 +99,20 @@ INLINE void exp2_vec(vec *x)
     p = p * r + 0.693146944f;
     p = p * r + 1.00000012f;
 #if defined(__AVX512F__)
-    *x = (vec)_mm512_scalef_ps((__m512)p, (__m512)n);
+    *x = (vecf)_mm512_scalef_ps((__m512)p, (__m512)n);
 #else
-    *x = p * (vec)((__builtin_convertvector(n, ivec) + 127) << 23);
+    *x = p * (vecf)((__builtin_convertvector(n, veci) + 127) << 23);
 #endif
 }
 
 /* fast_phi of a vector. */
-INLINE void phi_vec(vec *phi, vec *e, const vec *x)
+INLINE void phi_vec(vecf *phi, vecf *e, const vecf *x)
 {
-    vec z = (vec)((ivec)*x & 0x7fffffff), t, p;
+    vecf z = (vecf)((veci)*x & 0x7fffffff), t, p;
     z = AT_MOST(z, 13.0f);
-    vec d = 0.231641888f * z + 1.0f; /* 0.3275911 / sqrt 2 */
+    vecf d = 0.231641888f * z + 1.0f; /* 0.3275911 / sqrt 2 */
 #if defined(__AVX512F__)
-    t = (vec)_mm512_rcp14_ps((__m512)d);
+    t = (vecf)_mm512_rcp14_ps((__m512)d);
     t = t * (2.0f - d * t); /* Newton: 14 bits become 28 */
 #else
     t = 1.0f / d;
@@ -123,7 +123,7 @@ INLINE void phi_vec(vec *phi, vec *e, const vec *x)
     p = p * t + 0.254829592f;
     *e = z * z * (-0.5f * LOG2_E);
     exp2_vec(e);
-    vec half = 0.5f * p * t * *e, rest = 1.0f - half;
+    vecf half = 0.5f * p * t * *e, rest = 1.0f - half;
     *phi = IF_NEGATIVE(*x, half, rest);
 }
 

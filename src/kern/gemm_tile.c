@@ -28,7 +28,7 @@ typedef struct tile {
 /* C tile = A B, + bias or + C. */
 INLINE void tile_run(const int MR, const int NV, const tile *t)
 {
-    vec sum[ROWS][VECTORS];
+    vecf sum[ROWS][VECTORS];
     const float *A = t->A, *B = t->B;
     int64_t rs = t->rs, cs = t->cs;
 #pragma GCC unroll 8
@@ -36,12 +36,12 @@ INLINE void tile_run(const int MR, const int NV, const tile *t)
 #pragma GCC unroll 3
         for (int v = 0; v < NV; v++) {
             __builtin_prefetch(t->C + r * t->ldc + 16 * v, 1);
-            sum[r][v] = (vec){0};
+            sum[r][v] = (vecf){0};
         }
     for (int64_t k = t->K; k > 0; k--, A += cs, B += 16 * NV) {
-        vec b[VECTORS];
+        vecf b[VECTORS];
 #pragma GCC unroll 3
-        for (int v = 0; v < NV; v++) b[v] = *(const vec *)(B + 16 * v);
+        for (int v = 0; v < NV; v++) b[v] = *(const vecf *)(B + 16 * v);
 #pragma GCC unroll 8
         for (int r = 0; r < MR; r++) {
             float a = A[r * rs];
@@ -51,8 +51,8 @@ INLINE void tile_run(const int MR, const int NV, const tile *t)
     }
 #define EACH                                                                                                                      \
     _Pragma("GCC unroll 8") for (int r = 0; r < MR; r++) _Pragma("GCC unroll 3") for (int v = 0; v < NV; v++)
-#define PLACE (*(vec *)(t->C + r * t->ldc + 16 * v))
-    if (t->bias) EACH PLACE = sum[r][v] + *(const vec *)(t->bias + 16 * v);
+#define PLACE (*(vecf *)(t->C + r * t->ldc + 16 * v))
+    if (t->bias) EACH PLACE = sum[r][v] + *(const vecf *)(t->bias + 16 * v);
     else if (t->add) EACH PLACE += sum[r][v];
     else EACH PLACE = sum[r][v];
 #undef PLACE
@@ -100,7 +100,7 @@ static void pack_b(float *panel, const product *p, int64_t k0, int64_t K, int64_
         for (int64_t k = 0; k < K; k++, b += p->ldb, panel += n)
             for (int64_t v = 0; v < n; v += 16) {
                 __builtin_prefetch(b + AHEAD * p->ldb + v);
-                *(vec *)(panel + v) = *(const vec *)(b + v);
+                *(vecf *)(panel + v) = *(const vecf *)(b + v);
             }
         return;
     }

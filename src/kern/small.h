@@ -13,22 +13,22 @@ enum { VL = 8 };
 #else
 enum { VL = 4 }; /* SSE, NEON */
 #endif
-typedef float vec __attribute__((vector_size(4 * VL), aligned(4), may_alias)); /* VL floats, wherever they lie */
+typedef float vecf __attribute__((vector_size(4 * VL), aligned(4), may_alias)); /* VL floats, wherever they lie */
 #define INLINE static inline __attribute__((always_inline))
 
 /* C (MR,VL NV) = alpha * A B, A[r*rs + k*cs], B (K,VL NV) with row stride ldb. scale: a further factor for every row, or NULL. */
 INLINE void small_tile(const int MR, const int NV, float *C, int64_t ldc, const float *A, int64_t rs, int64_t cs, const float *B,
                        int64_t ldb, int K, float alpha, const float *scale)
 {
-    vec sum[8][4];
+    vecf sum[8][4];
 #pragma GCC unroll 8
     for (int r = 0; r < MR; r++)
 #pragma GCC unroll 4
-        for (int v = 0; v < NV; v++) sum[r][v] = (vec){0};
+        for (int v = 0; v < NV; v++) sum[r][v] = (vecf){0};
     for (int k = 0; k < K; k++) {
-        vec b[4];
+        vecf b[4];
 #pragma GCC unroll 4
-        for (int v = 0; v < NV; v++) b[v] = *(const vec *)(B + k * ldb + VL * v);
+        for (int v = 0; v < NV; v++) b[v] = *(const vecf *)(B + k * ldb + VL * v);
 #pragma GCC unroll 8
         for (int r = 0; r < MR; r++) {
             float a = A[r * rs + k * cs];
@@ -40,7 +40,7 @@ INLINE void small_tile(const int MR, const int NV, float *C, int64_t ldc, const 
     for (int r = 0; r < MR; r++) {
         float factor = scale ? alpha * scale[r] : alpha;
 #pragma GCC unroll 4
-        for (int v = 0; v < NV; v++) *(vec *)(C + r * ldc + VL * v) = factor * sum[r][v];
+        for (int v = 0; v < NV; v++) *(vecf *)(C + r * ldc + VL * v) = factor * sum[r][v];
     }
 }
 
@@ -94,10 +94,10 @@ static inline void small_product(int M, int n, int K, float *C, int64_t ldc, con
  * single elements between rows VL/2, ..., 2 and 1 apart. */
 INLINE void transpose_square(float *y, int64_t ldy, const float *x, int64_t ldx, int n, float alpha)
 {
-    vec t[VL], u[VL];
+    vecf t[VL], u[VL];
     for (int r = 0; r < VL; r++) {
-        t[r] = (vec){0};
-        if (r < n) t[r] = *(const vec *)(x + r * ldx) * alpha;
+        t[r] = (vecf){0};
+        if (r < n) t[r] = *(const vecf *)(x + r * ldx) * alpha;
     }
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #define ROUND(from, to, step, LO, HI)                                                                               \
@@ -140,7 +140,7 @@ INLINE void transpose_square(float *y, int64_t ldy, const float *x, int64_t ldx,
 #endif
 #undef ROUND
 #undef SHUFFLE
-    for (int r = 0; r < VL; r++) *(vec *)(y + r * ldy) = t[r];
+    for (int r = 0; r < VL; r++) *(vecf *)(y + r * ldy) = t[r];
 }
 
 /* y (D,Np) = alpha * x^T, x (N,D) with row stride ldx; columns N..Np-1 are zero. D a multiple of 16. */
@@ -152,7 +152,7 @@ static inline void small_transpose(float *y, int Np, const float *x, int64_t ldx
             for (int c = 0; c < D; c += VL) transpose_square(y + c * Np + i, Np, x + i * ldx + c, ldx, n, alpha);
         } else { /* window 7: one token in the last vector, or none */
             for (int c = 0; c < D; c++) {
-                *(vec *)(y + c * Np + i) = (vec){0};
+                *(vecf *)(y + c * Np + i) = (vecf){0};
                 for (int k = 0; k < n; k++) y[c * Np + i + k] = alpha * x[(i + k) * ldx + c];
             }
         }

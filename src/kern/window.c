@@ -109,14 +109,14 @@ static void row_dots(float *dot, const float *x, int64_t ldx, const float *y, in
     for (int i = 0; i < Np; i += VL) {
         int n = N - i < VL ? N - i : VL;
         for (int r = 0; r < n; r++) {
-            vec sum = {0};
-            for (int c = 0; c < d; c += VL) sum += *(const vec *)(x + (i + r) * ldx + c) * *(const vec *)(y + (i + r) * ldy + c);
-            *(vec *)(part + VL * r) = sum;
+            vecf sum = {0};
+            for (int c = 0; c < d; c += VL) sum += *(const vecf *)(x + (i + r) * ldx + c) * *(const vecf *)(y + (i + r) * ldy + c);
+            *(vecf *)(part + VL * r) = sum;
         }
         transpose_square(turned, VL, part, VL, n, 1.0f);
-        vec total = {0};
-        for (int r = 0; r < VL; r++) total += *(const vec *)(turned + VL * r);
-        *(vec *)(dot + i) = total;
+        vecf total = {0};
+        for (int r = 0; r < VL; r++) total += *(const vecf *)(turned + VL * r);
+        *(vecf *)(dot + i) = total;
     }
 }
 
@@ -127,7 +127,7 @@ static void unit_rows(float *y, float *inv, const float *x, int64_t ld, int N, i
 #pragma omp simd
     for (int i = 0; i < Np; i++) inv[i] = inv[i] > 1e-24f ? 1.0f / sqrtf(inv[i]) : 0.0f;
     for (int i = 0; i < N; i++)
-        for (int c = 0; c < d; c += VL) *(vec *)(y + i * d + c) = *(const vec *)(x + i * ld + c) * inv[i];
+        for (int c = 0; c < d; c += VL) *(vecf *)(y + i * d + c) = *(const vecf *)(x + i * ld + c) * inv[i];
 }
 
 static void cell_open(cell *e, const float *qkv, const float *next, const float *tau, const window_grid *g, int h, int heads, int d)
@@ -149,30 +149,30 @@ static void cell_open(cell *e, const float *qkv, const float *next, const float 
  * sums of the columns. */
 INLINE void softmax_columns(float *restrict P, float *inv, const float *bias, const float *mask, const int N, const int Np, const int NV)
 {
-    vec top[4], sum[4];
+    vecf top[4], sum[4];
 #pragma GCC unroll 4
-    for (int v = 0; v < NV; v++) top[v] = (vec){0} - INFINITY, sum[v] = (vec){0};
+    for (int v = 0; v < NV; v++) top[v] = (vecf){0} - INFINITY, sum[v] = (vecf){0};
     for (int j = 0; j < N; j++) {
 #pragma GCC unroll 4
         for (int v = 0; v < NV; v++) {
             int at = j * Np + VL * v;
-            vec p = *(vec *)(P + at) + *(const vec *)(bias + at) * LOG2_E;
-            if (mask) p += *(const vec *)(mask + at) * LOG2_E;
+            vecf p = *(vecf *)(P + at) + *(const vecf *)(bias + at) * LOG2_E;
+            if (mask) p += *(const vecf *)(mask + at) * LOG2_E;
             top[v] = LARGER(p, top[v]);
-            *(vec *)(P + at) = p;
+            *(vecf *)(P + at) = p;
         }
     }
     for (int j = 0; j < N; j++) {
 #pragma GCC unroll 4
         for (int v = 0; v < NV; v++) {
-            vec *at = (vec *)(P + j * Np + VL * v), p = *at - top[v];
+            vecf *at = (vecf *)(P + j * Np + VL * v), p = *at - top[v];
             exp2_vec(&p);
             sum[v] += p;
             *at = p;
         }
     }
 #pragma GCC unroll 4
-    for (int v = 0; v < NV; v++) *(vec *)(inv + VL * v) = 1.0f / sum[v];
+    for (int v = 0; v < NV; v++) *(vecf *)(inv + VL * v) = 1.0f / sum[v];
 }
 
 /* P and inv: what softmax_columns makes. The masked windows are few: the others have a loop without the mask. */
@@ -196,24 +196,24 @@ static void cell_probabilities(cell *e, const float *bias, const float *mask)
 INLINE void softmax_columns_backward(float *restrict dS, float *restrict P, const float *inv, float *restrict dbias, bool set, const int N,
                                      const int Np, const int NV)
 {
-    vec dot[4], factor[4];
+    vecf dot[4], factor[4];
 #pragma GCC unroll 4
-    for (int v = 0; v < NV; v++) dot[v] = (vec){0}, factor[v] = *(const vec *)(inv + VL * v);
+    for (int v = 0; v < NV; v++) dot[v] = (vecf){0}, factor[v] = *(const vecf *)(inv + VL * v);
     for (int j = 0; j < N; j++) {
 #pragma GCC unroll 4
         for (int v = 0; v < NV; v++) {
             int at = j * Np + VL * v;
-            vec p = *(vec *)(P + at) * factor[v];
-            *(vec *)(P + at) = p;
-            dot[v] += p * *(vec *)(dS + at);
+            vecf p = *(vecf *)(P + at) * factor[v];
+            *(vecf *)(P + at) = p;
+            dot[v] += p * *(vecf *)(dS + at);
         }
     }
     for (int j = 0; j < N; j++) {
 #pragma GCC unroll 4
         for (int v = 0; v < NV; v++) {
             int at = j * Np + VL * v;
-            vec s = *(vec *)(P + at) * (*(vec *)(dS + at) - dot[v]), *b = (vec *)(dbias + at);
-            *(vec *)(dS + at) = s;
+            vecf s = *(vecf *)(P + at) * (*(vecf *)(dS + at) - dot[v]), *b = (vecf *)(dbias + at);
+            *(vecf *)(dS + at) = s;
             if (set) *b = s;
             else *b += s;
         }
@@ -250,7 +250,7 @@ static float unit_rows_backward(float *dx, int64_t ld, const float *x_hat, const
     for (int i = 0; i < N; i++) {
         float *g = dx + i * ld;
         for (int c = 0; c < d; c += VL)
-            *(vec *)(g + c) = (*(const vec *)(g + c) - *(const vec *)(x_hat + i * d + c) * dot[i]) * inv[i];
+            *(vecf *)(g + c) = (*(const vecf *)(g + c) - *(const vecf *)(x_hat + i * d + c) * dot[i]) * inv[i];
         total += dot[i];
     }
     return total;

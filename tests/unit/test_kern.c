@@ -78,9 +78,9 @@ static void exp_and_phi_vectors(void)
 {
     double worst_exp = 0.0, worst_phi = 0.0, worst_slope = 0.0;
     for (double x = -86.0; x < 86.0; x += 0.0156) {
-        vec power, phi, e, at;
+        vecf power, phi, e, at;
         for (int i = 0; i < VL; i++) at[i] = (float)(x + 0.000977 * i), power[i] = at[i] * LOG2_E;
-        vec two = power;
+        vecf two = power;
         exp2_vec(&power);
         phi_vec(&phi, &e, &at);
         for (int i = 0; i < VL; i++) {
@@ -94,7 +94,7 @@ static void exp_and_phi_vectors(void)
     const float edge[16] = {NAN, -1e30f, -INFINITY, 126.5f, -126.5f, 0.0f, -0.0f, 1e-30f};
     float y[16], phi[16];
     for (int i = 0; i < 16; i += VL) {
-        vec x, p, e;
+        vecf x, p, e;
         memcpy(&x, edge + i, sizeof x);
         phi_vec(&p, &e, &x);
         exp2_vec(&x);
