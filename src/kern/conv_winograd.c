@@ -6,9 +6,12 @@
 
 #include <string.h>
 
-#if defined(__AVX512F__)
-
 #include "small.h"
+
+/* The parts of a block of 16 channels that a vector holds: all of them with AVX-512. */
+#define EACH_PART for (int h = 0; h < LANES; h += VL)
+#define AT(p) (*(vecf *)(p))
+#define READ(p) (*(const vecf *)(p))
 
 enum { SQUARE = 16, LEAST_SQUARES = 32, LEAST_CHANNELS = 16, COLUMNS = WINOGRAD_COLUMNS,
        SPACE = 16384 };      /* squares times channels in and out whose transforms fill the second-level cache */
@@ -46,7 +49,14 @@ static int64_t weight_at(int k0, int k, int n0, int nw, int n, int i)
     return SQUARE * ((int64_t)k0 * n + (int64_t)k * n0) + (int64_t)i * k * nw;
 }
 
-/* u (16) = G g G^T of 16 pairs of channels; g (9). */
+/* to (16,16) = the transpose of `from`. */
+static void transpose_block(float (*to)[LANES], float (*from)[LANES])
+{
+    for (int i = 0; i < LANES; i += VL)
+        for (int j = 0; j < LANES; j += VL) transpose_square(to[j] + i, LANES, from[i] + j, LANES, VL, 1.0f);
+}
+
+/* u (16) = G g G^T of VL pairs of channels; g (9). */
 static void transform_weight(vecf *u, const vecf *g)
 {
     vecf t[4][3];
@@ -73,11 +83,14 @@ void winograd_weights(float *out, const float *w, int n_sum, int n_lane, int64_t
                     vecf g[9], u[SQUARE];
                     for (int l = 0; l < LANES; l++)
                         memcpy(rows[l], w + (n0 + v * LANES + l) * lane_step + (k0 + c) * sum_step, 9 * sizeof(float));
-                    transpose_square(lanes[0], LANES, rows[0], LANES, LANES, 1.0f);
-                    for (int t = 0; t < 9; t++) g[t] = *(const vecf *)lanes[flip ? 8 - t : t];
-                    transform_weight(u, g);
+                    transpose_block(lanes, rows);
                     float *o = out + weight_at(k0, k, n0, nw, n_lane, 0) + ((int64_t)first * k + c * NV + v - first) * LANES;
-                    for (int i = 0; i < SQUARE; i++) *(vecf *)(o + (int64_t)i * k * nw) = u[i];
+                    EACH_PART
+                    {
+                        for (int t = 0; t < 9; t++) g[t] = READ(lanes[flip ? 8 - t : t] + h);
+                        transform_weight(u, g);
+                        for (int i = 0; i < SQUARE; i++) AT(o + (int64_t)i * k * nw + h) = u[i];
+                    }
                 }
             }
         }
@@ -85,23 +98,28 @@ void winograd_weights(float *out, const float *w, int n_sum, int n_lane, int64_t
 
 /* ---- a strip --------------------------------------------------------------------------------------------------------------------- */
 
-/* o (16), `far` apart = B^T d B of one 4x4 square of 16 channels whose rows are `line` apart. */
-static inline void square_in(float *o, int64_t far, const float *x, int64_t line)
+/* o (16), `far` apart = B^T d B of one 4x4 square of VL channels whose rows are `line` apart. */
+static inline void square_part(float *o, int64_t far, const float *x, int64_t line)
 {
     vecf t[4][4];
 #pragma GCC unroll 4
     for (int c = 0; c < 4; c++) {
-        vecf d0 = *(const vecf *)(x + c * LANES), d1 = *(const vecf *)(x + line + c * LANES);
-        vecf d2 = *(const vecf *)(x + 2 * line + c * LANES), d3 = *(const vecf *)(x + 3 * line + c * LANES);
+        vecf d0 = READ(x + c * LANES), d1 = READ(x + line + c * LANES);
+        vecf d2 = READ(x + 2 * line + c * LANES), d3 = READ(x + 3 * line + c * LANES);
         t[0][c] = d0 - d2, t[1][c] = d1 + d2, t[2][c] = d2 - d1, t[3][c] = d1 - d3;
     }
 #pragma GCC unroll 4
     for (int r = 0; r < 4; r++, o += 4 * far) {
-        *(vecf *)o = t[r][0] - t[r][2];
-        *(vecf *)(o + far) = t[r][1] + t[r][2];
-        *(vecf *)(o + 2 * far) = t[r][2] - t[r][1];
-        *(vecf *)(o + 3 * far) = t[r][1] - t[r][3];
+        AT(o) = t[r][0] - t[r][2];
+        AT(o + far) = t[r][1] + t[r][2];
+        AT(o + 2 * far) = t[r][2] - t[r][1];
+        AT(o + 3 * far) = t[r][1] - t[r][3];
     }
+}
+
+static inline void square_in(float *o, int64_t far, const float *x, int64_t line)
+{
+    EACH_PART square_part(o + h, far, x + h, line);
 }
 
 /* V (16,squares,k) of the gathered strip xs (block,rows+2,W+2,16). */
@@ -122,21 +140,21 @@ static void transform_output(float *y, int64_t step, const float *M, const float
     for (int s = 0; s < squares; s++) {
         int r0 = s / across * 2, n_rows = min_int(2, rows - r0);
         float *o = y + ((int64_t)r0 * W + s % across * 2) * step;
-        for (int c = 0; c < n; c += LANES) {
+        for (int c = 0; c < n; c += VL) {
             const float *m = M + s * m_step + c;
             vecf t[2][4], add = {0};
-            if (bias) add = *(const vecf *)(bias + c);
+            if (bias) add = READ(bias + c);
 #pragma GCC unroll 4
             for (int q = 0; q < 4; q++) {
-                vecf m0 = *(const vecf *)(m + q * far), m1 = *(const vecf *)(m + (4 + q) * far);
-                vecf m2 = *(const vecf *)(m + (8 + q) * far), m3 = *(const vecf *)(m + (12 + q) * far);
+                vecf m0 = READ(m + q * far), m1 = READ(m + (4 + q) * far);
+                vecf m2 = READ(m + (8 + q) * far), m3 = READ(m + (12 + q) * far);
                 t[0][q] = m0 + m1 + m2, t[1][q] = m1 - m2 - m3;
             }
 #pragma GCC unroll 2
             for (int r = 0; r < 2; r++) {
                 if (r >= n_rows) break;
-                *(vecf *)(o + r * W * step + c) = t[r][0] + t[r][1] + t[r][2] + add;
-                *(vecf *)(o + (r * W + 1) * step + c) = t[r][1] - t[r][2] - t[r][3] + add;
+                AT(o + r * W * step + c) = t[r][0] + t[r][1] + t[r][2] + add;
+                AT(o + (r * W + 1) * step + c) = t[r][1] - t[r][2] - t[r][3] + add;
             }
         }
     }
@@ -182,6 +200,23 @@ static void spread_input(float *V, const float *xs, int rows, int W, int k)
                       line);
 }
 
+/* o (16), `far` apart = A d A^T of one 2x2 square of VL channels whose rows are `line` apart. */
+static inline void gradient_part(float *o, int64_t far, const float *d, int64_t line)
+{
+    vecf t[4][2];
+    for (int c = 0; c < 2; c++) {
+        vecf d0 = READ(d + c * LANES), d1 = READ(d + line + c * LANES);
+        t[0][c] = d0, t[1][c] = d0 + d1, t[2][c] = d0 - d1, t[3][c] = -d1;
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < 4; r++, o += 4 * far) {
+        AT(o) = t[r][0];
+        AT(o + far) = t[r][0] + t[r][1];
+        AT(o + 2 * far) = t[r][0] - t[r][1];
+        AT(o + 3 * far) = -t[r][1];
+    }
+}
+
 /* D (16)(panel,squares,16 NV) = A dY A^T of every 2x2 square of the gathered strip ds (block,rows,W,16). */
 static void spread_gradient(float *D, const float *ds, int rows, int W, int n)
 {
@@ -193,18 +228,7 @@ static void spread_gradient(float *D, const float *ds, int rows, int W, int n)
             for (int s = 0; s < squares; s++) {
                 const float *d = ds + ((int64_t)(first + v) * rows + s / across * 2) * line + s % across * 2 * LANES;
                 float *o = D + ((int64_t)first * squares + (int64_t)s * NV + v) * LANES;
-                vecf t[4][2];
-                for (int c = 0; c < 2; c++) {
-                    vecf d0 = *(const vecf *)(d + c * LANES), d1 = *(const vecf *)(d + line + c * LANES);
-                    t[0][c] = d0, t[1][c] = d0 + d1, t[2][c] = d0 - d1, t[3][c] = -d1;
-                }
-#pragma GCC unroll 4
-                for (int r = 0; r < 4; r++, o += 4 * far) {
-                    *(vecf *)o = t[r][0];
-                    *(vecf *)(o + far) = t[r][0] + t[r][1];
-                    *(vecf *)(o + 2 * far) = t[r][0] - t[r][1];
-                    *(vecf *)(o + 3 * far) = -t[r][1];
-                }
+                EACH_PART gradient_part(o + h, far, d + h, line);
             }
     }
 }
@@ -227,14 +251,16 @@ void winograd_weight_strip(const winograd_weight_job *j, float *xs)
                             V + i * v_far + (int64_t)b * squares * LANES, LANES, D + i * d_far + (int64_t)first * squares * LANES, NV,
                             squares);
         }
-    for (int v = 0; v < vectors; v++) {
-        vecf total = *(const vecf *)(sum + v * LANES);
-        for (int64_t q = 0; q < (int64_t)rows * W; q++) total += *(const vecf *)(ds + ((int64_t)v * rows * W + q) * LANES);
-        *(vecf *)(sum + v * LANES) = total;
-    }
+    for (int v = 0; v < vectors; v++)
+        EACH_PART
+        {
+            vecf total = READ(sum + v * LANES + h);
+            for (int64_t q = 0; q < (int64_t)rows * W; q++) total += READ(ds + ((int64_t)v * rows * W + q) * LANES + h);
+            AT(sum + v * LANES + h) = total;
+        }
 }
 
-/* g (9) += G^T u G of 16 pairs of channels; u (16). */
+/* g (9) = G^T u G of VL pairs of channels; u (16). */
 static void gather_weight(vecf *g, const vecf *u)
 {
     vecf t[3][4];
@@ -251,14 +277,18 @@ static void gather_weight(vecf *g, const vecf *u)
 void winograd_unpack(float *dw, float *db, float *part, int n_part, int64_t part_step, int Cin, int k0, int k, int n0, int n)
 {
     for (int p = 1; p < n_part; p++)
-        for (int64_t i = 0; i < winograd_part(k, n); i += LANES) *(vecf *)(part + i) += *(const vecf *)(part + p * part_step + i);
+        for (int64_t i = 0; i < winograd_part(k, n); i += VL) AT(part + i) += READ(part + p * part_step + i);
     for (int c = 0; c < k; c++)
         for (int v = 0; v < n; v += LANES) {
             float rows[LANES][LANES] __attribute__((aligned(64))) = {{0}}, lanes[LANES][LANES] __attribute__((aligned(64)));
-            vecf u[SQUARE];
-            for (int i = 0; i < SQUARE; i++) u[i] = *(const vecf *)(part + ((int64_t)i * k + c) * n + v);
-            gather_weight((vecf *)rows, u);
-            transpose_square(lanes[0], LANES, rows[0], LANES, LANES, 1.0f);
+            vecf u[SQUARE], g[9];
+            EACH_PART
+            {
+                for (int i = 0; i < SQUARE; i++) u[i] = READ(part + ((int64_t)i * k + c) * n + v + h);
+                gather_weight(g, u);
+                for (int t = 0; t < 9; t++) AT(rows[t] + h) = g[t];
+            }
+            transpose_block(lanes, rows);
             for (int l = 0; l < LANES; l++) {
                 float *o = dw + ((int64_t)(n0 + v + l) * Cin + k0 + c) * 9;
                 for (int t = 0; t < 9; t++) o[t] += lanes[l][t];
@@ -266,41 +296,6 @@ void winograd_unpack(float *dw, float *db, float *part, int n_part, int64_t part
         }
     for (int i = 0; db && i < n; i++) db[n0 + i] += part[(int64_t)SQUARE * k * n + i];
 }
-
-#else
-
-bool winograd_suits(const conv *c, int g)
-{
-    (void)c, (void)g;
-    return false;
-}
-int winograd_rows(int H, int W, int k, int n)
-{
-    (void)W, (void)k, (void)n;
-    return H;
-}
-int64_t winograd_floats(int rows, int W, int k, int n)
-{
-    (void)rows, (void)W, (void)k, (void)n;
-    return 0;
-}
-void winograd_weights(float *out, const float *w, int n_sum, int n_lane, int64_t sum_step, int64_t lane_step, bool flip)
-{
-    (void)out, (void)w, (void)n_sum, (void)n_lane, (void)sum_step, (void)lane_step, (void)flip;
-}
-void winograd_strip(const winograd_job *j, float *xs, float *work) { (void)j, (void)xs, (void)work; }
-int64_t winograd_part(int k, int n)
-{
-    (void)k, (void)n;
-    return 0;
-}
-void winograd_weight_strip(const winograd_weight_job *j, float *xs) { (void)j, (void)xs; }
-void winograd_unpack(float *dw, float *db, float *part, int n_part, int64_t part_step, int Cin, int k0, int k, int n0, int n)
-{
-    (void)dw, (void)db, (void)part, (void)n_part, (void)part_step, (void)Cin, (void)k0, (void)k, (void)n0, (void)n;
-}
-
-#endif
 
 bool winograd_any(const conv *c)
 {

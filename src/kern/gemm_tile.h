@@ -1,4 +1,4 @@
-/* gemm_tile: matrix products in register tiles of AVX-512, for the shapes of linear layers. OpenBLAS packs both operands anew for every
+/* gemm_tile: matrix products in register tiles, with AVX-512 for the shapes of linear layers. OpenBLAS packs both operands anew for every
  * call, which costs a tenth and more where the inner dimension is a hundred; here rows are read where they lie, only one narrow panel of
  * the other operand is packed at a time, and bias and column sums ride along. */
 #ifndef MEDLEY_GEMM_TILE_H
@@ -28,7 +28,7 @@ bool product_fits(const product *p);
 int64_t product_pieces(const product *p);
 void product_run(const product *p, int64_t piece);
 
-/* The same tiles on a panel packed before, (K,16 NV), NV <= 3: C (M,16 NV) = or += A (M,K) panel. With AVX-512 only. */
+/* Tiles on a panel packed before, (K,16 NV), NV <= 3: C (M,16 NV) = or += A (M,K) panel. On every CPU. */
 void tile_columns(float *C, int64_t ldc, const float *A, int64_t lda, const float *panel, int NV, int64_t M, int64_t K, bool add);
 /* C (16,16 NV) += the transpose of A (K,16), rows lda apart, times panel. */
 void tile_across(float *C, int64_t ldc, const float *A, int64_t lda, const float *panel, int NV, int64_t K);
