@@ -134,7 +134,9 @@ static void choose_labels(one_case *c, const recipe *r)
 static status load(one_case *c, const source *s, const names *n, const char *path)
 {
     const recipe *r = s->r;
-    TRY(image_read(&c->px, path, USE_PIXELS), "image");
+    image_frames frames = {.n = r->images.n_frames};
+    for (int i = 0; i < frames.n; i++) frames.at[i] = r->images.frames[i];
+    TRY(image_read_frames(&c->px, path, USE_PIXELS, &frames), "image");
     enum dtype file_type = c->px.type;
     TRY(image_to_channels(&c->px, r->images.channels), "%s", path);
     TRY(image_to_type(&c->px, r->pixel), "%s", path);

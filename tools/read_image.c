@@ -29,7 +29,9 @@ static status one_channel(image *m, const char *path, enum image_use use)
     return st;
 }
 
-status image_read(image *m, const char *path, enum image_use use)
+status image_read(image *m, const char *path, enum image_use use) { return image_read_frames(m, path, use, NULL); }
+
+status image_read_frames(image *m, const char *path, enum image_use use, const image_frames *frames)
 {
     *m = (image){0};
     char *b;
@@ -52,7 +54,7 @@ status image_read(image *m, const char *path, enum image_use use)
     } else if (starts(b, n, "\xff\xd8\xff", 3)) {
         st = jpeg_decode(m, b, n, path);
     } else if (is_nifti(b, n)) {
-        st = nifti_decode(m, b, n, path);
+        st = nifti_decode_frames(m, b, n, frames, path);
     } else if (starts(b, n, "II*", 4) || starts(b, n, "MM\0*", 4) || starts(b, n, "II+", 4)) {
         st = tiff_decode(m, b, n, use, path);
     } else if (starts(b, n, "BM", 2)) {

@@ -125,8 +125,7 @@ static status parse_header(header *h, const unsigned char *b, size_t n, const ch
     for (int i = 1; i <= 7; i++) {
         if (i > h->dim[0]) h->dim[i] = 1;
         CHECK(h->dim[i] >= 1 && h->dim[i] <= IMAGE_SIDE_MAX, ST_DATA, "%s: size %lld in dimension %d", what, (long long)h->dim[i], i);
-        CHECK(i <= 3 || h->dim[i] == 1, ST_DATA, "%s: %lld volumes in one file (dimension %d); one volume per file is read", what,
-              (long long)h->dim[i], i);
+        CHECK(i <= 4 || h->dim[i] == 1, ST_DATA, "%s: %lld in dimension %d; four dimensions are read", what, (long long)h->dim[i], i);
     }
     uint64_t least = h->two ? 544 : 352;
     CHECK(offset == 0 || (offset >= (double)least - 4 && offset < 1e9), ST_DATA, "%s: data offset %g", what, offset);
@@ -194,8 +193,9 @@ static double voxel(const unsigned char *p, int code, bool swap)
     }
 }
 
+/* One volume into channel c. */
 static status copy_voxels(image *m, const header *h, const unsigned char *data, int t, double slope, double inter, const int axis[3],
-                          const bool flip[3], const char *what)
+                          const bool flip[3], int c, const char *what)
 {
     int64_t stride[3] = {types[t].bytes, types[t].bytes * h->dim[1], types[t].bytes * h->dim[1] * h->dim[2]};
     int64_t step[3], from = 0;
@@ -204,10 +204,10 @@ static status copy_voxels(image *m, const header *h, const unsigned char *data, 
         if (flip[i]) from += stride[axis[i]] * (h->dim[1 + axis[i]] - 1);
     }
     bool whole = types[t].code != 16 && types[t].code != 64, scaled = slope != 1 || inter != 0;
-    size_t i = 0;
+    size_t i = (size_t)c, n_channels = (size_t)m->C;
     for (int z = 0; z < m->D; z++)
         for (int y = 0; y < m->H; y++)
-            for (int x = 0; x < m->W; x++, i++) {
+            for (int x = 0; x < m->W; x++, i += n_channels) {
                 double v = voxel(data + from + z * step[2] + y * step[1] + x * step[0], types[t].code, h->swap);
                 if (scaled) v = v * slope + inter;
                 switch (m->type) {
@@ -222,7 +222,7 @@ static status copy_voxels(image *m, const header *h, const unsigned char *data, 
     return OK;
 }
 
-static status decode(image *m, const unsigned char *b, size_t n, const header *h, int t, const char *what)
+static status decode(image *m, const unsigned char *b, size_t n, const header *h, int t, const image_frames *frames, const char *what)
 {
     double slope = h->slope, inter = h->inter, a[3][4];
     if (!isfinite(slope) || slope == 0) slope = 1, inter = 0; /* NaN or 0: no scaling */
@@ -233,19 +233,37 @@ static status decode(image *m, const unsigned char *b, size_t n, const header *h
     orient_find(a, axis, flip);
     CHECK(n >= h->vox_offset, ST_DATA, "%s: the file ends before its data", what);
     bool scaled = slope != 1 || inter != 0;
-    TRY(image_alloc(m, (int)h->dim[1 + axis[2]], (int)h->dim[1 + axis[1]], (int)h->dim[1 + axis[0]], 1,
+    TRY(image_alloc(m, (int)h->dim[1 + axis[2]], (int)h->dim[1 + axis[1]], (int)h->dim[1 + axis[0]], frames->n,
                     scaled ? DT_F32 : types[t].kept, what), "NIfTI");
     m->is_volume = true;
     m->has_affine = oriented;
     orient_note(m, a, h->dim + 1, axis, flip, h->units == 1 ? 1000 : h->units == 3 ? 0.001 : 1);
-    status st = copy_voxels(m, h, b + h->vox_offset, t, slope, inter, axis, flip, what);
+    size_t volume = (size_t)(h->dim[1] * h->dim[2] * h->dim[3]) * (size_t)types[t].bytes;
+    status st = OK;
+    for (int c = 0; c < frames->n && !st; c++)
+        st = copy_voxels(m, h, b + h->vox_offset + volume * (size_t)frames->at[c], t, slope, inter, axis, flip, c, what);
     if (st) image_free(m);
     return st;
 }
 
-status nifti_decode(image *m, const void *bytes, size_t n, const char *what)
+status nifti_decode(image *m, const void *bytes, size_t n, const char *what) { return nifti_decode_frames(m, bytes, n, NULL, what); }
+
+/* The volumes of the file that are asked for: of a file with one volume always that one. */
+static status choose_frames(const header *h, const image_frames *asked, image_frames *out, const char *what)
+{
+    *out = (image_frames){.n = 1};
+    if (h->dim[4] == 1) return OK;
+    CHECK(asked && asked->n > 0, ST_DATA, "%s: %lld volumes in one file; images.frames of a recipe says which become channels", what, (long long)h->dim[4]);
+    for (int c = 0; c < asked->n; c++)
+        CHECK(asked->at[c] < h->dim[4], ST_DATA, "%s: volume %d is asked for, the file has %lld, counted from 0", what, asked->at[c], (long long)h->dim[4]);
+    *out = *asked;
+    return OK;
+}
+
+status nifti_decode_frames(image *m, const void *bytes, size_t n, const image_frames *frames, const char *what)
 {
     *m = (image){0};
+    image_frames chosen;
     const unsigned char *b = bytes;
     bool packed = n >= 2 && b[0] == 0x1f && b[1] == 0x8b;
     unsigned char head[HEADER_BYTES];
@@ -258,10 +276,12 @@ status nifti_decode(image *m, const void *bytes, size_t n, const char *what)
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (types[i].code == h.datatype) t = (int)i;
     CHECK(t >= 0, ST_DATA, "%s: NIfTI data type %d is not read (integers, float32 and float64 are)", what, h.datatype);
+    TRY(choose_frames(&h, frames, &chosen, what), "NIfTI header");
     uint64_t n_voxels = (uint64_t)h.dim[1] * (uint64_t)h.dim[2] * (uint64_t)h.dim[3]; /* below 2^48 */
+    CHECK(n_voxels <= IMAGE_BYTES_MAX / 8 / (uint64_t)h.dim[4], ST_DATA, "%s: %lld x %lld x %lld x %lld voxels are more than are read", what,
+          (long long)h.dim[1], (long long)h.dim[2], (long long)h.dim[3], (long long)h.dim[4]);
+    n_voxels *= (uint64_t)h.dim[4];
     uint64_t need = h.vox_offset + n_voxels * (uint64_t)types[t].bytes;
-    CHECK(n_voxels <= IMAGE_BYTES_MAX / 8, ST_DATA, "%s: %lld x %lld x %lld voxels are more than are read", what, (long long)h.dim[1],
-          (long long)h.dim[2], (long long)h.dim[3]);
     unsigned char *all = NULL;
     size_t got = n;
     /* deflate packs at most about 1032 to 1: a header that promises more lies, and must not make us allocate. */
@@ -279,7 +299,7 @@ status nifti_decode(image *m, const void *bytes, size_t n, const char *what)
         st = status_raise(ST_DATA, __FILE__, __LINE__, "%s: the header promises %llu bytes (%lld x %lld x %lld %s), the file has %zu", what,
                           (unsigned long long)need, (long long)h.dim[1], (long long)h.dim[2], (long long)h.dim[3], types[t].name, got);
     else
-        st = decode(m, packed ? all : bytes, packed ? need : n, &h, t, what);
+        st = decode(m, packed ? all : bytes, packed ? need : n, &h, t, &chosen, what);
     free(all);
     return st;
 }

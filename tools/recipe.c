@@ -68,6 +68,8 @@ static const key image_keys[] = {
     {.name = "pixel", .type = KEY_TEXT, .offset = IN(images, pixel), .size = 8, .def = "u8", .choices = "u8|u16|i16|f32",
      .help = "stored type; a value that it cannot hold exactly makes the file a bad one"},
     {.name = "channels", .type = KEY_INT, .offset = IN(images, channels), .def = "3", .lo = 1, .hi = 3, .help = "1 grey or 3 colour"},
+    {.name = "frames", .type = KEY_INT_LIST, .offset = IN(images, frames), .size = 3, .count_offset = IN(images, n_frames), .def = "", .lo = 0, .hi = 65534,
+     .help = "4-D NIfTI: the volumes that become the channels, counted from 0; as many as channels says. Empty: such files are refused"},
     {.name = "max_side", .type = KEY_INT, .offset = IN(images, max_side), .def = "0", .lo = 0, .hi = 65535,
      .help = "larger images are stored smaller (area average), 0: as they are"},
     TEXT_IN(images, id, "{stem}", "template of the sample's id; must differ between images"),
@@ -333,6 +335,8 @@ static void check(void *out, config_faults *f)
     check_template(r, f, r->images.line, "images.id", r->images.id, true);
     check_template(r, f, r->images.line, "images.subject", r->images.subject, true);
     check_template(r, f, r->images.line, "images.centre", r->images.centre, true);
+    if (r->images.n_frames && r->images.n_frames != r->images.channels)
+        config_fault(f, r->images.line, "images.frames", "%d volumes for %d channels", r->images.n_frames, r->images.channels);
     if (r->images.channels == 2) config_fault(f, r->images.line, "images.channels", "1 or 3");
     if (!(r->range.hi > r->range.lo) && strcmp(r->range.rule, "dtype")) config_fault(f, r->range.line, "range.hi", "must be above range.lo");
     if (!strcmp(r->range.rule, "percentile") && (r->range.lo < 0 || r->range.hi > 100))

@@ -34,7 +34,7 @@ typedef struct recipe {
     char file[512], sha256[65];
     char name[64], title[256], modality[64], licence[256], citation[512], origin[512], on_error[8];
     struct {
-        int    n_files, channels, max_side, line;
+        int    n_files, channels, max_side, n_frames, frames[3], line;
         char   files[RECIPE_PATTERNS][PATTERN_PATH];
         char   pixel[8], id[128], subject[128], centre[128], units[8];
         double spacing[2];                   /* y, x; NaN: from the file, else unknown */

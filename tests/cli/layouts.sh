@@ -20,9 +20,17 @@ mask() { # the same with values 0 and 1
         nifti '\000\001\000\001\000\000\001\000' >"$work/src/$path"
     done
 }
-nifti() {
+four() { # PATH: four volumes in one file
+    number=$((number + 1))
+    mkdir -p "$(dirname "$work/src/$1")"
+    values=$(printf '\\%03o\\001\\002\\003\\004\\005\\006\\007' $((number % 256)))
+    nifti "$values$values$values$values" 4 >"$work/src/$1"
+}
+nifti() { # BYTES [VOLUMES]
     printf '\134\001\000\000'; head -c 36 /dev/zero                                  # 348 ...
-    printf '\003\000\004\000\002\000\001\000\001\000\001\000\001\000\001\000'        # 3 dimensions: 4 x 2 x 1
+    # shellcheck disable=SC2059 # 3 or 4 dimensions: 4 x 2 x 1
+    if [ "${2:-1}" = 1 ]; then printf '\003\000\004\000\002\000\001\000\001\000\001\000\001\000\001\000'
+    else printf "\\004\\000\\004\\000\\002\\000\\001\\000\\00$2\\000\\001\\000\\001\\000\\001\\000"; fi
     head -c 14 /dev/zero; printf '\002\000\010\000'; head -c 2 /dev/zero             # unsigned bytes
     printf '\000\000\200\077\000\000\200\077\000\000\200\077\000\000\200\077'        # 1 mm
     head -c 16 /dev/zero; printf '\000\000\260\103'; head -c 232 /dev/zero           # data from byte 352
@@ -89,6 +97,12 @@ for f in spleen_2 spleen_3 spleen_6; do
     mask labelsTr/$f.nii.gz
 done
 converts ct-msd-spleen "from 3 images of 3 subjects"
+
+for f in BRATS_001 BRATS_002 BRATS_003; do
+    four imagesTr/$f.nii.gz
+    mask labelsTr/$f.nii.gz
+done
+converts mr-msd-braintumour "from 3 images of 3 subjects"
 
 file HAM10000_images_part_1/ISIC_0024306.jpg HAM10000_images_part_1/ISIC_0024307.jpg HAM10000_images_part_2/ISIC_0029306.jpg
 table lesion_id,image_id,dx,dx_type,age,sex,localization HAM_0000550,ISIC_0024306,nv,follow_up,45.0,male,trunk \

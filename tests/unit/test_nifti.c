@@ -288,6 +288,39 @@ static void lying_headers(void)
     EXPECT_STATUS(nifti_decode(&m, b, n, "v.nii"), ST_DATA);
 }
 
+/* Three volumes in one file: told apart by 100s; the chosen ones become channels, in the order asked for. */
+static void four_dimensions(void)
+{
+    unsigned char b[ROOM];
+    image m;
+    maker k = plain();
+    k.dims = 4, k.dim[3] = 3;
+    size_t n = make(&k, b), volume = (size_t)(NX * NY * NZ);
+    for (size_t i = 0; i < 3 * volume; i++) place(b + 352 + 2 * i, 100 * (i / volume) + i % volume, 2, false);
+    n += 2 * volume * 2;
+    EXPECT_STATUS(nifti_decode(&m, b, n, "v.nii"), ST_DATA);
+    EXPECT(strstr(status_message(), "3 volumes in one file"), "%s", status_message());
+    EXPECT_OK(nifti_decode_frames(&m, b, n, &(image_frames){1, {1}}, "v.nii"));
+    EXPECT(m.C == 1 && m.D == NZ, "%d channels", m.C);
+    for (size_t i = 0; i < volume; i++) EXPECT(image_at(&m, i) == (double)(100 + i), "voxel %zu: %g", i, image_at(&m, i));
+    image_free(&m);
+    EXPECT_OK(nifti_decode_frames(&m, b, n, &(image_frames){3, {2, 0, 1}}, "v.nii"));
+    EXPECT(m.C == 3, "%d channels", m.C);
+    for (size_t i = 0; i < 3 * volume; i++) {
+        static const int frame[3] = {200, 0, 100};
+        EXPECT(image_at(&m, i) == (double)(frame[i % 3] + (int)(i / 3)), "voxel %zu: %g", i, image_at(&m, i));
+    }
+    image_free(&m);
+    EXPECT_STATUS(nifti_decode_frames(&m, b, n, &(image_frames){1, {3}}, "v.nii"), ST_DATA);
+    EXPECT(strstr(status_message(), "volume 3"), "%s", status_message());
+    EXPECT_STATUS(nifti_decode_frames(&m, b, n - 1, &(image_frames){1, {0}}, "v.nii"), ST_DATA);
+    EXPECT(strstr(status_message(), "promises"), "%s", status_message());
+    /* one volume: the choice does not matter */
+    k = plain();
+    EXPECT_OK(nifti_decode_frames(&m, b, make(&k, b), &(image_frames){1, {7}}, "v.nii"));
+    image_free(&m);
+}
+
 int main(void)
 {
     RUN(types_and_orders);
@@ -297,5 +330,6 @@ int main(void)
     RUN(planes);
     RUN(gzipped);
     RUN(lying_headers);
+    RUN(four_dimensions);
     DONE();
 }
