@@ -9,7 +9,7 @@
 
 /* ---- values ------------------------------------------------------------------------------------------------------------------ */
 
-enum { VALUE_MISSING = -1, VALUE_UNKNOWN = -2 };
+enum { VALUE_MISSING = -1, VALUE_UNKNOWN = -2, VECTOR_MISSING = 255 };
 
 static bool is_missing(const recipe_label *l, const char *text)
 {
@@ -78,6 +78,36 @@ static status load_value(case_label *out, const recipe_label *l, const names *n)
     CHECK(k != VALUE_UNKNOWN, ST_DATA, "label %s: value \"%s\" is none of the classes", l->name, s);
     out->present = k >= 0;
     out->cls = k >= 0 ? k : IGNORE_CLASS;
+    return OK;
+}
+
+static bool is_one_of(const char words[][32], int n, const char *text)
+{
+    for (int i = 0; i < n; i++)
+        if (!strcmp(words[i], text)) return true;
+    return false;
+}
+
+/* A table with a column per class. Several findings may be there, and each may be unknown; or exactly one, if the label is one class. */
+static status load_columns(case_label *out, const recipe_label *l, const names *n)
+{
+    const source *s = n->s;
+    int t = recipe_table_find(s->r, l->value), n_yes = 0, n_known = 0;
+    if (n->row[t] < 0) return OK;
+    TRY(mem_alloc(&out->vec, (size_t)l->n_classes, "a label vector"), "label %s", l->name);
+    for (int k = 0; k < l->n_classes; k++) {
+        const char *cell = table_cell(&s->table[t], n->row[t], table_column(&s->table[t], l->classes[k]));
+        bool yes = is_one_of(l->yes, l->n_yes, cell), no = !yes && is_one_of(l->no, l->n_no, cell);
+        CHECK(yes || no || is_missing(l, cell), ST_DATA, "label %s: \"%s\" in column \"%s\" is none of yes, no and missing", l->name, cell, l->classes[k]);
+        out->vec[k] = yes ? 1 : no ? 0 : VECTOR_MISSING;
+        n_yes += yes, n_known += yes || no;
+        if (yes) out->cls = k;
+    }
+    out->present = l->task == TASK_MULTILABEL ? n_known > 0 : n_yes == 1;
+    if (l->task == TASK_MULTILABEL) return OK;
+    CHECK(n_yes <= 1, ST_DATA, "label %s: %d classes at once, a classification has one", l->name, n_yes);
+    free(out->vec);
+    out->vec = NULL;
     return OK;
 }
 
@@ -226,7 +256,8 @@ status labels_load(one_case *c, const source *s, const names *n, const image *or
         case_label *out = &c->label[i];
         out->cls = IGNORE_CLASS;
         out->scalar = NAN;
-        if (!strcmp(l->source, "value")) TRY(load_value(out, l, n), "%s", bindings_find(&n->is, "path"));
+        if (!strcmp(l->source, "columns")) TRY(load_columns(out, l, n), "%s", bindings_find(&n->is, "path"));
+        else if (!strcmp(l->source, "value")) TRY(load_value(out, l, n), "%s", bindings_find(&n->is, "path"));
         else if (!strcmp(l->source, "mask")) TRY(load_mask(c, out, s, n, i, original), "%s", bindings_find(&n->is, "path"));
         else if (!strcmp(l->source, "coco")) TRY(load_coco(c, out, s, n, i, original), "%s", bindings_find(&n->is, "path"));
         else TRY(load_box_file(c, out, s, n, l, original), "%s", bindings_find(&n->is, "path"));

@@ -29,7 +29,7 @@ static status count_labels(item *it, const one_case *k, const recipe *r)
             if (l->task == TASK_CLASSIFICATION) it->count[i][from->cls]++;
             else if (l->task == TASK_REGRESSION) it->count[i][0]++;
             else if (l->task == TASK_MULTILABEL)
-                for (int c = 0; c < l->n_classes; c++) it->count[i][c] += from->vec[c];
+                for (int c = 0; c < l->n_classes; c++) it->count[i][c] += from->vec[c] == 1;
             else if (l->task == TASK_DETECTION)
                 for (int b = 0; b < from->n_box; b++) it->count[i][from->box_cls[b]]++;
             else {

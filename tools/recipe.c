@@ -23,10 +23,15 @@ static const key label_keys[] = {
     TEXT(recipe_label, name, NULL, "name of the label set"),
     {.name = "kind", .type = KEY_TEXT, .offset = offsetof(recipe_label, kind), .size = 20,
      .choices = "classification|multilabel|regression|segmentation|detection", .help = "what the label is"},
-    {.name = "source", .type = KEY_TEXT, .offset = offsetof(recipe_label, source), .size = 8, .choices = "value|mask|voc|yolo|coco",
-     .help = "where it comes from: a value (folder name, table column), mask files, Pascal VOC files, YOLO text files (a class number is a "
+    {.name = "source", .type = KEY_TEXT, .offset = offsetof(recipe_label, source), .size = 12, .choices = "value|columns|mask|voc|yolo|coco",
+     .help = "where it comes from: a value (folder name, table column), a table with one column per class, mask files, Pascal VOC files, YOLO text files (a class number is a "
              "place in classes, or is mapped), one COCO file"},
-    TEXT(recipe_label, value, "", "source \"value\": template, \"{class}\" or \"{table.column}\""),
+    TEXT(recipe_label, value, "", "source \"value\": template, \"{class}\" or \"{table.column}\"; source \"columns\": name of the table, whose columns have the "
+         "classes' names"),
+    {.name = "yes", .type = KEY_TEXT_LIST, .offset = offsetof(recipe_label, yes), .size = RECIPE_WORDS, .item_bytes = 32, .def = "[\"1\", \"1.0\"]",
+     .count_offset = offsetof(recipe_label, n_yes), .help = "columns: cells that say the class is there"},
+    {.name = "no", .type = KEY_TEXT_LIST, .offset = offsetof(recipe_label, no), .size = RECIPE_WORDS, .item_bytes = 32, .def = "[\"0\", \"0.0\"]",
+     .count_offset = offsetof(recipe_label, n_no), .help = "columns: cells that say it is not; those of `missing` say nothing about this class"},
     TEXT(recipe_label, separator, "", "multilabel: text between the values; empty: one value"),
     TEXT(recipe_label, file, "", "other sources: path pattern; may use the names of images.files. Several mask files of one image are merged; "
          "a pattern that ends with / finds a DICOM series of masks"),
@@ -170,6 +175,13 @@ int recipe_label_find(const recipe *r, const char *name)
     return -1;
 }
 
+int recipe_table_find(const recipe *r, const char *name)
+{
+    for (int i = 0; i < r->n_tables; i++)
+        if (!strcmp(r->table[i].name, name)) return i;
+    return -1;
+}
+
 int label_class_find(const recipe_label *l, const char *name)
 {
     for (int i = 0; i < l->n_classes; i++)
@@ -227,15 +239,16 @@ static void check_label(recipe *r, int i, config_faults *f)
 {
     recipe_label *l = &r->label[i];
     char where[64];
-    static const char *const sources[N_TASK_KINDS] = {"value", "value", "value", "mask", "voc|yolo|coco"};
+    static const char *const sources[N_TASK_KINDS] = {"value|columns", "value|columns", "value", "mask", "voc|yolo|coco"};
 #define KEY(field) (snprintf(where, sizeof where, "labels[%d]." field, i), where)
     l->task = (enum task_kind)task_kind_find(l->kind);
     if ((int)l->task < 0) return;
     if (*l->source && !strstr(sources[l->task], l->source))
         config_fault(f, l->line, KEY("source"), "kind \"%s\" comes from \"%s\"", l->kind, sources[l->task]);
-    bool value = !strcmp(l->source, "value");
+    bool value = !strcmp(l->source, "value"), columns = !strcmp(l->source, "columns");
     if (value && !*l->value) config_fault(f, l->line, KEY("value"), "missing; source \"value\" needs a template");
-    if (!value && !*l->file) config_fault(f, l->line, KEY("file"), "missing; source \"%s\" needs a path pattern", l->source);
+    if (columns && recipe_table_find(r, l->value) < 0) config_fault(f, l->line, KEY("value"), "\"%s\" is no table of this recipe", l->value);
+    if (!value && !columns && !*l->file) config_fault(f, l->line, KEY("file"), "missing; source \"%s\" needs a path pattern", l->source);
     if (leads_out(l->file)) config_fault(f, l->line, KEY("file"), "must lie under the source folder");
     check_template(r, f, l->line, KEY("value"), l->value, true);
     check_template(r, f, l->line, KEY("file"), l->file, strcmp(l->source, "coco") != 0);

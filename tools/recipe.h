@@ -6,7 +6,7 @@
 #include "medley/store.h"
 #include "pattern.h"
 
-enum { RECIPE_FOLDS = 32, RECIPE_SPLIT_MAPS = 16, RECIPE_PATTERNS = 8, RECIPE_TABLES = 4, RECIPE_JOINS = 4, RECIPE_CLASSES = 256, RECIPE_MAPS = 256, RECIPE_MISSING = 16 };
+enum { RECIPE_FOLDS = 32, RECIPE_SPLIT_MAPS = 16, RECIPE_PATTERNS = 8, RECIPE_TABLES = 4, RECIPE_JOINS = 4, RECIPE_CLASSES = 256, RECIPE_MAPS = 256, RECIPE_MISSING = 16, RECIPE_WORDS = 8 };
 
 typedef struct recipe_table {
     char name[32], file[PATTERN_PATH], sheet[64];
@@ -15,17 +15,17 @@ typedef struct recipe_table {
 } recipe_table;
 
 typedef struct recipe_label {
-    char   name[64], kind[20], source[8];
+    char   name[64], kind[20], source[12];
     char   value[128], separator[8];         /* source = "value" */
     char   file[PATTERN_PATH], image_name[128];
     bool   one_based, required;
     double min_box, lo, hi;
     char   where[64];                        /* a mask label: slices without enough of it do not carry this label */
     double where_share;
-    int    n_classes, n_map, n_missing, n_expect, line;
+    int    n_classes, n_map, n_missing, n_expect, n_yes, n_no, line;
     char   classes[RECIPE_CLASSES][64];
     char   map[RECIPE_MAPS][160];            /* "a -> b" */
-    char   missing[RECIPE_MISSING][64];
+    char   missing[RECIPE_MISSING][64], yes[RECIPE_WORDS][32], no[RECIPE_WORDS][32];
     int    expect[RECIPE_CLASSES];
     enum task_kind task;                     /* kind as a number */
 } recipe_label;
@@ -60,6 +60,7 @@ typedef struct recipe {
 MUST status recipe_load(recipe **out, const char *path);
 MUST status recipe_print(const recipe *r, FILE *out); /* every key with its value and meaning: a file that reads back to r */
 MUST status recipe_explain(FILE *out);       /* every key: type, default, range, meaning */
+int  recipe_table_find(const recipe *r, const char *name); /* -1 */
 int  recipe_label_find(const recipe *r, const char *name); /* -1 */
 int  recipe_split_of(const recipe *r, const char *value); /* what the publisher's value means: a split, SPLIT_REST, or SPLIT_UNKNOWN */
 enum { SPLIT_REST = -1, SPLIT_UNKNOWN = -2 };             /* rest: dealt by fractions */

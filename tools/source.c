@@ -87,9 +87,15 @@ static status check_columns(source *s)
     TRY(pattern_names(r->images.subject, column_exists, s), "images.subject");
     TRY(pattern_names(r->images.centre, column_exists, s), "images.centre");
     for (int i = 0; i < r->n_labels; i++) {
-        TRY(pattern_names(r->label[i].value, column_exists, s), "labels[%d].value", i);
-        TRY(pattern_names(r->label[i].file, column_exists, s), "labels[%d].file", i);
-        TRY(pattern_names(r->label[i].image_name, column_exists, s), "labels[%d].image_name", i);
+        const recipe_label *l = &r->label[i];
+        int t = strcmp(l->source, "columns") ? -1 : recipe_table_find(r, l->value);
+        for (int k = 0; t >= 0 && k < l->n_classes; k++)
+            CHECK(table_column(&s->table[t], l->classes[k]) >= 0, ST_USAGE, "%s:%d: labels[%d].classes: table \"%s\" (%s) has no column \"%s\"", r->file,
+                  l->line, i, l->value, r->table[t].file, l->classes[k]);
+        if (t >= 0) continue;
+        TRY(pattern_names(l->value, column_exists, s), "labels[%d].value", i);
+        TRY(pattern_names(l->file, column_exists, s), "labels[%d].file", i);
+        TRY(pattern_names(l->image_name, column_exists, s), "labels[%d].image_name", i);
     }
     return OK;
 }

@@ -82,6 +82,33 @@ result "every key of a recipe is explained" 0 "images" "where_share" "on_error"
 convert --help
 result "help" 0 "usage: medley-data convert"
 
+# ---- a table with one column per class
+image "$work/src/cat/3.nii" 013 # whole again
+cat >"$work/src/findings.csv" <<'EOF'
+image,effusion,nodule
+0,1,0
+1,0,1.0
+2,1,1
+3,0,-1
+4,,
+5,0,0
+6,1,0
+7,0,1
+EOF
+cat >"$work/columns.cfg" <<'EOF'
+name = "columns"; title = "Findings"; modality = "X-ray"; licence = "none";
+images: { files = "cat/{i}.nii"; channels = 1; id = "{i}"; subject = "{i}"; };
+tables: ( { name = "findings"; file = "findings.csv"; match = ["image = {i}"]; } );
+labels: ( { name = "findings"; kind = "multilabel"; source = "columns"; value = "findings"; classes = ["effusion", "nodule"]; missing = ["", "-1"]; },
+          { name = "only"; kind = "classification"; source = "columns"; value = "findings"; classes = ["effusion", "nodule"]; missing = ["", "-1"]; required = false; } );
+split: { fractions = [1.0, 0.0, 0.0]; };
+EOF
+convert "$work/columns.cfg" --source "$work/src" --out "$work/out"
+result "a column per class: findings that may be unknown; two at once are no single class" 0 "6 samples from 6 images" "effusion 2, nodule 2" "4.nii: no label findings" "2.nii: label only: 2 classes at once" "skipped: 2 of 8"
+sed 's/"effusion", "nodule"/"effusion", "mass"/' "$work/columns.cfg" >"$work/wrong.cfg"
+convert "$work/wrong.cfg" --source "$work/src" --out "$work/out2"
+result "a class without a column is a fault of the recipe" 2 "no column \"mass\"" "wrong.cfg:4"
+
 # ---- the publisher's splits and folds
 mkdir -p "$work/given"
 for i in 0 1 2 3 4 5 6 7; do

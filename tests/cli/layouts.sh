@@ -120,5 +120,14 @@ table id,boneage,male 1377,180,False 1378,12,False 1379,94.5,True
 mv "$work/src/table" "$work/src/boneage-training-dataset.csv"
 converts xray-boneage-rsna "3 samples from 3 images"
 
+c=CheXpert-v1.0-small
+file $c/train/patient00001/study1/view1_frontal.jpg $c/train/patient00002/study2/view1_frontal.jpg $c/train/patient00002/study2/view2_lateral.jpg
+table "Path,Sex,Age,Frontal/Lateral,AP/PA,No Finding,Enlarged Cardiomediastinum,Cardiomegaly,Lung Opacity,Lung Lesion,Edema,Consolidation,Pneumonia,Atelectasis,Pneumothorax,Pleural Effusion,Pleural Other,Fracture,Support Devices" \
+    $c/train/patient00001/study1/view1_frontal.jpg,Female,68,Frontal,AP,1.0,,,,,,,,,0.0,,,,1.0 \
+    $c/train/patient00002/study2/view1_frontal.jpg,Female,87,Frontal,AP,,,-1.0,1.0,,-1.0,-1.0,,-1.0,,-1.0,,1.0, \
+    $c/train/patient00002/study2/view2_lateral.jpg,Female,87,Lateral,,,,-1.0,1.0,,-1.0,-1.0,,-1.0,,-1.0,,1.0,
+mv "$work/src/table" "$work/src/$c/train.csv"
+converts xray-chexpert-small "3 samples from 3 images of 2 subjects" "No Finding 1" "Lung Opacity 2" "Edema 0"
+
 echo "1..$n"
 [ $bad = 0 ]
