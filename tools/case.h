@@ -52,6 +52,8 @@ MUST status case_load(one_case *c, const source *s, const names *n, const char *
 void case_free(one_case *c);
 size_t case_bytes(const one_case *c, const recipe *r);
 
+/* case_mask.c */
+MUST status mask_load(one_case *c, case_label *out, const source *s, const names *n, int i, const image *original);
 /* case_label.c */
 MUST status labels_load(one_case *c, const source *s, const names *n, const image *original);
 

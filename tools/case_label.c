@@ -1,8 +1,6 @@
 /* case_label: finds and reads the labels of one source image. */
 #include "case.h"
 
-#include "readers.h"
-
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -111,68 +109,6 @@ static status load_columns(case_label *out, const recipe_label *l, const names *
     return OK;
 }
 
-/* ---- masks --------------------------------------------------------------------------------------------------------------------- */
-
-/* Both turned to patient axes: the corners of the two grids must meet within half a voxel. */
-static status same_place(const image *px, const image *mask, const char *path)
-{
-    CHECK(mask->D == px->D && mask->H == px->H && mask->W == px->W, ST_DATA, "%s: mask of %d x %d x %d for an image of %d x %d x %d (z, y, x)",
-          path, mask->D, mask->H, mask->W, px->D, px->H, px->W);
-    if (!px->is_volume || !mask->is_volume) return OK;
-    CHECK(px->has_affine == mask->has_affine, ST_DATA, "%s: only one of image and mask says how it lies in the patient", path);
-    if (!px->has_affine) return OK;
-    double voxel = fmin(px->spacing[0], fmin(px->spacing[1], px->spacing[2]));
-    for (int corner = 0; corner < 8; corner++) {
-        double at[4] = {corner & 1 ? px->W - 1 : 0, corner & 2 ? px->H - 1 : 0, corner & 4 ? px->D - 1 : 0, 1}, far = 0;
-        for (int i = 0; i < 3; i++) {
-            double d = 0;
-            for (int j = 0; j < 4; j++) d += (px->affine[i][j] - mask->affine[i][j]) * at[j];
-            far += d * d;
-        }
-        CHECK(sqrt(far) <= 0.5 * voxel + 1e-3, ST_DATA, "%s: the mask lies %.3g mm away from its image", path, sqrt(far));
-    }
-    return OK;
-}
-
-/* One mask file into `to` by the value map; classes other than background cover what earlier files said. */
-static status merge_mask(image *to, const source *s, int i, const image *original, const char *path)
-{
-    image m;
-    TRY(image_read(&m, path, USE_LABELS), "mask");
-    status st = same_place(original, &m, path);
-    uint8_t *out = to->data;
-    for (size_t v = 0, n = image_count(&m); !st && v < n; v++) {
-        double x = image_at(&m, v);
-        int k = x == rint(x) && x >= -LUT_ZERO && x < LUT_SIZE - LUT_ZERO ? s->lut[i][LUT_ZERO + (int)x] : -1;
-        if (k < 0) st = status_raise(ST_DATA, __FILE__, __LINE__, "%s: value %g in the mask is no class of label %s", path, x, s->r->label[i].name);
-        else if (k > 0) out[v] = (uint8_t)k;
-    }
-    image_free(&m);
-    return st;
-}
-
-static status load_mask(one_case *c, case_label *out, const source *s, const names *n, int i, const image *original)
-{
-    const recipe_label *l = &s->r->label[i];
-    found_list files = {0};
-    status st = OK;
-    TRY_TO(out, pattern_list(s->root, l->file, &n->is, &files), "label %s", l->name);
-    if (files.n == 0) goto out;
-    TRY_TO(out, image_alloc(&out->mask, original->D, original->H, original->W, 1, DT_U8, l->name), "label %s", l->name);
-    for (int f = 0; f < files.n; f++) {
-        char path[2 * PATTERN_PATH];
-        snprintf(path, sizeof path, "%s/%s", s->root, files.v[f].path);
-        TRY_TO(out, merge_mask(&out->mask, s, i, original, path), "label %s", l->name);
-    }
-    out->mask.is_volume = c->px.is_volume;
-    if (c->px.is_volume) TRY_TO(out, image_across(&out->mask, s->r->axis), "label %s", l->name);
-    TRY_TO(out, image_shrink(&out->mask, s->r->images.max_side, true), "label %s", l->name);
-    out->present = true;
-out:
-    found_free(&files);
-    return st;
-}
-
 /* ---- boxes --------------------------------------------------------------------------------------------------------------------- */
 
 static float clip(float v, int size) { return v < 0 ? 0 : v > (float)size ? (float)size : v; }
@@ -258,7 +194,7 @@ status labels_load(one_case *c, const source *s, const names *n, const image *or
         out->scalar = NAN;
         if (!strcmp(l->source, "columns")) TRY(load_columns(out, l, n), "%s", bindings_find(&n->is, "path"));
         else if (!strcmp(l->source, "value")) TRY(load_value(out, l, n), "%s", bindings_find(&n->is, "path"));
-        else if (!strcmp(l->source, "mask")) TRY(load_mask(c, out, s, n, i, original), "%s", bindings_find(&n->is, "path"));
+        else if (!strcmp(l->source, "mask")) TRY(mask_load(c, out, s, n, i, original), "%s", bindings_find(&n->is, "path"));
         else if (!strcmp(l->source, "coco")) TRY(load_coco(c, out, s, n, i, original), "%s", bindings_find(&n->is, "path"));
         else TRY(load_box_file(c, out, s, n, l, original), "%s", bindings_find(&n->is, "path"));
         CHECK(out->present || !l->required, ST_DATA, "%s: no label %s", bindings_find(&n->is, "path"), l->name);

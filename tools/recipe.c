@@ -52,7 +52,9 @@ static const key label_keys[] = {
     {.name = "map", .type = KEY_TEXT_LIST, .offset = offsetof(recipe_label, map), .size = RECIPE_MAPS, .item_bytes = 160, .def = "",
      .count_offset = offsetof(recipe_label, n_map),
      .help = "\"value in the source -> class\" for values that are no class name themselves; masks: \"255 -> nucleus\", \"9 -> ignore\"; "
-             "without a map a mask's values are class numbers"},
+             "without a map a mask's values are class numbers. \"#ff0000 -> tumour\" in all lines: masks by colour, black is background"},
+    {.name = "threshold", .type = KEY_FLOAT, .offset = offsetof(recipe_label, threshold), .def = "0", .lo = 0, .hi = 1e9,
+     .help = "masks of two classes with soft or noisy edges (JPEG): grey values from here on are the second class; 0: none"},
     {.name = "missing", .type = KEY_TEXT_LIST, .offset = offsetof(recipe_label, missing), .size = RECIPE_MISSING, .item_bytes = 64, .def = "[\"\"]",
      .count_offset = offsetof(recipe_label, n_missing), .help = "values that mean: not labelled"},
     {.name = "expect", .type = KEY_INT_LIST, .offset = offsetof(recipe_label, expect), .size = RECIPE_CLASSES, .def = "",
@@ -235,6 +237,25 @@ static void check_template(const recipe *r, config_faults *f, int line, const ch
 /* Absolute, or up and away. */
 static bool leads_out(const char *path) { return *path == '/' || strstr(path, ".."); }
 
+/* "#rrggbb" */
+static bool colour_of(const char *text, uint32_t *out)
+{
+    char *end;
+    if (*text != '#' || strlen(text) != 7 || strspn(text + 1, "0123456789abcdefABCDEF") != 6) return false;
+    *out = (uint32_t)strtoul(text + 1, &end, 16);
+    return true;
+}
+
+/* A mask's value, or its colour: all lines of a map are of one kind. */
+static void check_mask_value(recipe_label *l, int m, const char *from, const char *to, config_faults *f, const char *where)
+{
+    char *end;
+    long v = strtol(from, &end, 10);
+    if (l->by_colour && colour_of(from, &l->colour[m])) l->colour_class[m] = (int16_t)(strcmp(to, "ignore") ? label_class_find(l, to) : IGNORE_MASK);
+    else if (l->by_colour) config_fault(f, l->line, where, "\"%s\" is no colour \"#rrggbb\", as the first line has", from);
+    else if (end == from || *end || v < -32768 || v > 65535) config_fault(f, l->line, where, "\"%s\" is no mask value", from);
+}
+
 static void check_label(recipe *r, int i, config_faults *f)
 {
     recipe_label *l = &r->label[i];
@@ -261,19 +282,20 @@ static void check_label(recipe *r, int i, config_faults *f)
     for (int a = 0; a < l->n_classes; a++)
         for (int b = 0; b < a; b++)
             if (!strcmp(l->classes[a], l->classes[b])) config_fault(f, l->line, KEY("classes"), "\"%s\" appears twice", l->classes[a]);
+    l->by_colour = l->task == TASK_SEGMENTATION && l->n_map > 0 && l->map[0][0] == '#';
     for (int m = 0; m < l->n_map && l->task != TASK_REGRESSION; m++) {
-        char from[160], to[160], *end;
+        char from[160], to[160];
         snprintf(where, sizeof where, "labels[%d].map[%d]", i, m);
         if (!split_pair(l->map[m], "->", from, to, sizeof from)) {
             config_fault(f, l->line, where, "\"%s\" has no arrow: \"value in the source -> class\"", l->map[m]);
             continue;
         }
-        long v = strtol(from, &end, 10);
         if (label_class_find(l, to) < 0 && !(l->task == TASK_SEGMENTATION && !strcmp(to, "ignore")))
             config_fault(f, l->line, where, "\"%s\" is none of the classes", to);
-        else if (l->task == TASK_SEGMENTATION && (end == from || *end || v < -32768 || v > 65535))
-            config_fault(f, l->line, where, "\"%s\" is no mask value", from);
+        else if (l->task == TASK_SEGMENTATION) check_mask_value(l, m, from, to, f, where);
     }
+    if (l->threshold > 0 && (l->task != TASK_SEGMENTATION || l->n_classes != 2 || l->n_map))
+        config_fault(f, l->line, KEY("threshold"), "is for masks of two classes without a map");
     if (l->n_map && l->task == TASK_REGRESSION) config_fault(f, l->line, KEY("map"), "a regression label has no classes");
     if (l->n_expect && l->n_expect != l->n_classes)
         config_fault(f, l->line, KEY("expect"), "%d counts for %d classes", l->n_expect, l->n_classes);

@@ -27,6 +27,10 @@ typedef struct recipe_label {
     char   map[RECIPE_MAPS][160];            /* "a -> b" */
     char   missing[RECIPE_MISSING][64], yes[RECIPE_WORDS][32], no[RECIPE_WORDS][32];
     int    expect[RECIPE_CLASSES];
+    double threshold;
+    bool   by_colour;                        /* the map's values are colours */
+    uint32_t colour[RECIPE_MAPS];            /* (n_map) 0xrrggbb, and its class */
+    int16_t colour_class[RECIPE_MAPS];
     enum task_kind task;                     /* kind as a number */
 } recipe_label;
 

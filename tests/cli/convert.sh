@@ -109,6 +109,47 @@ sed 's/"effusion", "nodule"/"effusion", "mass"/' "$work/columns.cfg" >"$work/wro
 convert "$work/wrong.cfg" --source "$work/src" --out "$work/out2"
 result "a class without a column is a fault of the recipe" 2 "no column \"mass\"" "wrong.cfg:4"
 
+# ---- masks by colour and by threshold: BMP of 4 x 2 pixels
+bmp() { # FILE BYTES: rows from the bottom, blue green red
+    {
+        printf 'BM\116\000\000\000\000\000\000\000\066\000\000\000\050\000\000\000\004\000\000\000\002\000\000\000\001\000\030\000'
+        head -c 24 /dev/zero
+        # shellcheck disable=SC2059 # the bytes
+        printf "$2"
+    } >"$1"
+}
+red='\000\000\377' green='\000\377\000' black='\000\000\000' grey='\144\144\144' white='\376\375\376'
+mkdir -p "$work/masks"
+for i in 0 1 2; do image "$work/masks/$i.nii" "01$i"; done
+bmp "$work/masks/0-c.bmp" "$red$red$black$green$black$black$black$green"
+bmp "$work/masks/1-c.bmp" "$red$red$red$red$black$black$black$black"
+bmp "$work/masks/2-c.bmp" "$red$grey$black$black$black$black$black$black"
+for i in 0 1 2; do bmp "$work/masks/$i-t.bmp" "$white$grey$black$black$white$black$black$black"; done
+cat >"$work/masks.cfg" <<'EOF'
+name = "masks"; title = "Masks"; modality = "histology"; licence = "none";
+images: { files = "{i}.nii"; channels = 1; id = "{i}"; subject = "{i}"; };
+labels: ( { name = "cells"; kind = "segmentation"; source = "mask"; file = "{i}-c.bmp"; classes = ["background", "tumour", "stroma"];
+            map = ["#ff0000 -> tumour", "#00FF00 -> stroma"]; },
+          { name = "soft"; kind = "segmentation"; source = "mask"; file = "{i}-t.bmp"; classes = ["background", "tissue"]; threshold = 128; } );
+split: { fractions = [1.0, 0.0, 0.0]; };
+EOF
+convert "$work/masks.cfg" --source "$work/masks" --out "$work/out"
+result "masks by colour and by threshold" 0 "2 samples from 2 images" "tumour 2, stroma 1" "tissue 2" "2-c.bmp: colour #646464 in the mask is no class" "skipped: 1 of 3"
+if [ -n "$python" ] && "$python" -c 'import h5py' 2>/dev/null; then
+    "$python" - "$work/out/masks/masks-00000.h5" >"$work/log" 2>&1 <<'EOF'
+import sys, h5py
+f = h5py.File(sys.argv[1])
+i = [x.decode() for x in f["subject"][:]].index("0")
+want = {"cells": [[0, 0, 0, 2], [1, 1, 0, 2]], "soft": [[1, 0, 0, 0], [1, 0, 0, 0]]}
+for name in want: assert f[f"label/{name}/mask"][i].tolist() == want[name], (name, f[f"label/{name}/mask"][i])
+EOF
+    code=$?
+    result "every pixel of them" 0
+else skip "every pixel of them" "no Python with h5py"; fi
+sed 's/#00FF00/#00FF0/' "$work/masks.cfg" >"$work/wrong.cfg"
+convert "$work/wrong.cfg" --source "$work/masks" --out "$work/out2"
+result "a colour that is none is a fault of the recipe" 2 "map[1]" "#rrggbb"
+
 # ---- the publisher's splits and folds
 mkdir -p "$work/given"
 for i in 0 1 2 3 4 5 6 7; do

@@ -1,0 +1,103 @@
+/* case_mask: the segmentation masks of one source image: found, held against the image, and turned into classes. */
+#include "case.h"
+
+#include "readers.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Both turned to patient axes: the corners of the two grids must meet within half a voxel. */
+static status same_place(const image *px, const image *mask, const char *path)
+{
+    CHECK(mask->D == px->D && mask->H == px->H && mask->W == px->W, ST_DATA, "%s: mask of %d x %d x %d for an image of %d x %d x %d (z, y, x)",
+          path, mask->D, mask->H, mask->W, px->D, px->H, px->W);
+    if (!px->is_volume || !mask->is_volume) return OK;
+    CHECK(px->has_affine == mask->has_affine, ST_DATA, "%s: only one of image and mask says how it lies in the patient", path);
+    if (!px->has_affine) return OK;
+    double voxel = fmin(px->spacing[0], fmin(px->spacing[1], px->spacing[2]));
+    for (int corner = 0; corner < 8; corner++) {
+        double at[4] = {corner & 1 ? px->W - 1 : 0, corner & 2 ? px->H - 1 : 0, corner & 4 ? px->D - 1 : 0, 1}, far = 0;
+        for (int i = 0; i < 3; i++) {
+            double d = 0;
+            for (int j = 0; j < 4; j++) d += (px->affine[i][j] - mask->affine[i][j]) * at[j];
+            far += d * d;
+        }
+        CHECK(sqrt(far) <= 0.5 * voxel + 1e-3, ST_DATA, "%s: the mask lies %.3g mm away from its image", path, sqrt(far));
+    }
+    return OK;
+}
+
+/* ---- values to classes ------------------------------------------------------------------------------------------------------------- */
+
+/* Class of voxel v of a mask: by its value, by its colour, or by a threshold, as the recipe says. -1: none. */
+static int class_at(const image *m, size_t v, const source *s, int i)
+{
+    const recipe_label *l = &s->r->label[i];
+    if (l->threshold > 0) return image_at(m, v) >= l->threshold;
+    if (l->by_colour) {
+        const uint8_t *p = (const uint8_t *)m->data + 3 * v;
+        uint32_t colour = (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2];
+        for (int k = 0; k < l->n_map; k++)
+            if (l->colour[k] == colour) return l->colour_class[k];
+        return colour == 0 ? 0 : -1;
+    }
+    double x = image_at(m, v);
+    return x == rint(x) && x >= -LUT_ZERO && x < LUT_SIZE - LUT_ZERO ? s->lut[i][LUT_ZERO + (int)x] : -1;
+}
+
+static status no_class(const image *m, size_t v, const recipe_label *l, const char *path)
+{
+    const uint8_t *p = (const uint8_t *)m->data + 3 * v;
+    if (!l->by_colour) return status_raise(ST_DATA, __FILE__, __LINE__, "%s: value %g in the mask is no class of label %s", path, image_at(m, v), l->name);
+    return status_raise(ST_DATA, __FILE__, __LINE__, "%s: colour #%02x%02x%02x in the mask is no class of label %s", path, p[0], p[1], p[2], l->name);
+}
+
+/* Colours want pixels as the eye sees them, a threshold their grey; else the stored numbers count. */
+static status read_mask(image *m, const recipe_label *l, const char *path)
+{
+    bool seen = l->by_colour || l->threshold > 0;
+    TRY(image_read(m, path, seen ? USE_PIXELS : USE_LABELS), "mask");
+    status st = seen ? image_to_channels(m, l->by_colour ? 3 : 1) : OK;
+    if (!st && l->by_colour) st = image_to_type(m, DT_U8);
+    if (st) image_free(m);
+    return st;
+}
+
+/* One mask file into `to`; classes other than background cover what earlier files said. */
+static status merge_mask(image *to, const source *s, int i, const image *original, const char *path)
+{
+    image m;
+    TRY(read_mask(&m, &s->r->label[i], path), "%s", path);
+    status st = same_place(original, &m, path);
+    uint8_t *out = to->data;
+    for (size_t v = 0, n = (size_t)m.D * (size_t)m.H * (size_t)m.W; !st && v < n; v++) {
+        int k = class_at(&m, v, s, i);
+        if (k < 0) st = no_class(&m, v, &s->r->label[i], path);
+        else if (k > 0) out[v] = (uint8_t)k;
+    }
+    image_free(&m);
+    return st;
+}
+
+status mask_load(one_case *c, case_label *out, const source *s, const names *n, int i, const image *original)
+{
+    const recipe_label *l = &s->r->label[i];
+    found_list files = {0};
+    status st = OK;
+    TRY_TO(out, pattern_list(s->root, l->file, &n->is, &files), "label %s", l->name);
+    if (files.n == 0) goto out;
+    TRY_TO(out, image_alloc(&out->mask, original->D, original->H, original->W, 1, DT_U8, l->name), "label %s", l->name);
+    for (int f = 0; f < files.n; f++) {
+        char path[2 * PATTERN_PATH];
+        snprintf(path, sizeof path, "%s/%s", s->root, files.v[f].path);
+        TRY_TO(out, merge_mask(&out->mask, s, i, original, path), "label %s", l->name);
+    }
+    out->mask.is_volume = c->px.is_volume;
+    if (c->px.is_volume) TRY_TO(out, image_across(&out->mask, s->r->axis), "label %s", l->name);
+    TRY_TO(out, image_shrink(&out->mask, s->r->images.max_side, true), "label %s", l->name);
+    out->present = true;
+out:
+    found_free(&files);
+    return st;
+}
