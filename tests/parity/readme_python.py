@@ -1,4 +1,6 @@
 """readme_python.py README MEDLEY-DATA: the Python of the README runs, on shards made here, and finds what they hold (TAP)."""
+import contextlib
+import io
 import os
 import re
 import subprocess
@@ -32,7 +34,9 @@ with tempfile.TemporaryDirectory() as folder:
     os.makedirs("shards/mydata")
     os.symlink(f"{folder}/synth-histo/shards/synth-histo/synth-histo-00000.h5", "shards/mydata/mydata-00000.h5")
     names = {}
-    exec(blocks[0], names)
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        exec(blocks[0], names)
+    ok("uint8" in said.getvalue(), "what the example prints")
     ok(names["image"].ndim == 3 and 0 <= names["shown"].min() < names["shown"].max() <= 1, "an image of a shard")
     exec(blocks[1], names)
     for data, label in (("synth-histo", "tissue"), ("synth-mr", None)):
