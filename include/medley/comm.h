@@ -72,7 +72,7 @@ typedef struct sum_tensor {
 
 typedef struct gradient_sum {
     bool        exact;
-    int         n_tensors, unit_bits; /* unit_bits: log2 of the most addends */
+    int         n_tensors, n_global, unit_bits; /* unit_bits: log2 of the most addends */
     sum_tensor *tensor;
     int64_t     n;                    /* elements of the arena */
     int64_t    *fixed;                /* (n) exact: fixed-point sums */
@@ -100,8 +100,8 @@ void sum_reject(gradient_sum *s, float *g, int first, int last); /* g = 0 */
 /* Collective over c (NULL: this rank alone): g = the sums of tensors first..last-1 over the ranks, the accumulators are empty again. The
  * tensors must be contiguous in the arena and in the same order on all ranks of c. */
 MUST status sum_reduce(gradient_sum *s, comm *c, int first, int last, float *g);
-/* Collective over c: next step's exponents from the maxima over all ranks (tensor t of every rank is global tensor id[t] of n_global). */
-MUST status sum_rescale(gradient_sum *s, comm *c, const int *id, int n_global);
+/* Collective over c: next step's exponents from the maxima over all ranks (tensor t of every rank is global tensor id[t]). */
+MUST status sum_rescale(gradient_sum *s, comm *c, const int *id);
 
 /* ---- watchdog (src/comm/watchdog.c) ----------------------------------------------------------------------------------- *
  * A thread on every rank that ends the job with ST_COMM when a rank makes no progress for the watchdog's time, or has died, and says

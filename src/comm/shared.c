@@ -41,7 +41,7 @@ static status open_other(const address *a, int r, arena *out)
 
 status comm_shared_open(comm *c, size_t bytes, shared_arena *out)
 {
-    int n = comm_size(c), fd = -1;
+    int n = comm_size(c);
     *out = (shared_arena){0};
     if (n == 1 || c->mpi != MPI_COMM_WORLD || watchdog_board()->n_nodes != 1 || watchdog_board()->n_local != n) return OK;
     address mine = {.fd = -1}, *all = NULL;
@@ -52,13 +52,12 @@ status comm_shared_open(comm *c, size_t bytes, shared_arena *out)
     if (!st) st = make_own(c, bytes, &s.map[c->rank], &mine);
     st = comm_agree(c, st);
     if (!st) {
-        fd = (int)mine.fd;
         st = MPI_WAIT("comm_shared", MPI_Allgather(&mine, sizeof mine, MPI_BYTE, all, sizeof mine, MPI_BYTE, c->mpi), "MPI_Allgather");
         for (int r = 0; r < n && !st; r++)
             if (r != c->rank) st = open_other(&all[r], r, &s.map[r]);
         st = comm_agree(c, st); /* also: nobody closes what another is about to open */
-    } else if (mine.fd >= 0) fd = (int)mine.fd;
-    if (fd >= 0) close(fd);
+    }
+    if (mine.fd >= 0) close((int)mine.fd);
     free(all);
     for (int r = 0; r < n && s.of && s.map; r++) s.of[r] = s.map[r].base ? s.map[r].base + HEAD_BYTES : NULL;
     if (!st) {

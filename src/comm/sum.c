@@ -29,12 +29,12 @@ static status share(gradient_sum *s, comm *c)
     return OK;
 }
 
-static status allocate(gradient_sum *s, comm *c, int n_global, bool with_g)
+static status allocate(gradient_sum *s, comm *c, bool with_g)
 {
     size_t ranks = (size_t)comm_size(c), n = (size_t)s->n;
     TRY(mem_alloc(&s->tensor, sizeof *s->tensor * (size_t)s->n_tensors, "sum table"), "sum");
     TRY(mem_alloc(&s->other, sizeof *s->other * ranks, "sum table"), "sum");
-    TRY(mem_alloc(&s->scratch, sizeof *s->scratch * (size_t)n_global, "maxima"), "sum");
+    TRY(mem_alloc(&s->scratch, sizeof *s->scratch * (size_t)s->n_global, "maxima"), "sum");
     if (s->g_of.n > 0) {
         s->fixed = (int64_t *)s->fixed_of.of[comm_rank(c)];
         s->g = (float *)s->g_of.of[comm_rank(c)];
@@ -50,10 +50,10 @@ static status allocate(gradient_sum *s, comm *c, int n_global, bool with_g)
 
 status sum_init(gradient_sum *s, comm *c, bool exact, int n_tensors, int n_global, int64_t n, int n_units, float **g)
 {
-    *s = (gradient_sum){.exact = exact, .n_tensors = n_tensors, .n = n, .world = c};
+    *s = (gradient_sum){.exact = exact, .n_tensors = n_tensors, .n_global = n_global, .n = n, .world = c};
     while ((1 << s->unit_bits) < n_units) s->unit_bits++;
     if (exact && g) TRY(share(s, c), "sum");
-    TRY(comm_agree(c, allocate(s, c, n_global, g != NULL)), "sum");
+    TRY(comm_agree(c, allocate(s, c, g != NULL)), "sum");
     if (g) *g = s->g;
     for (int t = 0; t < n_tensors; t++) s->tensor[t].exponent = SUM_EXPONENT_UNKNOWN;
     return OK;
@@ -210,12 +210,15 @@ static void fetch(gradient_sum *s, float *g, int owner, int64_t from, int64_t n)
     comm_shared_unsee(&s->g_of, owner, sizeof *g * (size_t)from, sizeof *g * (size_t)n);
 }
 
+/* Length of the slices that n elements are owned in, and where rank r's begins; rank `size`: the end. */
+static int64_t slice_of(int64_t n, int size) { return ((n + size - 1) / size + ALIGN - 1) / ALIGN * ALIGN; }
+static int64_t slice_at(int64_t n, int size, int r) { return r * slice_of(n, size) < n ? r * slice_of(n, size) : n; }
+
 /* Every rank adds up and rounds the part that it owns, reading the others' accumulators where they lie; then it fetches their parts. */
 static status reduce_on_node(gradient_sum *s, comm *c, int first, int64_t lo, int64_t hi, float *g)
 {
     int size = comm_size(c), rank = comm_rank(c), at = first;
-    int64_t slice = ((hi - lo + size - 1) / size + ALIGN - 1) / ALIGN * ALIGN;
-    int64_t mine = lo + rank * slice < hi ? lo + rank * slice : hi, end = mine + slice < hi ? mine + slice : hi;
+    int64_t mine = lo + slice_at(hi - lo, size, rank), end = lo + slice_at(hi - lo, size, rank + 1);
     TRY(comm_meet(c, "comm_exchange"), "exact sum"); /* all have added their units */
     for (int64_t from = mine; from < end; from += PIECE) {
         int64_t n = end - from < PIECE ? end - from : PIECE;
@@ -226,12 +229,9 @@ static status reduce_on_node(gradient_sum *s, comm *c, int first, int64_t lo, in
             if (r != rank) comm_shared_unsee(&s->fixed_of, r, sizeof *s->fixed * (size_t)from, sizeof *s->fixed * (size_t)n);
     }
     TRY(comm_meet(c, "comm_share"), "exact sum"); /* all parts are made, and nobody reads the accumulators any more */
-    for (int64_t from = lo; from < hi;) {
-        int owner = (int)((from - lo) / slice);
-        int64_t last = lo + (owner + 1) * slice < hi ? lo + (owner + 1) * slice : hi, n = last - from < PIECE ? last - from : PIECE;
-        if (owner == rank) n = last - from;
-        else fetch(s, g, owner, from, n);
-        from += n;
+    for (int r = 0; r < size; r++) {
+        int64_t last = lo + slice_at(hi - lo, size, r + 1);
+        for (int64_t from = lo + slice_at(hi - lo, size, r); r != rank && from < last; from += PIECE) fetch(s, g, r, from, last - from < PIECE ? last - from : PIECE);
     }
     return comm_barrier(c); /* nobody changes its gradients while another fetches them */
 }
@@ -246,8 +246,8 @@ static status reduce_exact(gradient_sum *s, comm *c, int first, int64_t lo, int6
     if (c == s->world && g == s->g && s->g_of.n > 0) return reduce_on_node(s, c, first, lo, hi, g);
     int64_t piece = piece_of(size);
     for (int64_t from = lo; from < hi; from += piece) {
-        int64_t n = hi - from < piece ? hi - from : piece, slice = ((n + size - 1) / size + ALIGN - 1) / ALIGN * ALIGN;
-        int64_t mine = rank * slice < n ? rank * slice : n, end = mine + slice < n ? mine + slice : n;
+        int64_t n = hi - from < piece ? hi - from : piece, slice = slice_of(n, size);
+        int64_t mine = slice_at(n, size, rank), end = slice_at(n, size, rank + 1);
         TRY(comm_exchange_i64(c, s->fixed + from, n, slice, s->incoming), "exact sum");
         for (int r = 0; r + 1 < size; r++) s->other[r] = s->incoming + r * (end - mine);
         round_piece(s, g, from + mine, from + end, size - 1, &at);
@@ -271,11 +271,11 @@ status sum_reduce(gradient_sum *s, comm *c, int first, int last, float *g)
     return comm_sum_f32(c, g + lo, hi - lo);
 }
 
-status sum_rescale(gradient_sum *s, comm *c, const int *id, int n_global)
+status sum_rescale(gradient_sum *s, comm *c, const int *id)
 {
-    memset(s->scratch, 0, sizeof *s->scratch * (size_t)n_global);
+    memset(s->scratch, 0, sizeof *s->scratch * (size_t)s->n_global);
     for (int k = 0; k < s->n_tensors; k++) s->scratch[id[k]] = s->tensor[k].max;
-    TRY(comm_max_f64(c, s->scratch, n_global), "largest gradients");
+    TRY(comm_max_f64(c, s->scratch, s->n_global), "largest gradients");
     for (int k = 0; k < s->n_tensors; k++) {
         sum_tensor *t = &s->tensor[k];
         t->max = 0;

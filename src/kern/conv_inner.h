@@ -4,20 +4,14 @@
 
 #include "medley/kern_conv.h"
 
-/* The widest register of the CPU the compiler builds for. A wider type would be legal and very slow. */
-#if defined(__AVX512F__)
-#define WIDTH 16
-#elif defined(__AVX__)
-#define WIDTH 8
-#else
-#define WIDTH 4
-#endif
-/* Vectors are never passed by value: the calling convention for them differs between CPUs. */
+#include "small.h"
+
+#define WIDTH VL
+/* Vectors are never passed by value: the calling convention for them differs between CPUs. vec: in registers and aligned buffers. */
 typedef float   vec __attribute__((vector_size(4 * WIDTH), may_alias));
-typedef float   vec_u __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias)); /* at any float */
 typedef int32_t vec_i __attribute__((vector_size(4 * WIDTH), may_alias));
-#define LOAD(p) ((vec)*(const vec_u *)(p))
-#define STORE(p, v) (*(vec_u *)(p) = (vec_u)(v))
+#define LOAD(p) ((vec)*(const vecf *)(p))
+#define STORE(p, v) (*(vecf *)(p) = (vecf)(v))
 /* v where x > 0, else 0. A NaN in x keeps v, so that a broken value reaches the loss and is noticed. */
 #define WHERE_POSITIVE(x, v) ((vec)(~((x) <= 0.0f) & (vec_i)(v)))
 #define RELU1(v) ((v) <= 0.0f ? 0.0f : (v))

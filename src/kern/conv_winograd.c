@@ -6,12 +6,8 @@
 
 #include <string.h>
 
-#include "small.h"
-
 /* The parts of a block of 16 channels that a vector holds: all of them with AVX-512. */
 #define EACH_PART for (int h = 0; h < LANES; h += VL)
-#define AT(p) (*(vecf *)(p))
-#define READ(p) (*(const vecf *)(p))
 
 enum { SQUARE = 16, LEAST_SQUARES = 32, LEAST_CHANNELS = 16, COLUMNS = WINOGRAD_COLUMNS,
        SPACE = 16384 };      /* squares times channels in and out whose transforms fill the second-level cache */
@@ -87,9 +83,9 @@ void winograd_weights(float *out, const float *w, int n_sum, int n_lane, int64_t
                     float *o = out + weight_at(k0, k, n0, nw, n_lane, 0) + ((int64_t)first * k + c * NV + v - first) * LANES;
                     EACH_PART
                     {
-                        for (int t = 0; t < 9; t++) g[t] = READ(lanes[flip ? 8 - t : t] + h);
+                        for (int t = 0; t < 9; t++) g[t] = LOAD(lanes[flip ? 8 - t : t] + h);
                         transform_weight(u, g);
-                        for (int i = 0; i < SQUARE; i++) AT(o + (int64_t)i * k * nw + h) = u[i];
+                        for (int i = 0; i < SQUARE; i++) STORE(o + (int64_t)i * k * nw + h, u[i]);
                     }
                 }
             }
@@ -104,16 +100,16 @@ static inline void square_part(float *o, int64_t far, const float *x, int64_t li
     vecf t[4][4];
 #pragma GCC unroll 4
     for (int c = 0; c < 4; c++) {
-        vecf d0 = READ(x + c * LANES), d1 = READ(x + line + c * LANES);
-        vecf d2 = READ(x + 2 * line + c * LANES), d3 = READ(x + 3 * line + c * LANES);
+        vecf d0 = LOAD(x + c * LANES), d1 = LOAD(x + line + c * LANES);
+        vecf d2 = LOAD(x + 2 * line + c * LANES), d3 = LOAD(x + 3 * line + c * LANES);
         t[0][c] = d0 - d2, t[1][c] = d1 + d2, t[2][c] = d2 - d1, t[3][c] = d1 - d3;
     }
 #pragma GCC unroll 4
     for (int r = 0; r < 4; r++, o += 4 * far) {
-        AT(o) = t[r][0] - t[r][2];
-        AT(o + far) = t[r][1] + t[r][2];
-        AT(o + 2 * far) = t[r][2] - t[r][1];
-        AT(o + 3 * far) = t[r][1] - t[r][3];
+        STORE(o, t[r][0] - t[r][2]);
+        STORE(o + far, t[r][1] + t[r][2]);
+        STORE(o + 2 * far, t[r][2] - t[r][1]);
+        STORE(o + 3 * far, t[r][1] - t[r][3]);
     }
 }
 
@@ -143,18 +139,18 @@ static void transform_output(float *y, int64_t step, const float *M, const float
         for (int c = 0; c < n; c += VL) {
             const float *m = M + s * m_step + c;
             vecf t[2][4], add = {0};
-            if (bias) add = READ(bias + c);
+            if (bias) add = LOAD(bias + c);
 #pragma GCC unroll 4
             for (int q = 0; q < 4; q++) {
-                vecf m0 = READ(m + q * far), m1 = READ(m + (4 + q) * far);
-                vecf m2 = READ(m + (8 + q) * far), m3 = READ(m + (12 + q) * far);
+                vecf m0 = LOAD(m + q * far), m1 = LOAD(m + (4 + q) * far);
+                vecf m2 = LOAD(m + (8 + q) * far), m3 = LOAD(m + (12 + q) * far);
                 t[0][q] = m0 + m1 + m2, t[1][q] = m1 - m2 - m3;
             }
 #pragma GCC unroll 2
             for (int r = 0; r < 2; r++) {
                 if (r >= n_rows) break;
-                AT(o + r * W * step + c) = t[r][0] + t[r][1] + t[r][2] + add;
-                AT(o + (r * W + 1) * step + c) = t[r][1] - t[r][2] - t[r][3] + add;
+                STORE(o + r * W * step + c, t[r][0] + t[r][1] + t[r][2] + add);
+                STORE(o + (r * W + 1) * step + c, t[r][1] - t[r][2] - t[r][3] + add);
             }
         }
     }
@@ -205,15 +201,15 @@ static inline void gradient_part(float *o, int64_t far, const float *d, int64_t 
 {
     vecf t[4][2];
     for (int c = 0; c < 2; c++) {
-        vecf d0 = READ(d + c * LANES), d1 = READ(d + line + c * LANES);
+        vecf d0 = LOAD(d + c * LANES), d1 = LOAD(d + line + c * LANES);
         t[0][c] = d0, t[1][c] = d0 + d1, t[2][c] = d0 - d1, t[3][c] = -d1;
     }
 #pragma GCC unroll 4
     for (int r = 0; r < 4; r++, o += 4 * far) {
-        AT(o) = t[r][0];
-        AT(o + far) = t[r][0] + t[r][1];
-        AT(o + 2 * far) = t[r][0] - t[r][1];
-        AT(o + 3 * far) = -t[r][1];
+        STORE(o, t[r][0]);
+        STORE(o + far, t[r][0] + t[r][1]);
+        STORE(o + 2 * far, t[r][0] - t[r][1]);
+        STORE(o + 3 * far, -t[r][1]);
     }
 }
 
@@ -254,9 +250,9 @@ void winograd_weight_strip(const winograd_weight_job *j, float *xs)
     for (int v = 0; v < vectors; v++)
         EACH_PART
         {
-            vecf total = READ(sum + v * LANES + h);
-            for (int64_t q = 0; q < (int64_t)rows * W; q++) total += READ(ds + ((int64_t)v * rows * W + q) * LANES + h);
-            AT(sum + v * LANES + h) = total;
+            vecf total = LOAD(sum + v * LANES + h);
+            for (int64_t q = 0; q < (int64_t)rows * W; q++) total += LOAD(ds + ((int64_t)v * rows * W + q) * LANES + h);
+            STORE(sum + v * LANES + h, total);
         }
 }
 
@@ -277,16 +273,16 @@ static void gather_weight(vecf *g, const vecf *u)
 void winograd_unpack(float *dw, float *db, float *part, int n_part, int64_t part_step, int Cin, int k0, int k, int n0, int n)
 {
     for (int p = 1; p < n_part; p++)
-        for (int64_t i = 0; i < winograd_part(k, n); i += VL) AT(part + i) += READ(part + p * part_step + i);
+        for (int64_t i = 0; i < winograd_part(k, n); i += VL) STORE(part + i, LOAD(part + i) + LOAD(part + p * part_step + i));
     for (int c = 0; c < k; c++)
         for (int v = 0; v < n; v += LANES) {
             float rows[LANES][LANES] __attribute__((aligned(64))) = {{0}}, lanes[LANES][LANES] __attribute__((aligned(64)));
             vecf u[SQUARE], g[9];
             EACH_PART
             {
-                for (int i = 0; i < SQUARE; i++) u[i] = READ(part + ((int64_t)i * k + c) * n + v + h);
+                for (int i = 0; i < SQUARE; i++) u[i] = LOAD(part + ((int64_t)i * k + c) * n + v + h);
                 gather_weight(g, u);
-                for (int t = 0; t < 9; t++) AT(rows[t] + h) = g[t];
+                for (int t = 0; t < 9; t++) STORE(rows[t] + h, g[t]);
             }
             transpose_block(lanes, rows);
             for (int l = 0; l < LANES; l++) {

@@ -226,35 +226,11 @@ void product_run(const product *p, int64_t piece)
 
 enum { PART = 2 * VL }; /* columns of a tile: with 6 rows 12 sums, 2 values of B and a broadcast one of A */
 
-/* C (MR,PART) = or += A (MR,K) B, B's rows ldb apart. */
-INLINE void tile_run(const int MR, float *C, int64_t ldc, const float *A, int64_t rs, int64_t cs, const float *B, int64_t ldb, int64_t K, bool add)
-{
-    vecf sum[6][2];
-#pragma GCC unroll 6
-    for (int r = 0; r < MR; r++) sum[r][0] = sum[r][1] = (vecf){0};
-    for (; K > 0; K--, A += cs, B += ldb) {
-        vecf b0 = *(const vecf *)B, b1 = *(const vecf *)(B + VL);
-#pragma GCC unroll 6
-        for (int r = 0; r < MR; r++) {
-            float a = A[r * rs];
-            sum[r][0] += a * b0, sum[r][1] += a * b1;
-        }
-    }
-#pragma GCC unroll 6
-    for (int r = 0; r < MR; r++)
-#pragma GCC unroll 2
-        for (int v = 0; v < 2; v++) {
-            vecf *c = (vecf *)(C + r * ldc + VL * v);
-            if (add) *c += sum[r][v];
-            else *c = sum[r][v];
-        }
-}
-
 static void run_panel(float *C, int64_t ldc, const float *A, int64_t rs, int64_t cs, const float *panel, int NV, int64_t M, int64_t K, bool add)
 {
     for (int c = 0; c < 16 * NV; c += PART) {
         int64_t i = 0;
-#define TILE(MR) tile_run(MR, C + i * ldc + c, ldc, A + i * rs, rs, cs, panel + c, 16 * NV, K, add)
+#define TILE(MR) small_tile(MR, 2, add, C + i * ldc + c, ldc, A + i * rs, rs, cs, panel + c, 16 * NV, (int)K, 1.0f, NULL)
         for (; i + 6 <= M; i += 6) TILE(6);
         for (; i + 2 <= M; i += 2) TILE(2);
         for (; i < M; i++) TILE(1);

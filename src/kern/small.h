@@ -3,6 +3,7 @@
 #ifndef MEDLEY_SMALL_H
 #define MEDLEY_SMALL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,8 +17,8 @@ enum { VL = 4 }; /* SSE, NEON */
 typedef float vecf __attribute__((vector_size(4 * VL), aligned(4), may_alias)); /* VL floats, wherever they lie */
 #define INLINE static inline __attribute__((always_inline))
 
-/* C (MR,VL NV) = alpha * A B, A[r*rs + k*cs], B (K,VL NV) with row stride ldb. scale: a further factor for every row, or NULL. */
-INLINE void small_tile(const int MR, const int NV, float *C, int64_t ldc, const float *A, int64_t rs, int64_t cs, const float *B,
+/* C (MR,VL NV) = or += alpha * A B, A[r*rs + k*cs], B (K,VL NV) with row stride ldb. scale: a further factor for every row, or NULL. */
+INLINE void small_tile(const int MR, const int NV, const bool add, float *C, int64_t ldc, const float *A, int64_t rs, int64_t cs, const float *B,
                        int64_t ldb, int K, float alpha, const float *scale)
 {
     vecf sum[8][4];
@@ -40,11 +41,15 @@ INLINE void small_tile(const int MR, const int NV, float *C, int64_t ldc, const 
     for (int r = 0; r < MR; r++) {
         float factor = scale ? alpha * scale[r] : alpha;
 #pragma GCC unroll 4
-        for (int v = 0; v < NV; v++) *(vecf *)(C + r * ldc + VL * v) = factor * sum[r][v];
+        for (int v = 0; v < NV; v++) {
+            vecf *c = (vecf *)(C + r * ldc + VL * v);
+            if (add) *c += factor * sum[r][v];
+            else *c = factor * sum[r][v];
+        }
     }
 }
 
-#define TILE(n) small_tile(n, NV, C + m * ldc, ldc, A + m * rs, rs, cs, B, ldb, K, alpha, scale ? scale + m : NULL)
+#define TILE(n) small_tile(n, NV, false, C + m * ldc, ldc, A + m * rs, rs, cs, B, ldb, K, alpha, scale ? scale + m : NULL)
 #if defined(__AVX512F__)
 /* Rows in tiles that fill the 32 registers without spilling and leave no single rows at M = 49 and 64: 5 (and 4) x 4; with fewer
  * vectors 7 or 8 x NV. */

@@ -160,7 +160,7 @@ static status sum_ranks(trainer *t)
     TRY(sum_reduce(&t->sum, t->world, 0, n_shared, t->g), "gradient sum");
     for (int i = 0; i < t->n_tasks; i++) /* no group: this rank alone */
         if (t->ts[i].mine) TRY(sum_reduce(&t->sum, t->ts[i].group, t->ts[i].head_first, t->ts[i].head_last, t->g), "head sum");
-    return sum_rescale(&t->sum, t->world, t->local, t->pt.n);
+    return sum_rescale(&t->sum, t->world, t->local);
 }
 
 /* What every rank learns of the step: losses, drops, costs. The same numbers everywhere, so the decisions are the same too. */

@@ -41,7 +41,7 @@ static uint32_t run(comm *c, bool exact, int shift, bool in_place, double *worst
             for (int i = 0; i < N; i++) EXPECT(g[i] == 0, "gradient not cleared");
         }
         EXPECT_OK(sum_reduce(&s, c, 0, 2, total));
-        EXPECT_OK(sum_rescale(&s, c, id, 2));
+        EXPECT_OK(sum_rescale(&s, c, id));
         crc = crc32c(crc, total, N1 * sizeof *total);
         crc = crc32c(crc, total + 1008, N2 * sizeof *total);
         *worst = 0;
@@ -107,7 +107,7 @@ static void rounded_sum(bool in_place)
             n_bad += memcmp(&want, &total[i], sizeof want) != 0;
         }
         EXPECT(n_bad == 0, "step %d: %d of %d values", step, n_bad, ALL);
-        EXPECT_OK(sum_rescale(&s, world, id, 2));
+        EXPECT_OK(sum_rescale(&s, world, id));
     }
     /* no unit at all: zeros, not what is left of the step before */
     EXPECT_OK(sum_reduce(&s, world, 0, 2, total));
@@ -158,7 +158,7 @@ static void bad_units_are_refused(void)
     EXPECT_OK(sum_reduce(&s, world, 0, 2, total));
     EXPECT(total[5] == (float)comm_size(world), "%g", total[5]);
     memset(total, 0, sizeof total);
-    EXPECT_OK(sum_rescale(&s, world, id, 2));
+    EXPECT_OK(sum_rescale(&s, world, id));
     float bad[] = {NAN, INFINITY, -INFINITY, 1e6f};
     for (int k = 0; k < 4; k++) {
         g[0] = 0.5f, g[1100] = 1, g[7] = bad[k];
@@ -169,7 +169,7 @@ static void bad_units_are_refused(void)
     EXPECT_OK(sum_reduce(&s, world, 0, 2, total));
     for (int i = 0; i < N; i++) EXPECT(total[i] == 0, "refused units left %g at %d", total[i], i);
     /* the refused maximum counts for the next range: a lasting jump is followed, not refused for ever */
-    EXPECT_OK(sum_rescale(&s, world, id, 2));
+    EXPECT_OK(sum_rescale(&s, world, id));
     g[7] = 1e6f;
     EXPECT(sum_check(&s, g, 0, 2) == -1, "range did not follow");
     sum_free(&s);
