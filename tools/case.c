@@ -134,16 +134,14 @@ static void choose_labels(one_case *c, const recipe *r)
 static status load(one_case *c, const source *s, const names *n, const char *path)
 {
     const recipe *r = s->r;
-    image_frames frames = {.n = r->images.n_frames};
-    for (int i = 0; i < frames.n; i++) frames.at[i] = r->images.frames[i];
-    TRY(image_read_frames(&c->px, path, USE_PIXELS, &frames), "image");
+    TRY(image_read_frames(&c->px, path, USE_PIXELS, &r->images.frames), "image");
     enum dtype file_type = c->px.type;
     TRY(image_to_channels(&c->px, r->images.channels), "%s", path);
     TRY(image_to_type(&c->px, r->pixel), "%s", path);
     TRY(find_range(c, r, file_type), "%s", path);
     image_hash(&c->px, c->pixel_hash);
     for (int i = 0; i < 2; i++)
-        if (!isfinite(c->px.spacing[1 + i])) c->px.spacing[1 + i] = r->images.spacing[i];
+        if (!isfinite(c->px.spacing[1 + i]) && r->images.spacing[i] > 0) c->px.spacing[1 + i] = r->images.spacing[i];
     image shape = c->px; /* labels are checked against the image as it is in the file */
     shape.data = NULL;
     if (c->px.is_volume) TRY(image_across(&c->px, r->axis), "%s", path);

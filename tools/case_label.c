@@ -9,12 +9,14 @@
 
 enum { VALUE_MISSING = -1, VALUE_UNKNOWN = -2, VECTOR_MISSING = 255 };
 
-static bool is_missing(const recipe_label *l, const char *text)
+static bool is_one_of(const char (*words)[64], int n, const char *text)
 {
-    for (int i = 0; i < l->n_missing; i++)
-        if (!strcmp(l->missing[i], text)) return true;
+    for (int i = 0; i < n; i++)
+        if (!strcmp(words[i], text)) return true;
     return false;
 }
+
+static bool is_missing(const recipe_label *l, const char *text) { return is_one_of(l->missing, l->n_missing, text); }
 
 /* Class of a value of the source: by the map, else by its own name. */
 static int class_of(const recipe_label *l, const char *text)
@@ -79,33 +81,23 @@ static status load_value(case_label *out, const recipe_label *l, const names *n)
     return OK;
 }
 
-static bool is_one_of(const char words[][32], int n, const char *text)
-{
-    for (int i = 0; i < n; i++)
-        if (!strcmp(words[i], text)) return true;
-    return false;
-}
-
 /* A table with a column per class. Several findings may be there, and each may be unknown; or exactly one, if the label is one class. */
 static status load_columns(case_label *out, const recipe_label *l, const names *n)
 {
     const source *s = n->s;
     int t = recipe_table_find(s->r, l->value), n_yes = 0, n_known = 0;
     if (n->row[t] < 0) return OK;
-    TRY(mem_alloc(&out->vec, (size_t)l->n_classes, "a label vector"), "label %s", l->name);
+    if (l->task == TASK_MULTILABEL) TRY(mem_alloc(&out->vec, (size_t)l->n_classes, "a label vector"), "label %s", l->name);
     for (int k = 0; k < l->n_classes; k++) {
         const char *cell = table_cell(&s->table[t], n->row[t], table_column(&s->table[t], l->classes[k]));
         bool yes = is_one_of(l->yes, l->n_yes, cell), no = !yes && is_one_of(l->no, l->n_no, cell);
         CHECK(yes || no || is_missing(l, cell), ST_DATA, "label %s: \"%s\" in column \"%s\" is none of yes, no and missing", l->name, cell, l->classes[k]);
-        out->vec[k] = yes ? 1 : no ? 0 : VECTOR_MISSING;
         n_yes += yes, n_known += yes || no;
-        if (yes) out->cls = k;
+        if (out->vec) out->vec[k] = yes ? 1 : no ? 0 : VECTOR_MISSING;
+        else if (yes) out->cls = k;
     }
-    out->present = l->task == TASK_MULTILABEL ? n_known > 0 : n_yes == 1;
-    if (l->task == TASK_MULTILABEL) return OK;
-    CHECK(n_yes <= 1, ST_DATA, "label %s: %d classes at once, a classification has one", l->name, n_yes);
-    free(out->vec);
-    out->vec = NULL;
+    CHECK(out->vec || n_yes <= 1, ST_DATA, "label %s: %d classes at once, a classification has one", l->name, n_yes);
+    out->present = out->vec ? n_known > 0 : n_yes == 1;
     return OK;
 }
 

@@ -42,7 +42,8 @@ MUST status convert_split(conversion *c);
 MUST status convert_write(conversion *c, const char *out_dir);
 /* likeness.c: of the middle plane; and warnings about images that look alike across splits. */
 void likeness_of(const image *m, likeness *out);
-MUST status likeness_report(conversion *c);
+int likeness_apart(const likeness *a, const likeness *b); /* bits that differ, of 256 */
+MUST status likeness_report(const conversion *c);
 void convert_report(const conversion *c, const char *out_dir);
 
 static inline int label_columns(const recipe_label *l) { return l->task == TASK_REGRESSION ? 1 : l->n_classes; }

@@ -9,7 +9,6 @@
 #include <sys/stat.h>
 
 enum { PATH_BYTES = 1024, SLICES_MAX = 20000 };
-#define FILE_BYTES_MAX ((size_t)2 << 30)
 
 /* What is kept of one file between looking and reading. */
 typedef struct slice {
@@ -69,7 +68,7 @@ out:
 static status read_bytes(const series *s, const slice *p, char path[PATH_BYTES], char **bytes, size_t *n)
 {
     CHECK(snprintf(path, PATH_BYTES, "%s/%s", s->folder, p->name) < PATH_BYTES, ST_DATA, "%s: path too long", s->folder);
-    TRY(file_read_all(path, FILE_BYTES_MAX, bytes, n), "reading a slice");
+    TRY(file_read_all(path, IMAGE_FILE_BYTES_MAX, bytes, n), "reading a slice");
     return OK;
 }
 

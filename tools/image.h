@@ -40,6 +40,8 @@ MUST status image_across(image *m, int axis);
 void orient_find(double a[3][4], int axis[3], bool flip[3]);
 /* Affine and spacing (in mm, of which `a` has 1 / mm) of a volume of size (x,y,z) that was turned so. */
 void orient_note(image *m, double a[3][4], const int64_t size[3], const int axis[3], const bool flip[3], double mm);
+/* Where in a stored volume of size (x,y,z), `bytes` a voxel, the first voxel of the turned one lies, and the steps along its x, y and z. */
+int64_t orient_steps(const int64_t size[3], int64_t bytes, const int axis[3], const bool flip[3], int64_t step[3]);
 /* In place: the planes of `m`, stored along `a`'s third axis, become a volume in patient axes. */
 MUST status image_turn(image *m, double a[3][4], const char *what);
 

@@ -35,7 +35,7 @@ void likeness_of(const image *m, likeness *out)
     out->known = n_clear >= CELLS * CELLS / 4; /* a nearly empty picture looks like every other one */
 }
 
-static int bits_apart(const likeness *a, const likeness *b)
+int likeness_apart(const likeness *a, const likeness *b)
 {
     int n = 0;
     for (int i = 0; i < 4; i++) n += __builtin_popcountll(a->bit[i] ^ b->bit[i]);
@@ -43,7 +43,7 @@ static int bits_apart(const likeness *a, const likeness *b)
 }
 
 /* Warns of pairs in different splits: what is scored may have been seen. They stay where they are, for likeness is no proof. */
-status likeness_report(conversion *c)
+status likeness_report(const conversion *c)
 {
     int *list, n = 0, n_pairs = 0;
     TRY(mem_alloc(&list, ((size_t)c->n + 1) * sizeof *list, "list of images"), "likeness");
@@ -56,7 +56,7 @@ status likeness_report(conversion *c)
     for (int a = 0; a < n; a++)
         for (int b = a + 1; b < n; b++) {
             const item *x = &c->item[list[a]], *y = &c->item[list[b]];
-            if (x->split == y->split || bits_apart(&x->likeness, &y->likeness) > BITS_APART) continue;
+            if (x->split == y->split || likeness_apart(&x->likeness, &y->likeness) > BITS_APART) continue;
             if (++n_pairs <= PAIRS_MOST)
                 log_line(LOG_WARN, "%s: %s (%s) and %s (%s) look alike", c->r->name, x->file->path, split_name[x->split], y->file->path, split_name[y->split]);
         }

@@ -42,19 +42,26 @@ void orient_note(image *m, double a[3][4], const int64_t size[3], const int axis
     }
 }
 
+int64_t orient_steps(const int64_t size[3], int64_t bytes, const int axis[3], const bool flip[3], int64_t step[3])
+{
+    int64_t stride[3] = {bytes, bytes * size[0], bytes * size[0] * size[1]}, from = 0;
+    for (int k = 0; k < 3; k++) {
+        step[k] = flip[k] ? -stride[axis[k]] : stride[axis[k]];
+        if (flip[k]) from += stride[axis[k]] * (size[axis[k]] - 1);
+    }
+    return from;
+}
+
 status image_turn(image *m, double a[3][4], const char *what)
 {
     int axis[3];
     bool flip[3];
     image out;
     int64_t size[3] = {m->W, m->H, m->D}, px = (int64_t)dtype_bytes(m->type) * m->C;
-    int64_t stride[3] = {px, px * m->W, px * m->W * m->H}, step[3], from = 0;
+    int64_t step[3];
     orient_find(a, axis, flip);
     TRY(image_alloc(&out, (int)size[axis[2]], (int)size[axis[1]], (int)size[axis[0]], m->C, m->type, what), "turning a volume");
-    for (int k = 0; k < 3; k++) {
-        step[k] = flip[k] ? -stride[axis[k]] : stride[axis[k]];
-        if (flip[k]) from += stride[axis[k]] * (size[axis[k]] - 1);
-    }
+    int64_t from = orient_steps(size, px, axis, flip, step);
     char *to = out.data;
     for (int64_t z = 0; z < out.D; z++)
         for (int64_t y = 0; y < out.H; y++)

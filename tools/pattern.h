@@ -29,9 +29,9 @@ typedef struct found { char path[PATTERN_PATH]; bindings is; } found; /* path re
 typedef struct found_list { int n, room; found *v; } found_list;
 void found_free(found_list *l);
 
-/* All regular files under `root` that match, or all folders if the pattern ends with '/', in path order. `*` stands for any text and {name} for any text but none, both without '/'; a
- * name already in `known`, or met before in the path, stands for its text. Each match also binds {path}, {file}, {stem} (file without
- * extension), {folder}. Nothing found is no error. Adds to the list. */
+/* All regular files under `root` that match, or all folders if the pattern ends with '/', in path order. `*` stands for any text and {name}
+ * for any text but none, both without '/'; a name already in `known`, or met before in the path, stands for its text. Each match also binds
+ * {path}, {file}, {stem} (file without extension), {folder}. Nothing found is no error. Adds to the list. */
 MUST status pattern_list(const char *root, const char *pattern, const bindings *known, found_list *out);
 
 #endif

@@ -6,8 +6,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define FILE_BYTES_MAX ((size_t)2 << 30)
-
 static bool starts(const char *bytes, size_t n, const char *magic, size_t length)
 {
     return n >= length && !memcmp(bytes, magic, length);
@@ -41,7 +39,7 @@ status image_read_frames(image *m, const char *path, enum image_use use, const i
         TRY(dicom_series_read(m, path, use), "reading a folder");
         return one_channel(m, path, use);
     }
-    TRY(file_read_all(path, FILE_BYTES_MAX, &b, &n), "reading an image");
+    TRY(file_read_all(path, IMAGE_FILE_BYTES_MAX, &b, &n), "reading an image");
     static const struct { const char *magic; size_t length; const char *name; } unread[] = {
         {"GIF8", 4, "GIF"}, {"RIFF", 4, "WebP"},
         {"\0\0\0\x0cjP  ", 8, "JPEG 2000"}, {"PK\3\4", 4, "ZIP"}, {"\x89HDF", 4, "HDF5"}, {"NRRD", 4, "NRRD"},

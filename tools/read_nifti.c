@@ -197,12 +197,7 @@ static double voxel(const unsigned char *p, int code, bool swap)
 static status copy_voxels(image *m, const header *h, const unsigned char *data, int t, double slope, double inter, const int axis[3],
                           const bool flip[3], int c, const char *what)
 {
-    int64_t stride[3] = {types[t].bytes, types[t].bytes * h->dim[1], types[t].bytes * h->dim[1] * h->dim[2]};
-    int64_t step[3], from = 0;
-    for (int i = 0; i < 3; i++) {
-        step[i] = stride[axis[i]] * (flip[i] ? -1 : 1);
-        if (flip[i]) from += stride[axis[i]] * (h->dim[1 + axis[i]] - 1);
-    }
+    int64_t step[3], from = orient_steps(h->dim + 1, types[t].bytes, axis, flip, step);
     bool whole = types[t].code != 16 && types[t].code != 64, scaled = slope != 1 || inter != 0;
     size_t i = (size_t)c, n_channels = (size_t)m->C;
     for (int z = 0; z < m->D; z++)

@@ -8,6 +8,8 @@
  * Labels: the stored numbers (palette indices, 1-bit masks as 0 and 1), one channel. */
 enum image_use { USE_PIXELS, USE_LABELS };
 
+#define IMAGE_FILE_BYTES_MAX ((size_t)2 << 30)
+
 MUST status image_read(image *m, const char *path, enum image_use use); /* any format below; a folder: a DICOM series */
 
 /* Which volumes of a 4-D NIfTI file become the channels, counted from 0. n 0: such files are refused. */

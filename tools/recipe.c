@@ -28,9 +28,9 @@ static const key label_keys[] = {
              "place in classes, or is mapped), one COCO file"},
     TEXT(recipe_label, value, "", "source \"value\": template, \"{class}\" or \"{table.column}\"; source \"columns\": name of the table, whose columns have the "
          "classes' names"),
-    {.name = "yes", .type = KEY_TEXT_LIST, .offset = offsetof(recipe_label, yes), .size = RECIPE_WORDS, .item_bytes = 32, .def = "[\"1\", \"1.0\"]",
+    {.name = "yes", .type = KEY_TEXT_LIST, .offset = offsetof(recipe_label, yes), .size = RECIPE_WORDS, .item_bytes = 64, .def = "[\"1\", \"1.0\"]",
      .count_offset = offsetof(recipe_label, n_yes), .help = "columns: cells that say the class is there"},
-    {.name = "no", .type = KEY_TEXT_LIST, .offset = offsetof(recipe_label, no), .size = RECIPE_WORDS, .item_bytes = 32, .def = "[\"0\", \"0.0\"]",
+    {.name = "no", .type = KEY_TEXT_LIST, .offset = offsetof(recipe_label, no), .size = RECIPE_WORDS, .item_bytes = 64, .def = "[\"0\", \"0.0\"]",
      .count_offset = offsetof(recipe_label, n_no), .help = "columns: cells that say it is not; those of `missing` say nothing about this class"},
     TEXT(recipe_label, separator, "", "multilabel: text between the values; empty: one value"),
     TEXT(recipe_label, file, "", "other sources: path pattern; may use the names of images.files. Several mask files of one image are merged; "
@@ -75,7 +75,7 @@ static const key image_keys[] = {
     {.name = "pixel", .type = KEY_TEXT, .offset = IN(images, pixel), .size = 8, .def = "u8", .choices = "u8|u16|i16|f32",
      .help = "stored type; a value that it cannot hold exactly makes the file a bad one"},
     {.name = "channels", .type = KEY_INT, .offset = IN(images, channels), .def = "3", .lo = 1, .hi = 3, .help = "1 grey or 3 colour"},
-    {.name = "frames", .type = KEY_INT_LIST, .offset = IN(images, frames), .size = 3, .count_offset = IN(images, n_frames), .def = "", .lo = 0, .hi = 65534,
+    {.name = "frames", .type = KEY_INT_LIST, .offset = IN(images, frames.at), .size = 3, .count_offset = IN(images, frames.n), .def = "", .lo = 0, .hi = 65534,
      .help = "4-D NIfTI: the volumes that become the channels, counted from 0; as many as channels says. Empty: such files are refused"},
     {.name = "max_side", .type = KEY_INT, .offset = IN(images, max_side), .def = "0", .lo = 0, .hi = 65535,
      .help = "larger images are stored smaller (area average), 0: as they are"},
@@ -370,8 +370,8 @@ static void check(void *out, config_faults *f)
     check_template(r, f, r->images.line, "images.id", r->images.id, true);
     check_template(r, f, r->images.line, "images.subject", r->images.subject, true);
     check_template(r, f, r->images.line, "images.centre", r->images.centre, true);
-    if (r->images.n_frames && r->images.n_frames != r->images.channels)
-        config_fault(f, r->images.line, "images.frames", "%d volumes for %d channels", r->images.n_frames, r->images.channels);
+    if (r->images.frames.n && r->images.frames.n != r->images.channels)
+        config_fault(f, r->images.line, "images.frames", "%d volumes for %d channels", r->images.frames.n, r->images.channels);
     if (r->images.channels == 2) config_fault(f, r->images.line, "images.channels", "1 or 3");
     if (!(r->range.hi > r->range.lo) && strcmp(r->range.rule, "dtype")) config_fault(f, r->range.line, "range.hi", "must be above range.lo");
     if (!strcmp(r->range.rule, "percentile") && (r->range.lo < 0 || r->range.hi > 100))
@@ -402,23 +402,11 @@ status recipe_load(recipe **out, const char *path)
         return st;
     }
     snprintf(r->file, sizeof r->file, "%s", path);
-    for (int i = 0; i < 2; i++)
-        if (r->images.spacing[i] == 0) r->images.spacing[i] = NAN;
     *out = r;
     return OK;
 }
 
-status recipe_print(const recipe *r, FILE *out)
-{
-    recipe *plain;
-    TRY(mem_alloc(&plain, sizeof *plain, "a recipe"), "%s", r->file);
-    *plain = *r;
-    for (int i = 0; i < 2; i++)
-        if (isnan(plain->images.spacing[i])) plain->images.spacing[i] = 0;
-    status st = config_print(recipe_keys, plain, out);
-    free(plain);
-    return st;
-}
+status recipe_print(const recipe *r, FILE *out) { return config_print(recipe_keys, r, out); }
 
 status recipe_explain(FILE *out)
 {

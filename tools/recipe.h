@@ -5,8 +5,10 @@
 #include "medley/config.h"
 #include "medley/store.h"
 #include "pattern.h"
+#include "readers.h"
 
-enum { RECIPE_FOLDS = 32, RECIPE_SPLIT_MAPS = 16, RECIPE_PATTERNS = 8, RECIPE_TABLES = 4, RECIPE_JOINS = 4, RECIPE_CLASSES = 256, RECIPE_MAPS = 256, RECIPE_MISSING = 16, RECIPE_WORDS = 8 };
+enum { RECIPE_PATTERNS = 8, RECIPE_TABLES = 4, RECIPE_JOINS = 4, RECIPE_CLASSES = 256, RECIPE_MAPS = 256, RECIPE_MISSING = 16, RECIPE_WORDS = 8,
+       RECIPE_FOLDS = 32, RECIPE_SPLIT_MAPS = 16 };
 
 typedef struct recipe_table {
     char name[32], file[PATTERN_PATH], sheet[64];
@@ -25,7 +27,7 @@ typedef struct recipe_label {
     int    n_classes, n_map, n_missing, n_expect, n_yes, n_no, line;
     char   classes[RECIPE_CLASSES][64];
     char   map[RECIPE_MAPS][160];            /* "a -> b" */
-    char   missing[RECIPE_MISSING][64], yes[RECIPE_WORDS][32], no[RECIPE_WORDS][32];
+    char   missing[RECIPE_MISSING][64], yes[RECIPE_WORDS][64], no[RECIPE_WORDS][64];
     int    expect[RECIPE_CLASSES];
     double threshold;
     bool   by_colour;                        /* the map's values are colours */
@@ -38,10 +40,11 @@ typedef struct recipe {
     char file[512], sha256[65];
     char name[64], title[256], modality[64], licence[256], citation[512], origin[512], on_error[8];
     struct {
-        int    n_files, channels, max_side, n_frames, frames[3], line;
+        int    n_files, channels, max_side, line;
+        image_frames frames;                 /* of 4-D files */
         char   files[RECIPE_PATTERNS][PATTERN_PATH];
         char   pixel[8], id[128], subject[128], centre[128], units[8];
-        double spacing[2];                   /* y, x; NaN: from the file, else unknown */
+        double spacing[2];                   /* y, x; for files that do not say; 0: unknown */
     } images;
     struct { char rule[12]; double lo, hi; int line; } range;
     struct { char axis[12], empty[8], label[64]; int every, min_foreground, line; double empty_share; } slices;

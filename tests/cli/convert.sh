@@ -32,17 +32,10 @@ convert() {
 }
 
 # ---- a small data set of folders: NIfTI images of one byte a voxel, made with printf
+. "$root/tests/cli/nifti.sh"
 image() { # FILE BYTE
     mkdir -p "$(dirname "$1")"
-    {
-        printf '\134\001\000\000'; head -c 36 /dev/zero                                  # 348 ...
-        printf '\003\000\004\000\002\000\001\000\001\000\001\000\001\000\001\000'        # 3 dimensions: 4 x 2 x 1
-        head -c 14 /dev/zero; printf '\002\000\010\000'; head -c 2 /dev/zero             # unsigned bytes
-        printf '\000\000\200\077\000\000\200\077\000\000\200\077\000\000\200\077'        # 1 mm
-        head -c 16 /dev/zero; printf '\000\000\260\103'; head -c 232 /dev/zero           # data from byte 352
-        printf 'n+1\000\000\000\000\000'
-        printf "\\$2\\001\\002\\003\\004\\005\\006\\007"
-    } >"$1"
+    nifti "\\$2\\001\\002\\003\\004\\005\\006\\007" >"$1"
 }
 for i in 0 1 2 3 4 5 6 7; do
     image "$work/src/cat/$i.nii" "01$i"

@@ -5,6 +5,7 @@ program=$1 root=$2
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 n=0 bad=0 number=0
+. "$root/tests/cli/nifti.sh"
 
 # file PATH...: an image of 4 x 2 pixels that no other one equals, as NIfTI whatever its name: formats are told by content
 file() {
@@ -25,18 +26,6 @@ four() { # PATH: four volumes in one file
     mkdir -p "$(dirname "$work/src/$1")"
     values=$(printf '\\%03o\\001\\002\\003\\004\\005\\006\\007' $((number % 256)))
     nifti "$values$values$values$values" 4 >"$work/src/$1"
-}
-nifti() { # BYTES [VOLUMES]
-    printf '\134\001\000\000'; head -c 36 /dev/zero                                  # 348 ...
-    # shellcheck disable=SC2059 # 3 or 4 dimensions: 4 x 2 x 1
-    if [ "${2:-1}" = 1 ]; then printf '\003\000\004\000\002\000\001\000\001\000\001\000\001\000\001\000'
-    else printf "\\004\\000\\004\\000\\002\\000\\001\\000\\00$2\\000\\001\\000\\001\\000\\001\\000"; fi
-    head -c 14 /dev/zero; printf '\002\000\010\000'; head -c 2 /dev/zero             # unsigned bytes
-    printf '\000\000\200\077\000\000\200\077\000\000\200\077\000\000\200\077'        # 1 mm
-    head -c 16 /dev/zero; printf '\000\000\260\103'; head -c 232 /dev/zero           # data from byte 352
-    printf 'n+1\000\000\000\000\000'
-    # shellcheck disable=SC2059 # the bytes
-    printf "$1"
 }
 table() { mkdir -p "$work/src"; printf '%s\n' "$@" >"$work/src/table"; } # LINE...
 

@@ -1,21 +1,13 @@
 """h5py_shard.py MAKE_SHARDS: what h5py, an independent reader, finds in shards and index made by the C writer (TAP)."""
 import os, subprocess, sys, tempfile
 
+from tap import done, ok, skip
+
 try:
     import h5py
     import numpy as np
 except ImportError as e:
-    print(f"1..0 # SKIP {e}")
-    sys.exit(0)
-
-count = bad = 0
-
-
-def ok(condition, what):
-    global count, bad
-    count += 1
-    bad += not condition
-    print(f"{'ok' if condition else 'not ok'} {count} - {what}")
+    skip(e)
 
 
 def crc32c(data):
@@ -104,8 +96,7 @@ def main():
                 check_arrays(f, f"{name}/index.h5")
                 ok(f["n"][()].sum() == 150 == len(f["split"]) and f["n_split"][()].sum() == 150 and
                    f["label"][label]["n_present"][()].sum() == 150, "index counts")
-    print(f"1..{count}")
-    sys.exit(bool(bad))
+    done()
 
 
 main()

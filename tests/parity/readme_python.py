@@ -7,25 +7,17 @@ import subprocess
 import sys
 import tempfile
 
+from tap import done, ok, skip
+
 try:
     import h5py
     import numpy as np
     import torch
 except ImportError as e:
-    print(f"1..0 # SKIP {e}")
-    sys.exit(0)
+    skip(e)
 
 readme, program = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 blocks = re.findall(r"```python\n(.*?)```", open(readme).read(), re.S)
-count = bad = 0
-
-
-def ok(condition, what):
-    global count, bad
-    count += 1
-    bad += not condition
-    print(f"{'ok' if condition else 'not ok'} {count} - {what}")
-
 
 with tempfile.TemporaryDirectory() as folder:
     os.chdir(folder)
@@ -52,5 +44,4 @@ with tempfile.TemporaryDirectory() as folder:
         loader = torch.utils.data.DataLoader(sets[1], batch_size=1, num_workers=2)
         ok(sum(1 for _ in loader) == wanted[1], f"{data}: through a loader with two workers")
     os.chdir("/")
-print(f"1..{count}")
-sys.exit(bad > 0)
+done()

@@ -330,13 +330,6 @@ static void picture(image *m, int which, int H, int W, double bright)
         }
 }
 
-static int apart(const likeness *a, const likeness *b)
-{
-    int n = 0;
-    for (int i = 0; i < 4; i++) n += __builtin_popcountll(a->bit[i] ^ b->bit[i]);
-    return n;
-}
-
 static void look_alike(void)
 {
     image m;
@@ -347,12 +340,12 @@ static void look_alike(void)
     picture(&m, 1, 61, 77, 40);
     likeness_of(&m, &resized);
     image_free(&m);
-    EXPECT(first.known && resized.known && apart(&first, &resized) <= 10, "%d bits apart after resizing", apart(&first, &resized));
+    EXPECT(first.known && resized.known && likeness_apart(&first, &resized) <= 10, "%d bits apart after resizing", likeness_apart(&first, &resized));
     for (int which = 2; which < 12; which++) {
         picture(&m, which, 100, 130, 1);
         likeness_of(&m, &other);
         image_free(&m);
-        EXPECT(other.known && apart(&first, &other) > 40, "picture %d: %d bits apart", which, apart(&first, &other));
+        EXPECT(other.known && likeness_apart(&first, &other) > 40, "picture %d: %d bits apart", which, likeness_apart(&first, &other));
     }
     EXPECT_OK(image_alloc(&m, 1, 50, 50, 3, DT_U8, "flat"));
     ((uint8_t *)m.data)[77] = 200;
