@@ -94,6 +94,9 @@ rng      rng_open(rng_key key, uint32_t purpose, uint32_t sub); /* ctr = {block,
 uint32_t rng_u32(rng *r);
 float    rng_uniform(rng *r);                    /* [0,1), 24 bits */
 float    rng_normal(rng *r);                     /* mean 0, sd 1; Box-Muller, one of the pair */
+/* n draws at once, out (n): a stream of its own, not the values that the calls above would give. Same bits on every CPU. */
+void     rng_fill_uniform(rng_key key, uint32_t purpose, uint32_t sub, float *out, int64_t n);
+void     rng_fill_normal(rng_key key, uint32_t purpose, uint32_t sub, float *out, int64_t n); /* |x| < 6.7 */
 uint32_t rng_below(rng *r, uint32_t n);          /* [0,n), unbiased */
 uint64_t hash_text(const char *s);               /* FNV-1a 64: to derive seeds from names */
 

@@ -12,6 +12,7 @@ status params_add(params *t, int *out_index, const char *name, int ndim, const i
     param p = {.ndim = ndim, .n = 1, .off = -1, .block = block, .init = init, .init_value = init_value, .decay = decay};
     CHECK(strlen(name) < sizeof p.name, ST_USAGE, "parameter name longer than %zu characters: \"%s\"", sizeof p.name - 1, name);
     CHECK(ndim >= 0 && ndim <= 4, ST_BUG, "parameter %s: %d dimensions", name, ndim);
+    CHECK(init != INIT_TRUNC_NORMAL || init_value * 6.7f < 2, ST_BUG, "parameter %s: sd %g would be cut", name, (double)init_value);
     CHECK(params_find(t, name) < 0, ST_BUG, "parameter %s is declared twice", name);
     memcpy(p.name, name, strlen(name) + 1);
     for (int d = 0; d < ndim; d++) {
@@ -47,21 +48,22 @@ void params_layout(params *t, const bool *owned, int n_blocks)
 static void init_tensor(const param *p, uint64_t seed, float *w)
 {
     uint64_t name = hash_text(p->name);
-    rng r = rng_open((rng_key){.seed = seed, .a = (uint32_t)name, .b = (uint32_t)(name >> 32)}, RNG_INIT, 0);
-    for (int64_t i = 0; i < p->n; i++) {
-        float v = 0.0f;
-        switch (p->init) {
-        case INIT_ZERO: break;
-        case INIT_ONE: v = 1.0f; break;
-        case INIT_CONST: v = p->init_value; break;
-        case INIT_UNIFORM: v = p->init_value * (2.0f * rng_uniform(&r) - 1.0f); break;
-        case INIT_TRUNC_NORMAL: /* cut at +-2, not at two standard deviations: torch.nn.init.trunc_normal_'s default */
-            do v = p->init_value * rng_normal(&r);
-            while (v < -2.0f || v > 2.0f);
-            break;
-        }
-        w[i] = v;
+    rng_key key = {.seed = seed, .a = (uint32_t)name, .b = (uint32_t)(name >> 32)};
+    float v = p->init_value;
+    switch (p->init) {
+    case INIT_ZERO: v = 0.0f; break;
+    case INIT_ONE: v = 1.0f; break;
+    case INIT_CONST: break;
+    case INIT_UNIFORM:
+        rng_fill_uniform(key, RNG_INIT, 0, w, p->n);
+        for (int64_t i = 0; i < p->n; i++) w[i] = v * (2.0f * w[i] - 1.0f);
+        return;
+    case INIT_TRUNC_NORMAL: /* cut at +-2, not at two standard deviations: torch.nn.init.trunc_normal_'s default; no draw comes near */
+        rng_fill_normal(key, RNG_INIT, 0, w, p->n);
+        for (int64_t i = 0; i < p->n; i++) w[i] *= v;
+        return;
     }
+    for (int64_t i = 0; i < p->n; i++) w[i] = v;
 }
 
 void params_init_weights(const params *t, uint64_t seed, float *w)

@@ -1,7 +1,7 @@
 /* test_alloc: memory that runs out at any place. Each room's work is repeated with its 1st, 2nd, ... k-th request for memory refused, once
  * and from there on for ever, until it comes through: it must say ST_RESOURCE, crash nowhere and leave nothing behind. Our own requests
  * are watched through the linker (--wrap): what was not given back is a leak, in every build.
- * Usage: test_alloc [others | training]: every request, of all but training or of training */
+ * Usage: test_alloc [others | training-odd | training-even]: every request, of all but training, or every other one of training */
 #include "../shards.h"
 #include "test.h"
 
@@ -269,6 +269,7 @@ static const struct work {
 };
 static const struct work *now;
 static bool every_k, training_only;
+static int64_t parity; /* of the requests that are refused once in training: the two halves run beside each other */
 
 /* What the work prints is no TAP. */
 static status run_quietly(void)
@@ -294,6 +295,8 @@ static void run_out(bool forever)
     /* refused for ever: the first refusal is what counts, and that was tried alone before */
     int64_t step = !now->slow ? 1 : every_k ? (forever ? 20 : 1) : (total + 7) / 8;
     for (int64_t k = 1; k <= total; k += k > 8 ? step : 1) {
+        if (training_only && !forever && k % 2 != parity) continue;
+        if (training_only && forever && k / step % 2 != parity) continue;
         mem_fail_at(k, forever);
         st = run_quietly();
         mem_fail_at(0, false);
@@ -330,7 +333,8 @@ static bool write_job(void)
 int main(int argc, char **argv)
 {
     every_k = argc > 1;
-    training_only = argc > 1 && strcmp(argv[1], "training") == 0;
+    training_only = argc > 1 && strncmp(argv[1], "training", 8) == 0;
+    parity = training_only && strcmp(argv[1], "training-odd") == 0;
     strcpy(dir, "/tmp/medley-alloc-XXXXXX");
     if (!mkdtemp(dir) || shards_make(dir, "noise", DT_F32, 3, 10, 0) || !write_job()) return 1;
     log_open(1, LOG_ERROR);

@@ -2,7 +2,12 @@
 #include "medley/core.h"
 #include "test.h"
 
+#include <math.h>
 #include <unistd.h>
+
+/* the same on every CPU: crc32c of the first 2^22 draws of the stream (7, 1, 2) */
+#define MANY_NORMAL 0xae41b393u
+#define MANY_UNIFORM 0x1159394eu
 
 static void philox_known_answers(void) /* from the Random123 distribution's known-answer file */
 {
@@ -36,6 +41,49 @@ static void draws(void)
     rng other = rng_open((rng_key){7, 1, 2}, RNG_TEST, 1);
     r = rng_open((rng_key){7, 1, 2}, RNG_TEST, 0);
     EXPECT(rng_u32(&other) != rng_u32(&r), "streams of two subs are equal");
+}
+
+/* Moments, tails and correlations of 4M draws, the bits of a few (the same with and without FMA), and that a prefix is a prefix. */
+static void many_draws(void)
+{
+    enum { N = 1 << 22 };
+    static float x[N], few[300];
+    rng_key key = {7, 1, 2};
+    rng_fill_normal(key, RNG_TEST, 0, x, N);
+    double m[5] = {0}, next = 0, pair = 0, beyond[4] = {0};
+    for (int i = 0; i < N; i++) {
+        double p = 1;
+        for (int k = 0; k < 5; k++, p *= x[i]) m[k] += p / N;
+        if (i) next += (double)x[i] * x[i - 1] / N;
+        if (i % 256 < 128) pair += (double)x[i] * x[i + 128] / (N / 2);
+        for (int k = 0; k < 4; k++) beyond[k] += fabs((double)x[i]) > k + 1;
+    }
+    EXPECT_NEAR(m[1], 0, 0.002);
+    EXPECT_NEAR(m[2], 1, 0.003);
+    EXPECT_NEAR(m[3], 0, 0.008);
+    EXPECT_NEAR(m[4], 3, 0.03);
+    EXPECT_NEAR(next, 0, 0.002);
+    EXPECT_NEAR(pair, 0, 0.003);
+    const double tail[4] = {0.317311, 0.0455003, 0.00269980, 0.0000633425}; /* erfc(k / sqrt 2) */
+    for (int k = 0; k < 4; k++) EXPECT(fabs(beyond[k] - N * tail[k]) < 5 * sqrt(N * tail[k]), "beyond %d sd: %g of %g", k + 1, beyond[k], N * tail[k]);
+    EXPECT(crc32c(0, x, sizeof x) == MANY_NORMAL, "bits of the normal draws: %08x", crc32c(0, x, sizeof x));
+    rng_fill_normal(key, RNG_TEST, 0, few, 300);
+    EXPECT(memcmp(few, x, sizeof few) == 0, "a shorter fill has other values");
+    rng_fill_uniform(key, RNG_TEST, 0, x, N);
+    double mean = 0, least = 1, most = 0;
+    for (int i = 0; i < N; i++) mean += x[i] / (double)N, least = fmin(least, x[i]), most = fmax(most, x[i]);
+    EXPECT_NEAR(mean, 0.5, 0.001);
+    EXPECT(least >= 0 && least < 1e-5 && most < 1 && most > 1 - 1e-5, "uniform draws from %g to %g", least, most);
+    EXPECT(crc32c(0, x, sizeof x) == MANY_UNIFORM, "bits of the uniform draws: %08x", crc32c(0, x, sizeof x));
+    /* against libm, pair by pair */
+    rng r = rng_open(key, RNG_TEST, 0);
+    uint32_t word[256];
+    for (int i = 0; i < 256; i++) word[i] = rng_u32(&r);
+    for (int i = 0; i < 128; i++) {
+        double radius = sqrt(-2 * log(((double)(word[i] >> 1) + 0.5) * 0x1p-31)), angle = 2 * 3.14159265358979 * (word[i + 128] >> 8) * 0x1p-24;
+        EXPECT_NEAR(few[i], radius * cos(angle), 2e-6);
+        EXPECT_NEAR(few[i + 128], radius * sin(angle), 2e-6);
+    }
 }
 
 static void checksums(void)
@@ -142,6 +190,7 @@ static void files(void)
 int main(void)
 {
     RUN(philox_known_answers);
+    RUN(many_draws);
     RUN(draws);
     RUN(checksums);
     RUN(arenas);

@@ -303,7 +303,8 @@ static void parameter_table(void)
     params t = {0};
     int64_t shape[2] = {3, 5}, one = 1;
     int a, b;
-    EXPECT_OK(params_add(&t, &a, "x", 2, shape, INIT_TRUNC_NORMAL, 0.5f, true, 0));
+    EXPECT_OK(params_add(&t, &a, "x", 2, shape, INIT_TRUNC_NORMAL, 0.25f, true, 0));
+    EXPECT_STATUS(params_add(&t, NULL, "w", 2, shape, INIT_TRUNC_NORMAL, 0.5f, true, 0), ST_BUG); /* some draws would have to be cut */
     EXPECT_OK(params_add(&t, &b, "y", 1, &one, INIT_UNIFORM, 2.0f, true, 4));
     EXPECT_STATUS(params_add(&t, NULL, "x", 1, &one, INIT_ZERO, 0, true, 0), ST_BUG);
     bool owned[5] = {true, false, false, false, true};
