@@ -42,17 +42,25 @@ MUST status comm_share_f32(comm *c, float *data, int64_t n, int64_t slice);
 MUST status comm_group(comm *c, bool member, comm **out);
 void        comm_group_close(comm *g);
 
+/* The world in two levels. Collective over the world; a world of one rank has neither. */
+typedef struct comm_levels {
+    comm *node;   /* the ranks of this node */
+    comm *across; /* the ranks that have this one's place on their nodes, one of each node; NULL beyond the first `lanes` of a node */
+    int   lanes;  /* ranks of the smallest node */
+} comm_levels;
+MUST status comm_levels_open(comm *world, comm_levels *out);
+void        comm_levels_close(comm_levels *l);
+
 /* ---- memory of a node (src/comm/shared.c) ----------------------------------------------------------------------------- */
 
 typedef struct shared_arena {
-    int    n;   /* ranks; 0: there is none */
+    int    n;   /* ranks of the node; 0: there is none */
     char **of;  /* (n) rank r's memory: this rank's to write, the others' to read; 64-byte aligned */
     arena *map; /* (n) what is mapped for it */
 } shared_arena;
-/* Collective over the world: `bytes` zeros of this rank (each rank has a number of its own), which all others read where they lie. n = 0 on
- * every rank, with a line in the log if it ought to work: ranks on several nodes, one rank, a sub-group, or a system that shows no process
- * the memory of another (/proc/PID/fd). */
-MUST status comm_shared_open(comm *c, size_t bytes, shared_arena *out);
+/* Collective over the world: `bytes` zeros of this rank (each rank has a number of its own), which all others of its node read where they
+ * lie. n = 0 on every rank of the world, with a line in the log, where a system shows no process the memory of another (/proc/PID/fd). */
+MUST status comm_shared_open(comm *world, comm *node, size_t bytes, shared_arena *out);
 /* rank r's bytes from..from+n-1 have been read: they no longer count as memory of this process, which has its own to answer for. */
 void comm_shared_unsee(shared_arena *s, int r, size_t from, size_t n);
 void comm_shared_close(shared_arena *s);
@@ -79,7 +87,8 @@ typedef struct gradient_sum {
     float      *floating;             /* (n) float mode */
     float      *g;                    /* (n) the gradient arena, or NULL: the caller's */
     comm       *world;                /* of sum_init */
-    shared_arena fixed_of, g_of;      /* exact, and world is one node: all ranks' `fixed` and `g` */
+    comm_levels levels;               /* of world */
+    shared_arena fixed_of, g_of;      /* exact, and nodes of several ranks: `fixed` and `g` of all ranks of this node */
     int64_t    *incoming;             /* exact: what other ranks send of one piece of the arena */
     const int64_t **other;            /* (n_ranks) exact: where the others' part of a piece begins */
     double     *scratch;              /* (n_global) maxima */
@@ -88,8 +97,8 @@ typedef struct gradient_sum {
 #define SUM_EXPONENT_UNKNOWN INT32_MIN /* no step seen yet: a range of +-2^20 is used */
 
 /* Collective over c (NULL: this rank alone), of which all sums are made. n_global: tensors over all ranks. g: gets the gradient arena, (n)
- * zeros that belong to s; then ranks of one node add up each other's accumulators where they lie. NULL: there is one already, and sums go
- * through MPI. */
+ * zeros that belong to s; then ranks of one node add up each other's accumulators where they lie, and only the node's sum crosses to other
+ * nodes. NULL: there is one already, and sums go through MPI. */
 MUST status sum_init(gradient_sum *s, comm *c, bool exact, int n_tensors, int n_global, int64_t n, int n_units, float **g);
 void sum_free(gradient_sum *s);
 /* Adds the unit's gradient g of tensors first..last-1 and sets g to zero. Local. sum_check looks at a range first and

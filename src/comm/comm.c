@@ -255,13 +255,15 @@ status comm_meet(comm *c, const char *point) { return comm_size(c) == 1 ? OK : M
 
 status comm_barrier(comm *c) { return comm_meet(c, "comm_barrier"); }
 
-status comm_group(comm *c, bool member, comm **out)
+static status split(comm *c, int colour, comm **out)
 {
     *out = NULL;
     MPI_Comm sub;
-    TRY(MPI_WAIT("comm_group", MPI_Comm_split(c->mpi, member ? 1 : MPI_UNDEFINED, c->rank, &sub), "MPI_Comm_split"), "group");
+    TRY(MPI_WAIT("comm_group", MPI_Comm_split(c->mpi, colour, c->rank, &sub), "MPI_Comm_split"), "group");
     return sub == MPI_COMM_NULL ? OK : wrap(out, sub);
 }
+
+status comm_group(comm *c, bool member, comm **out) { return split(c, member ? 1 : MPI_UNDEFINED, out); }
 
 void comm_group_close(comm *g)
 {
@@ -269,4 +271,28 @@ void comm_group_close(comm *g)
     MPI_Comm_free(&g->mpi);
     free(g->counts);
     free(g);
+}
+
+status comm_levels_open(comm *world, comm_levels *out)
+{
+    *out = (comm_levels){0};
+    if (comm_size(world) == 1) return OK;
+    status st = split(world, watchdog_board()->node, &out->node);
+    TRY_TO(failed, comm_agree(world, st), "ranks of a node");
+    double lanes = out->node->size;
+    TRY_TO(failed, comm_min_f64(world, &lanes, 1), "ranks of a node");
+    out->lanes = (int)lanes;
+    st = split(world, out->node->rank < out->lanes ? out->node->rank : MPI_UNDEFINED, &out->across);
+    TRY_TO(failed, comm_agree(world, st), "ranks across nodes");
+    return OK;
+failed:
+    comm_levels_close(out);
+    return st;
+}
+
+void comm_levels_close(comm_levels *l)
+{
+    comm_group_close(l->node);
+    comm_group_close(l->across);
+    *l = (comm_levels){0};
 }

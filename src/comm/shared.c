@@ -30,32 +30,31 @@ static status open_other(const address *a, int r, arena *out)
     struct stat info;
     snprintf(path, sizeof path, "/proc/%lld/fd/%lld", (long long)a->pid, (long long)a->fd);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    CHECK(fd >= 0, ST_RESOURCE, "the memory of rank %d cannot be seen: %s: %s", r, path, strerror(errno));
+    CHECK(fd >= 0, ST_RESOURCE, "the memory of rank %d of this node cannot be seen: %s: %s", r, path, strerror(errno));
     bool whole = fstat(fd, &info) == 0 && (uint64_t)info.st_size == a->bytes;
     if (!whole) close(fd);
-    CHECK(whole, ST_RESOURCE, "the memory of rank %d cannot be seen: %s is something else", r, path);
-    TRY(arena_map(out, fd, (size_t)a->bytes, "memory that the ranks of a node share"), "rank %d", r);
-    CHECK(memcmp(out->base, &a->mark, sizeof a->mark) == 0, ST_RESOURCE, "the memory of rank %d cannot be seen: %s is something else", r, path);
+    CHECK(whole, ST_RESOURCE, "the memory of rank %d of this node cannot be seen: %s is something else", r, path);
+    TRY(arena_map(out, fd, (size_t)a->bytes, "memory that the ranks of a node share"), "rank %d of this node", r);
+    CHECK(memcmp(out->base, &a->mark, sizeof a->mark) == 0, ST_RESOURCE, "the memory of rank %d of this node cannot be seen: %s is something else", r, path);
     return OK;
 }
 
-status comm_shared_open(comm *c, size_t bytes, shared_arena *out)
+status comm_shared_open(comm *world, comm *node, size_t bytes, shared_arena *out)
 {
-    int n = comm_size(c);
+    int n = comm_size(node), me = comm_rank(node);
     *out = (shared_arena){0};
-    if (n == 1 || c->mpi != MPI_COMM_WORLD || watchdog_board()->n_nodes != 1 || watchdog_board()->n_local != n) return OK;
     address mine = {.fd = -1}, *all = NULL;
     shared_arena s = {.n = n};
     status st = mem_alloc(&all, sizeof *all * (size_t)n, "addresses of shared memory");
     if (!st) st = mem_alloc(&s.map, sizeof *s.map * (size_t)n, "shared memory");
     if (!st) st = mem_alloc(&s.of, sizeof *s.of * (size_t)n, "shared memory");
-    if (!st) st = make_own(c, bytes, &s.map[c->rank], &mine);
-    st = comm_agree(c, st);
+    if (!st) st = make_own(world, bytes, &s.map[me], &mine);
+    st = comm_agree(world, st);
     if (!st) {
-        st = MPI_WAIT("comm_shared", MPI_Allgather(&mine, sizeof mine, MPI_BYTE, all, sizeof mine, MPI_BYTE, c->mpi), "MPI_Allgather");
+        st = MPI_WAIT("comm_shared", MPI_Allgather(&mine, sizeof mine, MPI_BYTE, all, sizeof mine, MPI_BYTE, node->mpi), "MPI_Allgather");
         for (int r = 0; r < n && !st; r++)
-            if (r != c->rank) st = open_other(&all[r], r, &s.map[r]);
-        st = comm_agree(c, st); /* also: nobody closes what another is about to open */
+            if (r != me) st = open_other(&all[r], r, &s.map[r]);
+        st = comm_agree(world, st); /* also: nobody closes what another is about to open */
     }
     if (mine.fd >= 0) close((int)mine.fd);
     free(all);
@@ -66,7 +65,7 @@ status comm_shared_open(comm *c, size_t bytes, shared_arena *out)
     }
     comm_shared_close(&s);
     if (st == ST_COMM) return st;
-    if (c->rank == 0) log_line(LOG_INFO, "sums go through MPI: %s", status_message());
+    if (world->rank == 0) log_line(LOG_INFO, "sums go through MPI: %s", status_message());
     status_clear();
     return OK;
 }

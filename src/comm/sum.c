@@ -1,8 +1,9 @@
 /* sum: gradient sums whose bits do not depend on who adds what first.
  *
  * What crosses the ranks is 8 + 4 bytes a value instead of the 8 + 8 of an integer allreduce: every rank adds up and rounds the slice it
- * owns, and hands out the rounded values. On one node it reads the others' accumulators where they lie. Between nodes the arena goes through
- * MPI in pieces that fit the cache, so that the accumulators travel through memory once. */
+ * owns, and hands out the rounded values. The ranks of a node read each other's accumulators where they lie, so that one sum of the node
+ * crosses to the other nodes, each rank sending a share of it. What goes through MPI goes in pieces that fit the cache: the accumulators
+ * travel through memory once. Integers have no order, so the bits are the same whoever adds what. */
 #include "medley/comm.h"
 
 #include <math.h>
@@ -19,12 +20,16 @@ static int exponent_of(const gradient_sum *s, const sum_tensor *t)
 /* Elements that cross the ranks at a time. */
 static int64_t piece_of(int n_ranks) { return (int64_t)n_ranks * SLICE_LEAST > PIECE ? (int64_t)n_ranks * SLICE_LEAST : PIECE; }
 
-/* Accumulators and gradients that all ranks of the node see, or neither. */
+/* Accumulators and gradients that all ranks of a node see, or neither. Not if every node has one rank. */
 static status share(gradient_sum *s, comm *c)
 {
-    TRY(comm_shared_open(c, sizeof *s->fixed * (size_t)s->n, &s->fixed_of), "sum");
+    TRY(comm_levels_open(c, &s->levels), "sum");
+    double most = comm_size(s->levels.node);
+    TRY(comm_max_f64(c, &most, 1), "sum");
+    if (most < 2) return OK;
+    TRY(comm_shared_open(c, s->levels.node, sizeof *s->fixed * (size_t)s->n, &s->fixed_of), "sum");
     if (s->fixed_of.n == 0) return OK;
-    TRY(comm_shared_open(c, sizeof *s->g * (size_t)s->n, &s->g_of), "sum");
+    TRY(comm_shared_open(c, s->levels.node, sizeof *s->g * (size_t)s->n, &s->g_of), "sum");
     if (s->g_of.n == 0) comm_shared_close(&s->fixed_of);
     return OK;
 }
@@ -36,8 +41,8 @@ static status allocate(gradient_sum *s, comm *c, bool with_g)
     TRY(mem_alloc(&s->other, sizeof *s->other * ranks, "sum table"), "sum");
     TRY(mem_alloc(&s->scratch, sizeof *s->scratch * (size_t)s->n_global, "maxima"), "sum");
     if (s->g_of.n > 0) {
-        s->fixed = (int64_t *)s->fixed_of.of[comm_rank(c)];
-        s->g = (float *)s->g_of.of[comm_rank(c)];
+        s->fixed = (int64_t *)s->fixed_of.of[comm_rank(s->levels.node)];
+        s->g = (float *)s->g_of.of[comm_rank(s->levels.node)];
     } else {
         if (s->exact) TRY(mem_alloc(&s->fixed, sizeof *s->fixed * n, "fixed-point gradient sum"), "sum");
         else TRY(mem_alloc(&s->floating, sizeof *s->floating * n, "gradient sum"), "sum");
@@ -67,6 +72,7 @@ void sum_free(gradient_sum *s)
     }
     comm_shared_close(&s->fixed_of);
     comm_shared_close(&s->g_of);
+    comm_levels_close(&s->levels);
     free(s->tensor);
     free(s->other);
     free(s->floating);
@@ -214,46 +220,73 @@ static void fetch(gradient_sum *s, float *g, int owner, int64_t from, int64_t n)
 static int64_t slice_of(int64_t n, int size) { return ((n + size - 1) / size + ALIGN - 1) / ALIGN * ALIGN; }
 static int64_t slice_at(int64_t n, int size, int r) { return r * slice_of(n, size) < n ? r * slice_of(n, size) : n; }
 
-/* Every rank adds up and rounds the part that it owns, reading the others' accumulators where they lie; then it fetches their parts. */
-static status reduce_on_node(gradient_sum *s, comm *c, int first, int64_t lo, int64_t hi, float *g)
+/* Elements from..hi-1, cut into pieces, over the ranks of c through MPI. */
+static status reduce_through_mpi(gradient_sum *s, comm *c, int *at, int64_t from, int64_t hi, float *g)
 {
-    int size = comm_size(c), rank = comm_rank(c), at = first;
-    int64_t mine = lo + slice_at(hi - lo, size, rank), end = lo + slice_at(hi - lo, size, rank + 1);
-    TRY(comm_meet(c, "comm_exchange"), "exact sum"); /* all have added their units */
-    for (int64_t from = mine; from < end; from += PIECE) {
-        int64_t n = end - from < PIECE ? end - from : PIECE;
-        for (int r = 0, k = 0; r < size; r++)
-            if (r != rank) s->other[k++] = (const int64_t *)s->fixed_of.of[r] + from;
-        round_piece(s, g, from, from + n, size - 1, &at);
-        for (int r = 0; r < size; r++)
-            if (r != rank) comm_shared_unsee(&s->fixed_of, r, sizeof *s->fixed * (size_t)from, sizeof *s->fixed * (size_t)n);
-    }
-    TRY(comm_meet(c, "comm_share"), "exact sum"); /* all parts are made, and nobody reads the accumulators any more */
-    for (int r = 0; r < size; r++) {
-        int64_t last = lo + slice_at(hi - lo, size, r + 1);
-        for (int64_t from = lo + slice_at(hi - lo, size, r); r != rank && from < last; from += PIECE) fetch(s, g, r, from, last - from < PIECE ? last - from : PIECE);
-    }
-    return comm_barrier(c); /* nobody changes its gradients while another fetches them */
-}
-
-static status reduce_exact(gradient_sum *s, comm *c, int first, int64_t lo, int64_t hi, float *g)
-{
-    int size = comm_size(c), rank = comm_rank(c), at = first;
-    if (size == 1) {
-        round_piece(s, g, lo, hi, 0, &at);
-        return OK;
-    }
-    if (c == s->world && g == s->g && s->g_of.n > 0) return reduce_on_node(s, c, first, lo, hi, g);
-    int64_t piece = piece_of(size);
-    for (int64_t from = lo; from < hi; from += piece) {
+    int size = comm_size(c), rank = comm_rank(c);
+    for (int64_t piece = piece_of(size); from < hi; from += piece) {
         int64_t n = hi - from < piece ? hi - from : piece, slice = slice_of(n, size);
         int64_t mine = slice_at(n, size, rank), end = slice_at(n, size, rank + 1);
         TRY(comm_exchange_i64(c, s->fixed + from, n, slice, s->incoming), "exact sum");
         for (int r = 0; r + 1 < size; r++) s->other[r] = s->incoming + r * (end - mine);
-        round_piece(s, g, from + mine, from + end, size - 1, &at);
+        round_piece(s, g, from + mine, from + end, size - 1, at);
         TRY(comm_share_f32(c, g + from, n, slice), "exact sum");
     }
     return OK;
+}
+
+/* sum[0..n-1] += the same elements of the node's other ranks, which begin at s->other[]. */
+static void add_others(gradient_sum *s, int64_t *restrict sum, int64_t n, int n_others)
+{
+    for (int r = 0; r < n_others; r++) {
+        const int64_t *restrict in = s->other[r];
+#pragma omp parallel for simd schedule(static) if (n > CHUNK)
+        for (int64_t i = 0; i < n; i++) sum[i] += in[i];
+    }
+}
+
+/* Each of the first `lanes` ranks of a node adds up a share of the arena, reading the others' accumulators where they lie, and makes the
+ * sum over the nodes with the ranks that have the same share; then every rank fetches the shares of the others of its node. */
+static status reduce_on_nodes(gradient_sum *s, int first, int64_t lo, int64_t hi, float *g)
+{
+    comm *node = s->levels.node, *across = s->levels.across;
+    int size = comm_size(node), rank = comm_rank(node), lanes = s->levels.lanes, at = first;
+    int64_t mine = rank < lanes ? lo + slice_at(hi - lo, lanes, rank) : hi, end = rank < lanes ? lo + slice_at(hi - lo, lanes, rank + 1) : hi;
+    bool one_node = across && comm_size(across) == 1;
+    status st = comm_meet(node, "comm_exchange"); /* all of the node have added their units */
+    int64_t piece = one_node ? PIECE : across ? piece_of(comm_size(across)) : PIECE;
+    for (int64_t from = mine; from < end && !st; from += piece) {
+        int64_t n = end - from < piece ? end - from : piece;
+        for (int r = 0, k = 0; r < size; r++)
+            if (r != rank) s->other[k++] = (const int64_t *)s->fixed_of.of[r] + from;
+        if (one_node) {
+            round_piece(s, g, from, from + n, size - 1, &at);
+        } else {
+            add_others(s, s->fixed + from, n, size - 1);
+            st = reduce_through_mpi(s, across, &at, from, from + n, g);
+        }
+        for (int r = 0; r < size; r++)
+            if (r != rank) comm_shared_unsee(&s->fixed_of, r, sizeof *s->fixed * (size_t)from, sizeof *s->fixed * (size_t)n);
+    }
+    TRY(st, "exact sum");
+    TRY(comm_meet(node, "comm_share"), "exact sum"); /* all shares are made, and nobody reads the accumulators any more */
+    for (int r = 0; r < lanes; r++) {
+        int64_t last = lo + slice_at(hi - lo, lanes, r + 1);
+        for (int64_t from = lo + slice_at(hi - lo, lanes, r); r != rank && from < last; from += PIECE)
+            fetch(s, g, r, from, last - from < PIECE ? last - from : PIECE);
+    }
+    return comm_barrier(node); /* nobody changes its gradients while another fetches them */
+}
+
+static status reduce_exact(gradient_sum *s, comm *c, int first, int64_t lo, int64_t hi, float *g)
+{
+    int at = first;
+    if (comm_size(c) == 1) {
+        round_piece(s, g, lo, hi, 0, &at);
+        return OK;
+    }
+    if (c == s->world && g == s->g && s->g_of.n > 0) return reduce_on_nodes(s, first, lo, hi, g);
+    return reduce_through_mpi(s, c, &at, lo, hi, g);
 }
 
 status sum_reduce(gradient_sum *s, comm *c, int first, int last, float *g)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The same bits, whoever computes what, and when:
-#   bits     1, 2, 3, 4 and 7 ranks, any placement, ring depth, threads, delays: the same checkpoints, losses and scores
+#   bits     1, 2, 3, 4 and 7 ranks, one node and two, any placement, ring depth, threads, delays: the same checkpoints, losses and scores
 #   resume   killed at some step, resumed on another number of ranks: the same bits as never stopped
 #   verify   medley verify-run: finds the planted difference, with step, array and values; tells damage from difference
 #   matrix   (long) more of `bits`: every number of ranks with several placements, ring depths and delays
@@ -17,7 +17,7 @@ one() {
   who=$1 ranks=$2; shift 2
   sets=""; for s in "$@"; do sets="$sets --set $s"; done
   job "$dir/$who.cfg" "$dir/run$who" exact $all
-  mpi "$ranks" "$medley" train "$dir/$who.cfg" $sets; ok $? "$who: trains on $ranks ranks $*"
+  mpi "$ranks" "${program:-$medley}" train "$dir/$who.cfg" $sets; ok $? "$who: trains on $ranks ranks $*"
   [ "$who" = 1 ] && return
   verify "$dir/run1" "$dir/run$who"; ok $? "$who: same bits as on 1 rank"
   rm -rf "$dir/run$who"
@@ -43,6 +43,11 @@ bits)
   ! cmp -s "$dir/good" "$dir/any"; ok $? "which was placed otherwise"
   MEDLEY_PLACEMENT=11 MEDLEY_FAULT_DELAY=3:2 one four 4 train.prefetch=2
   one seven 7
+  # a node of three ranks and one of one
+  # shellcheck disable=SC2016
+  printf '#!/bin/sh\nMEDLEY_NODE=node$((OMPI_COMM_WORLD_RANK / 3)) exec "%s" "$@"\n' "$medley" >"$dir/on-nodes"
+  chmod +x "$dir/on-nodes"
+  program="$dir/on-nodes" one nodes 4 train.prefetch=3
   job "$dir/f.cfg" "$dir/runf" float $all
   mpi 2 "$medley" train "$dir/f.cfg" --set train.steps=3; ok $? "float sum trains too"
   ;;
