@@ -9,6 +9,7 @@ static const command_entry commands[] = {
     {"report", cmd_report, "one HTML page about a run"},
     {"status", cmd_status, "where a run is"},
     {"verify-run", cmd_verify_run, "are two runs the same, bit for bit?"},
+    {"doctor", cmd_doctor, "what a run would find here: CPUs, binding, MPI, Slurm, folder; known traps"},
     {"explain", cmd_explain, "every key of a job file"},
     {0},
 };

@@ -90,6 +90,7 @@ MUST status loader_next(loader *l, batch **out);
 void loader_release(loader *l, batch *b);
 void loader_close(loader *l);   /* joins the thread */
 double loader_wait_s(const loader *l); /* seconds loader_next has blocked so far */
+double loader_cpu_s(const loader *l);  /* processor seconds of its thread so far */
 
 /* Evaluation: batches of `use` over split s in index order, no augmentation, the image fitted whole and centred; only every
  * n_parts-th batch starting with `part`. The last batch is padded (n_valid < B). */

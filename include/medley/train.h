@@ -47,7 +47,14 @@ int64_t    trainer_step(const trainer *t);              /* step of the weights *
 /* Collective: metrics of task i on split s. The accumulator is complete on rank 0 (*m, metric_free it; NULL elsewhere). */
 MUST status trainer_evaluate(trainer *t, int i, enum split s, metric **m);
 
-/* What `medley check` prints: sizes and costs without training, for N ranks on one process. */
-MUST status trainer_forecast(const job *j, int n_ranks, FILE *out);
+/* Where a job is to run. */
+typedef struct cluster {
+    int    ranks, nodes;
+    int    cpus;                    /* of a node; 0: as many as this process may use */
+    bool   timed;                   /* measure kernels here, and say how long a step takes */
+    double bytes_per_s, latency_s;  /* of a node's network */
+} cluster;
+/* What `medley check` prints: sizes and costs without training, for all those ranks on one process. */
+MUST status trainer_forecast(const job *j, const cluster *on, FILE *out);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -207,4 +208,13 @@ int64_t memory_peak_bytes(void)
         if (sscanf(line, "VmHWM: %lld", &kib) == 1) break;
     fclose(f);
     return (int64_t)kib * 1024;
+}
+
+void text_seconds(double s, char out[32])
+{
+    if (!isfinite(s)) snprintf(out, 32, "unknown");
+    else if (s >= 2 * 86400) snprintf(out, 32, "%.1f d", s / 86400);
+    else if (s >= 5400) snprintf(out, 32, "%.1f h", s / 3600);
+    else if (s >= 90) snprintf(out, 32, "%.0f min", s / 60);
+    else snprintf(out, 32, "%.0f s", s);
 }

@@ -439,3 +439,11 @@ void loader_close(loader *l)
 }
 
 double loader_wait_s(const loader *l) { return l->waited; }
+
+double loader_cpu_s(const loader *l)
+{
+    clockid_t clock;
+    struct timespec now;
+    if (!l->started || pthread_getcpuclockid(l->thread, &clock) != 0 || clock_gettime(clock, &now) != 0) return 0;
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}

@@ -122,22 +122,24 @@ static status put_head(const trainer *t, double shared, FILE *out)
     return OK;
 }
 
-static status one_rank(const job *j, int rank, int n_ranks, FILE *out, double *load, double *sent)
+/* cost: measured, or NULL. What the last rank leaves in `load` is complete. */
+static status one_rank(const job *j, int rank, const cluster *on, const step_cost *cost, FILE *out, rank_load *load, double *sent)
 {
     trainer *t;
     needs n = {0};
+    int n_ranks = on->ranks;
     TRY(mem_alloc(&t, sizeof *t, "trainer"), "forecast");
-    t->rank = rank, t->size = n_ranks, t->job = *j, t->dry = true;
+    t->rank = rank, t->size = n_ranks, t->job = *j, t->dry = true, t->unit_s = cost ? cost->unit_s : NULL;
     status st = plan_make(t, true);
     if (!st) st = add_up(t, n_ranks, &n);
     if (!st) {
         double shared = (double)(params_count(&t->pt, BLOCK_ENCODER) + params_count(&t->pt, BLOCK_SEG) + params_count(&t->pt, BLOCK_DET));
-        *load = 0;
         for (int u = 0; u < t->n_units; u++)
-            if (t->rank_of[u] == rank) *load += t->units[u].cost;
+            if (t->rank_of[u] == rank && !task_rests(&t->ts[t->units[u].task])) load[rank].seconds += t->units[u].cost;
+        load[rank].units = t->n_mine;
         *sent = shared * (strcmp(j->train.sum, "exact") == 0 ? 8 : 4);
         if (rank == 0) st = put_head(t, shared, out);
-        fprintf(out, "%4d  %5d  %12.3f  %25.1f  %11.1f  %7.1f  %5.1f  %7.1f      %8.1f  %10.1f  %5.1f   %7.1f  ", rank, t->n_mine, *load,
+        fprintf(out, "%4d  %5d  %12.3f  %25.1f  %11.1f  %7.1f  %5.1f  %7.1f      %8.1f  %10.1f  %5.1f   %7.1f  ", rank, t->n_mine, load[rank].seconds,
                 n.state / MIB, n.activations / MIB, n.batches / MIB, n.data / MIB, n.base / MIB, n.exchange / MIB, n.evaluation / MIB,
                 n.save / MIB, n.peak / MIB);
         const char *comma = "";
@@ -148,24 +150,45 @@ static status one_rank(const job *j, int rank, int n_ranks, FILE *out, double *l
         if (job_memory(j) > 0 && n.peak > (double)job_memory(j))
             log_line(LOG_WARN, "rank %d: the forecast is above train.memory = \"%s\": so many ranks on a node need room of their own", rank,
                      j->train.memory);
+        if (cost && rank == n_ranks - 1) forecast_time(t, load, cost, on, out);
     }
     plan_free(t);
     free(t);
     return st;
 }
 
-status trainer_forecast(const job *j, int n_ranks, FILE *out)
+static void put_balance(const rank_load *load, const cluster *on, double sent, FILE *out)
 {
-    double most = 0, total = 0, sent = 0;
-    const char *omp = getenv("OMP_NUM_THREADS");
-    kern_init(j->train.threads > 0 ? j->train.threads : omp && atoi(omp) > 0 ? atoi(omp) : 1); /* as use_threads, but for the node's share */
-    for (int r = 0; r < n_ranks; r++) {
-        double load = 0;
-        TRY(one_rank(j, r, n_ranks, out, &load, &sent), "check");
-        total += load;
-        if (load > most) most = load;
+    double most = 0, total = 0;
+    for (int r = 0; r < on->ranks; r++) {
+        total += load[r].seconds;
+        if (load[r].seconds > most) most = load[r].seconds;
     }
-    fprintf(out, "imbalance (largest over mean cost) %.3f; each step sums %.1f MiB over %d ranks\n", total > 0 ? most * n_ranks / total : 1.0,
-            sent / MIB, n_ranks);
-    return OK;
+    fprintf(out, "imbalance (largest over mean cost) %.3f; each step sums %.1f MiB over %d ranks", total > 0 ? most * on->ranks / total : 1.0,
+            sent / MIB, on->ranks);
+    if (on->nodes > 1) fprintf(out, "; %.1f MiB leave each node, and as many come", sent * 12 / 8 * (on->nodes - 1) / on->nodes / MIB);
+    fprintf(out, "\n");
+}
+
+status trainer_forecast(const job *j, const cluster *on, FILE *out)
+{
+    double sent = 0;
+    rank_load *load = NULL;
+    step_cost cost = {0};
+    const char *omp = getenv("OMP_NUM_THREADS");
+    status st;
+    CHECK(on->nodes <= on->ranks, ST_USAGE, "%d nodes for %d ranks: some would have none", on->nodes, on->ranks);
+    kern_init(j->train.threads > 0 ? j->train.threads : omp && atoi(omp) > 0 ? atoi(omp) : 1); /* as use_threads, but for the node's share */
+    TRY_TO(done, mem_alloc(&load, sizeof *load * (size_t)on->ranks, "forecast"), "check");
+    if (on->timed) {
+        TRY_TO(done, mem_alloc(&cost.unit_s, sizeof *cost.unit_s * (size_t)j->n_tasks, "forecast"), "check");
+        TRY_TO(done, forecast_measure(j, &cost), "measuring a step");
+    }
+    for (int r = 0; r < on->ranks; r++) TRY_TO(done, one_rank(j, r, on, on->timed ? &cost : NULL, out, load, &sent), "check");
+    put_balance(load, on, sent, out);
+    st = OK;
+done:
+    free(cost.unit_s);
+    free(load);
+    return st;
 }

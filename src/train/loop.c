@@ -10,13 +10,6 @@
 
 /* ---- what the run says of itself ---------------------------------------------------------------------------------------- */
 
-static void human_time(double s, char out[32])
-{
-    if (s >= 5400) snprintf(out, 32, "%.1f h", s / 3600);
-    else if (s >= 90) snprintf(out, 32, "%.1f min", s / 60);
-    else snprintf(out, 32, "%.0f s", s);
-}
-
 /* Collective: the slowest rank's seconds per verb, all ranks' images. */
 static status gather_times(trainer *t, double slowest[N_VERBS + 1], double *images, double *memory)
 {
@@ -79,7 +72,7 @@ static status log_steps(trainer *t)
 
         char left[32], bar[32] = "";
         double per_step = elapsed / (double)t->steps_since;
-        human_time(per_step * (double)(t->job.train.steps - t->step), left);
+        text_seconds(per_step * (double)(t->job.train.steps - t->step), left);
         bool terminal = on_terminal();
         int done = (int)(20 * t->step / t->job.train.steps);
         for (int k = 0; terminal && k < 20; k++) bar[k] = k < done ? '#' : '.';
@@ -219,7 +212,7 @@ status trainer_run(trainer *t)
     TRY(comm_max_f64(t->world, &memory, 1), "memory");
     TRY(comm_agree(t->world, note_end(t, memory)), "training");
     char time[32];
-    human_time(timer_now() - t->started, time);
+    text_seconds(timer_now() - t->started, time);
     log_line(LOG_INFO, "done: %lld steps, %lld images, %s; best validation mean %.4f at step %lld", (long long)t->step,
              (long long)t->total_images, time, t->best_score, (long long)t->best_step);
     return OK;

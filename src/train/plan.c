@@ -181,8 +181,8 @@ static status make_units(trainer *t)
     TRY(mem_alloc(&t->mine_unit, sizeof *t->mine_unit * (size_t)t->n_units, "units"), "plan");
     for (int i = 0, u = 0; i < t->n_tasks; i++)
         for (int k = 0; k < t->job.task[i].units; k++, u++) {
-            /* measured seconds if a checkpoint brought them, else arithmetic */
-            double cost = t->ts[i].cost_s > 0 ? t->ts[i].cost_s : guess_seconds(t, &t->ts[i].task);
+            /* measured seconds, if there are any, else arithmetic */
+            double cost = t->unit_s && t->unit_s[i] > 0 ? t->unit_s[i] : t->ts[i].cost_s > 0 ? t->ts[i].cost_s : guess_seconds(t, &t->ts[i].task);
             t->units[u] = (unit){.task = i, .number = k, .cost = cost};
         }
     return OK;

@@ -87,6 +87,7 @@ struct trainer {
     int64_t  step;           /* steps done */
     double   best_score;
     int64_t  best_step;
+    const double *unit_s;    /* (n_tasks) dry: measured seconds of a unit, or NULL */
     bool     training, dry; /* dry: plan and measure only, for a forecast without MPI */
     char     from[600];     /* checkpoint to resume from; "" = none */
     int64_t  born[BLOCK_HEAD0]; /* step at which the moments of a shared block began */
@@ -116,6 +117,17 @@ MUST status budget_plan(trainer *t);
 MUST status budget_say(const trainer *t, int i, char *out, size_t n); /* what was chosen for task i */
 /* forecast.c: bytes beside activations of a rank that runs every task, on any number of ranks. Local, before placement. */
 MUST status forecast_rest(trainer *t, double *bytes);
+/* forecast_time.c */
+typedef struct step_cost {
+    double *unit_s;               /* (n_tasks) seconds of a unit of each task: forward, loss, backward, adding to the sum */
+    double  load_s;               /* processor seconds of the loader a unit */
+    double  end_s;                /* what follows once a step: rounding the sum, clip, update */
+    double  core_rate, node_rate; /* bytes/s of a triad by one core and by all */
+    int     cpus, threads;        /* CPUs of this process; threads of a rank */
+} step_cost;
+typedef struct rank_load { double seconds; int units; } rank_load; /* of a step */
+MUST status forecast_measure(const job *j, step_cost *c); /* unit_s given, zeros; trains some steps with all tasks, writes nothing */
+void forecast_time(const trainer *t, const rank_load *load, const step_cost *c, const cluster *on, FILE *out); /* load (on->ranks); t: a dry one */
 /* plan_text.c: the settings that decide the result, one "key = value" per line; malloc'ed. */
 MUST status plan_text(const trainer *t, char **out);
 

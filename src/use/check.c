@@ -50,11 +50,11 @@ static status check_tasks(const job *j)
     return OK;
 }
 
-static status check(const job *j, int n_ranks)
+static status check(const job *j, const cluster *on)
 {
     status st = check_tasks(j);
     if (st) return st;
-    TRY(trainer_forecast(j, n_ranks, stdout), "%s", j->file);
+    TRY(trainer_forecast(j, on, stdout), "%s", j->file);
     printf("%s: no faults\n", j->file);
     return OK;
 }
@@ -64,9 +64,17 @@ status cmd_check(int argc, char **argv)
     bool resolved = false, no_data = false;
     const char *set[MOST_SETS], *args[1];
     int n_set = 0, n_args = 0;
-    int64_t n_ranks = 1;
+    int64_t n_ranks = 1, n_nodes = 1, cpus = 0, gigabits = 25, microseconds = 5;
+    bool timed = false;
     const command_option options[] = {
         {.name = "--ranks", .arg = "N", .number = &n_ranks, .lo = 1, .hi = 65536, .help = "forecast for N ranks (default 1)"},
+        {.name = "--nodes", .arg = "M", .number = &n_nodes, .lo = 1, .hi = 65536, .help = "which lie on M nodes (default 1)"},
+        {.name = "--time",
+         .flag = &timed,
+         .help = "measure some steps here, with one unit of every task, and forecast the time of a step and of the run"},
+        {.name = "--cpus", .arg = "C", .number = &cpus, .lo = 1, .hi = 65536, .help = "CPUs of a node, for --time (default: those of this process)"},
+        {.name = "--bandwidth", .arg = "GBIT", .number = &gigabits, .lo = 1, .hi = 100000, .help = "Gbit/s of a node's network (default 25)"},
+        {.name = "--latency", .arg = "US", .number = &microseconds, .lo = 1, .hi = 1000000, .help = "microseconds of a message between nodes (default 5)"},
         {.name = "--resolved", .flag = &resolved, .help = "print the job file with every setting and its meaning instead"},
         {.name = "--no-data", .flag = &no_data, .help = "look at the job file alone: no data folder has to be there, no forecast"},
         {.name = "--set",
@@ -78,7 +86,8 @@ status cmd_check(int argc, char **argv)
         {0},
     };
     const command_line c = {
-        "medley check JOB.cfg [--ranks N] [--resolved] [--no-data] [--set KEY=VALUE]...",
+        "medley check JOB.cfg [--ranks N] [--nodes M] [--time [--cpus C] [--bandwidth GBIT] [--latency US]] [--resolved] [--no-data]\n"
+        "                     [--set KEY=VALUE]...",
         "Checks the whole job file and opens every data set, lists all faults at once, and forecasts placement, memory and messages "
         "per rank. Needs neither MPI nor a run folder.",
         options, 1, 1};
@@ -89,7 +98,9 @@ status cmd_check(int argc, char **argv)
     status st = no_data ? job_load_without_data(j, args[0], set, n_set) : job_load(j, args[0], set, n_set);
     if (!st && resolved) st = job_print(j, stdout);
     else if (!st && no_data) printf("%s: no faults in the file\n", j->file);
-    else if (!st) st = check(j, (int)n_ranks);
+    else if (!st)
+        st = check(j, &(cluster){.ranks = (int)n_ranks, .nodes = (int)n_nodes, .cpus = (int)cpus, .timed = timed,
+                                 .bytes_per_s = 1.25e8 * (double)gigabits, .latency_s = 1e-6 * (double)microseconds});
     free(j);
     return st;
 }

@@ -263,12 +263,3 @@ void history_drop_text(const task_history *t, char out[400])
     snprintf(out, 400, "step %lld, unit %d on rank %d: %s%s%s; sample %s", (long long)t->drop_step, t->drop_unit, t->drop_rank, t->drop_cause,
              plain ? "" : ": ", plain ? "" : t->drop_tensor, t->drop_sample);
 }
-
-void human_seconds(double s, char out[32])
-{
-    if (!isfinite(s)) snprintf(out, 32, "unknown");
-    else if (s >= 2 * 86400) snprintf(out, 32, "%.1f d", s / 86400);
-    else if (s >= 5400) snprintf(out, 32, "%.1f h", s / 3600);
-    else if (s >= 90) snprintf(out, 32, "%.0f min", s / 60);
-    else snprintf(out, 32, "%.0f s", s);
-}

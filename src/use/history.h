@@ -52,6 +52,5 @@ task_history *history_task(history *h, const char *name); /* NULL if unknown */
 void history_drop_text(const task_history *t, char out[400]);
 
 /* "3 s", "12 min", "1.5 h", "2.1 d" */
-void human_seconds(double s, char out[32]);
 
 #endif

@@ -86,7 +86,7 @@ static void put_cards(FILE *out, const report *r)
     snprintf(value, sizeof value, h->images >= 1e5 ? "%.0f k" : "%.0f", h->images >= 1e5 ? h->images / 1000 : h->images);
     snprintf(what, sizeof what, "images, %.1f per second", h->step_s > 0 ? h->images / h->step_s : 0);
     card(out, value, what);
-    human_seconds(h->seconds, value);
+    text_seconds(h->seconds, value);
     snprintf(what, sizeof what, "in %d session%s", h->n_starts, h->n_starts == 1 ? "" : "s");
     card(out, value, what);
     snprintf(value, sizeof value, "%lld x %lld", (long long)h->ranks, (long long)h->threads);

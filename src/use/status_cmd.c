@@ -12,7 +12,7 @@ static void put_state(const history *h, double now)
 {
     char age[32];
     double quiet = now - h->last_time, patience = fmax(120, 5 * h->line_interval_s);
-    human_seconds(quiet, age);
+    text_seconds(quiet, age);
     if (h->ended) printf("state       finished %s ago\n", age);
     else if (h->stopped) printf("state       stopped %s ago (%s); the same command goes on from there\n", age, h->stop_text);
     else if (h->last_time == 0) printf("state       unknown\n");
@@ -31,7 +31,7 @@ static void put_progress(const history *h)
         printf("training    loss %.4f, learning rate %.2e, gradient norm %.3f\n", h->loss.y[h->loss.n - 1],
                h->lr.n ? h->lr.y[h->lr.n - 1] : NAN, h->grad_norm.n ? h->grad_norm.y[h->grad_norm.n - 1] : NAN);
     if (h->rate.n && isfinite(h->last_step_s)) {
-        human_seconds(h->last_step_s * (double)(h->steps - h->step), left);
+        text_seconds(h->last_step_s * (double)(h->steps - h->step), left);
         printf("speed       %.1f images/s, %.3f s per step", h->rate.y[h->rate.n - 1], h->last_step_s);
         if (!h->ended && h->steps > h->step) printf(", about %s of steps left", left);
         printf("\n");
@@ -39,7 +39,7 @@ static void put_progress(const history *h)
             printf("waiting     for data %.1f %%, for other ranks %.1f %% of a step\n", 100 * h->last_load_s / h->last_step_s,
                    100 * h->last_wait_s / h->last_step_s);
     }
-    human_seconds(h->seconds, left);
+    text_seconds(h->seconds, left);
     printf("so far      %.0f images, %s in %d session%s", h->images, left, h->n_starts, h->n_starts == 1 ? "" : "s");
     if (h->memory.n) printf(", %.0f MiB peak on the largest rank", h->memory.y[h->memory.n - 1]);
     printf("\n");
@@ -49,7 +49,7 @@ static void put_progress(const history *h)
 static void put_checkpoint(const history *h, double now)
 {
     char age[32];
-    human_seconds(now - h->checkpoint_time, age);
+    text_seconds(now - h->checkpoint_time, age);
     if (h->checkpoint_time > 0)
         printf("checkpoint  step %lld, %s ago%s%s\n", (long long)h->checkpoint_step, age, h->checkpoint[0] ? ": " : "", h->checkpoint);
     else printf("checkpoint  none yet\n");
