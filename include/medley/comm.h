@@ -112,6 +112,23 @@ MUST status sum_reduce(gradient_sum *s, comm *c, int first, int last, float *g);
 /* Collective over c: next step's exponents from the maxima over all ranks (tensor t of every rank is global tensor id[t]). */
 MUST status sum_rescale(gradient_sum *s, comm *c, const int *id);
 
+/* ---- simulation (src/comm/simulate.c) --------------------------------------------------------------------------------- *
+ * Where the time of a step goes on a cluster that is not here: the collectives of a step with clocks for ranks. Local. */
+
+typedef struct sim_cluster {
+    int      nodes, per_node;        /* the last node counts as full */
+    double   latency_s, bytes_per_s; /* of a message between nodes; of a node's network, each way */
+    double   memory_rate;            /* bytes/s of a node */
+    double   jitter;                 /* a rank's work takes 1 + jitter * |normal| times its seconds, another draw every step */
+    double   slow_nodes, slow_by;    /* this share of the nodes takes 1 + slow_by times as long */
+    uint64_t seed;
+} sim_cluster;
+/* Seconds of a step, mean over steps: work of the mean rank; waiting for the busiest; for what jitter and slow nodes add; sum inside the
+ * nodes; bytes and latencies between them; update; all together. */
+typedef struct sim_times { double compute, balance, jitter, node, wire, latency, update, step; } sim_times;
+/* seconds (nodes * per_node): each rank's work; n: elements that are summed. */
+MUST status comm_simulate(const sim_cluster *c, const double *seconds, double update_s, int64_t n, int steps, sim_times *out);
+
 /* ---- watchdog (src/comm/watchdog.c) ----------------------------------------------------------------------------------- *
  * A thread on every rank that ends the job with ST_COMM when a rank makes no progress for the watchdog's time, or has died, and says
  * which one, at which step, verb and task, and who waits for it. comm_open starts it, comm_close stops it. All of this is local. */

@@ -53,7 +53,9 @@ typedef struct cluster {
     int    cpus;                    /* of a node; 0: as many as this process may use */
     bool   timed;                   /* measure kernels here, and say how long a step takes */
     double bytes_per_s, latency_s;  /* of a node's network */
+    double jitter, slow_nodes, slow_by; /* as in sim_cluster (comm.h) */
 } cluster;
+static inline int cluster_per_node(const cluster *c) { return (c->ranks + c->nodes - 1) / c->nodes; }
 /* What `medley check` prints: sizes and costs without training, for all those ranks on one process. */
 MUST status trainer_forecast(const job *j, const cluster *on, FILE *out);
 

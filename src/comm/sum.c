@@ -6,19 +6,18 @@
  * travel through memory once. Integers have no order, so the bits are the same whoever adds what. */
 #include "medley/comm.h"
 
+#include "sum_shape.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { GROWTH_BITS = 12, FIRST_RANGE_BITS = 20, CHUNK = 1 << 14, PIECE = 1 << 17, SLICE_LEAST = 1 << 12, ALIGN = 16 };
+enum { GROWTH_BITS = 12, FIRST_RANGE_BITS = 20, CHUNK = 1 << 14 };
 
 static int exponent_of(const gradient_sum *s, const sum_tensor *t)
 {
     return t->exponent == SUM_EXPONENT_UNKNOWN ? 62 - s->unit_bits - FIRST_RANGE_BITS : t->exponent;
 }
-
-/* Elements that cross the ranks at a time. */
-static int64_t piece_of(int n_ranks) { return (int64_t)n_ranks * SLICE_LEAST > PIECE ? (int64_t)n_ranks * SLICE_LEAST : PIECE; }
 
 /* Accumulators and gradients that all ranks of a node see, or neither. Not if every node has one rank. */
 static status share(gradient_sum *s, comm *c)
@@ -215,10 +214,6 @@ static void fetch(gradient_sum *s, float *g, int owner, int64_t from, int64_t n)
     for (int64_t i = 0; i < n; i++) x[i] = theirs[i];
     comm_shared_unsee(&s->g_of, owner, sizeof *g * (size_t)from, sizeof *g * (size_t)n);
 }
-
-/* Length of the slices that n elements are owned in, and where rank r's begins; rank `size`: the end. */
-static int64_t slice_of(int64_t n, int size) { return ((n + size - 1) / size + ALIGN - 1) / ALIGN * ALIGN; }
-static int64_t slice_at(int64_t n, int size, int r) { return r * slice_of(n, size) < n ? r * slice_of(n, size) : n; }
 
 /* Elements from..hi-1, cut into pieces, over the ranks of c through MPI. */
 static status reduce_through_mpi(gradient_sum *s, comm *c, int *at, int64_t from, int64_t hi, float *g)

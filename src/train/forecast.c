@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MIB = 1 << 20 };
+enum { MIB = 1 << 20, RANKS_SHOWN = 64 };
 
 /* Measured on Debian 12 (Open MPI 4.1.4, OpenBLAS 0.3.21, HDF5 1.10.8) as what a process has at its peak beyond the parts that can be
  * counted: swin_v2_micro on one 32x32 image holds 176 MiB after a step, of which 150 are counted, and 182 after its checkpoint. */
@@ -18,7 +18,7 @@ static const double checkpoint_bytes = 4.0 * MIB; /* HDF5 while it writes: chunk
 static const double exact_bytes = 2.0 * MIB;      /* a piece of the exact sum on its way (comm/sum.c) */
 
 /* Exchange and evaluation come one after another, and neither outlives its turn: only the larger counts. */
-typedef struct needs { double base, state, activations, batches, data, exchange, evaluation, save, peak; } needs;
+typedef struct needs { double base, state, activations, batches, data, exchange, evaluation, save, peak; int files; } needs;
 
 /* Weights, gradients, moments, the sum, the average. */
 static double state_bytes(const trainer *t)
@@ -52,9 +52,9 @@ static status batch_bytes(trainer *t, double *training, double *evaluation)
 }
 
 /* Every rank holds every index; a task's own ranks open its shards, and once more for evaluation. */
-static status data_bytes(trainer *t, double *out)
+static status data_bytes(trainer *t, double *out, int *files)
 {
-    *out = 0;
+    *out = 0, *files = 0;
     for (int i = 0; i < t->n_tasks; i++) {
         dataset_cost c;
         bool looks = t->rank == 0 && job_memory(&t->job) > 0; /* to plan for the budget, into one shard of each task */
@@ -62,20 +62,22 @@ static status data_bytes(trainer *t, double *out)
         int views = !t->ts[i].mine ? 0 : t->ts[i].n_split[SPLIT_VAL] > 0 ? 2 : 1;
         if (looks && !t->ts[i].mine) *out += (double)c.shards / (c.n_open ? c.n_open : 1) + file_bytes;
         *out += (double)c.index + views * ((double)c.shards + c.n_open * file_bytes);
+        *files += views * c.n_open;
     }
     return OK;
 }
 
-static status add_up(trainer *t, int n_ranks, needs *n)
+/* n_ranks: of the node. */
+static status add_up(trainer *t, int n_ranks, bool alone, needs *n)
 {
     int64_t shared = params_count(&t->pt, BLOCK_ENCODER) + params_count(&t->pt, BLOCK_SEG) + params_count(&t->pt, BLOCK_DET);
     bool exact = strcmp(t->job.train.sum, "exact") == 0;
     *n = (needs){.base = base_bytes + peer_bytes * (n_ranks - 1), .state = state_bytes(t),
                  .activations = (double)t->act_arena.size};
     TRY(batch_bytes(t, &n->batches, &n->evaluation), "forecast");
-    TRY(data_bytes(t, &n->data), "forecast");
+    TRY(data_bytes(t, &n->data, &n->files), "forecast");
     /* exact: pieces in the cache; float: MPI reduces in halves (Rabenseifner's algorithm in Open MPI), a copy of half of what is summed */
-    if (n_ranks > 1) n->exchange = exact ? exact_bytes : 0.5 * (double)shared * 4;
+    if (!alone) n->exchange = exact ? exact_bytes : 0.5 * (double)shared * 4;
     /* rank 0 keeps a copy of the last checkpoint and of the best weights, for the saver */
     if (t->rank == 0) n->save = (double)(checkpoint_room(t, true) + checkpoint_room(t, false)) + checkpoint_bytes;
     double brief = n->exchange > n->evaluation ? n->exchange : n->evaluation;
@@ -96,7 +98,7 @@ status forecast_rest(trainer *t, double *bytes)
     free(owned);
     t->rank = 0;
     for (int i = 0; i < t->n_tasks; i++) t->ts[i].mine = true;
-    status st = add_up(t, MOST_PEERS, &n);
+    status st = add_up(t, MOST_PEERS, false, &n);
     for (int i = 0; i < t->n_tasks; i++) t->ts[i].mine = false;
     t->rank = rank;
     *bytes = n.peak;
@@ -118,12 +120,12 @@ static status put_head(const trainer *t, double shared, FILE *out)
         TRY(budget_say(t, i, said, sizeof said), "check");
         fprintf(out, "  %-24s %s\n", t->ts[i].task.spec.name, said);
     }
-    fprintf(out, "rank  units  planned cost  weights+gradients+moments  activations  batches   data  process +max(exchange, evaluation)   save  peak in MiB\n");
+    fprintf(out, "rank  units  planned cost  weights+gradients+moments  activations  batches   data  process +max(exchange, evaluation)   save  peak in MiB  files\n");
     return OK;
 }
 
-/* cost: measured, or NULL. What the last rank leaves in `load` is complete. */
-static status one_rank(const job *j, int rank, const cluster *on, const step_cost *cost, FILE *out, rank_load *load, double *sent)
+/* cost: measured, or NULL. load (on->ranks): filled by rank 0; `last`: the one after which the time is printed. */
+static status one_rank(const job *j, int rank, const cluster *on, const step_cost *cost, bool last, FILE *out, rank_load *load, double *sent, double *most)
 {
     trainer *t;
     needs n = {0};
@@ -131,17 +133,17 @@ static status one_rank(const job *j, int rank, const cluster *on, const step_cos
     TRY(mem_alloc(&t, sizeof *t, "trainer"), "forecast");
     t->rank = rank, t->size = n_ranks, t->job = *j, t->dry = true, t->unit_s = cost ? cost->unit_s : NULL;
     status st = plan_make(t, true);
-    if (!st) st = add_up(t, n_ranks, &n);
+    if (!st) st = add_up(t, cluster_per_node(on), n_ranks == 1, &n);
     if (!st) {
         double shared = (double)(params_count(&t->pt, BLOCK_ENCODER) + params_count(&t->pt, BLOCK_SEG) + params_count(&t->pt, BLOCK_DET));
-        for (int u = 0; u < t->n_units; u++)
-            if (t->rank_of[u] == rank && !task_rests(&t->ts[t->units[u].task])) load[rank].seconds += t->units[u].cost;
-        load[rank].units = t->n_mine;
+        for (int u = 0; u < t->n_units && rank == 0; u++)
+            if (!task_rests(&t->ts[t->units[u].task])) load[t->rank_of[u]].seconds += t->units[u].cost, load[t->rank_of[u]].units++;
         *sent = shared * (strcmp(j->train.sum, "exact") == 0 ? 8 : 4);
         if (rank == 0) st = put_head(t, shared, out);
-        fprintf(out, "%4d  %5d  %12.3f  %25.1f  %11.1f  %7.1f  %5.1f  %7.1f      %8.1f  %10.1f  %5.1f   %7.1f  ", rank, t->n_mine, load[rank].seconds,
+        fprintf(out, "%4d  %5d  %12.3f  %25.1f  %11.1f  %7.1f  %5.1f  %7.1f      %8.1f  %10.1f  %5.1f   %7.1f  %7d  ", rank, t->n_mine, load[rank].seconds,
                 n.state / MIB, n.activations / MIB, n.batches / MIB, n.data / MIB, n.base / MIB, n.exchange / MIB, n.evaluation / MIB,
-                n.save / MIB, n.peak / MIB);
+                n.save / MIB, n.peak / MIB, n.files);
+        if (n.peak > *most) *most = n.peak;
         const char *comma = "";
         for (int i = 0; i < t->n_tasks; i++)
             if (t->ts[i].mine) fprintf(out, "%s%s", comma, t->ts[i].task.spec.name), comma = ", ";
@@ -150,14 +152,14 @@ static status one_rank(const job *j, int rank, const cluster *on, const step_cos
         if (job_memory(j) > 0 && n.peak > (double)job_memory(j))
             log_line(LOG_WARN, "rank %d: the forecast is above train.memory = \"%s\": so many ranks on a node need room of their own", rank,
                      j->train.memory);
-        if (cost && rank == n_ranks - 1) forecast_time(t, load, cost, on, out);
+        if (!st && cost && last) st = forecast_time(t, load, cost, on, out);
     }
     plan_free(t);
     free(t);
     return st;
 }
 
-static void put_balance(const rank_load *load, const cluster *on, double sent, FILE *out)
+static void put_balance(const rank_load *load, const cluster *on, double sent, double bytes, FILE *out)
 {
     double most = 0, total = 0;
     for (int r = 0; r < on->ranks; r++) {
@@ -167,12 +169,12 @@ static void put_balance(const rank_load *load, const cluster *on, double sent, F
     fprintf(out, "imbalance (largest over mean cost) %.3f; each step sums %.1f MiB over %d ranks", total > 0 ? most * on->ranks / total : 1.0,
             sent / MIB, on->ranks);
     if (on->nodes > 1) fprintf(out, "; %.1f MiB leave each node, and as many come", sent * 12 / 8 * (on->nodes - 1) / on->nodes / MIB);
-    fprintf(out, "\n");
+    fprintf(out, "; a node needs at most %.1f GiB\n", bytes * cluster_per_node(on) / (1 << 30));
 }
 
 status trainer_forecast(const job *j, const cluster *on, FILE *out)
 {
-    double sent = 0;
+    double sent = 0, most = 0;
     rank_load *load = NULL;
     step_cost cost = {0};
     const char *omp = getenv("OMP_NUM_THREADS");
@@ -184,8 +186,15 @@ status trainer_forecast(const job *j, const cluster *on, FILE *out)
         TRY_TO(done, mem_alloc(&cost.unit_s, sizeof *cost.unit_s * (size_t)j->n_tasks, "forecast"), "check");
         TRY_TO(done, forecast_measure(j, &cost), "measuring a step");
     }
-    for (int r = 0; r < on->ranks; r++) TRY_TO(done, one_rank(j, r, on, on->timed ? &cost : NULL, out, load, &sent), "check");
-    put_balance(load, on, sent, out);
+    TRY_TO(done, one_rank(j, 0, on, on->timed ? &cost : NULL, on->ranks == 1, out, load, &sent, &most), "check");
+    int busiest = 0, shown = on->ranks <= RANKS_SHOWN ? on->ranks : 2;
+    for (int r = 0; r < on->ranks; r++)
+        if (load[r].seconds > load[busiest].seconds) busiest = r;
+    if (busiest == 0) busiest = on->ranks - 1;
+    if (shown < on->ranks) fprintf(out, "of %d ranks, rank 0 and the busiest of the others:\n", on->ranks);
+    for (int k = 1; k < shown; k++)
+        TRY_TO(done, one_rank(j, shown < on->ranks ? busiest : k, on, on->timed ? &cost : NULL, k == shown - 1, out, load, &sent, &most), "check");
+    put_balance(load, on, sent, most, out);
     st = OK;
 done:
     free(cost.unit_s);

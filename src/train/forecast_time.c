@@ -1,6 +1,6 @@
 /* forecast_time: how long a step takes on so many ranks and nodes. Measured here, in this process, are some steps through the corridor
  * itself (step.c) with one unit of every task, and the memory bandwidth of one core and of all. What ranks and network do to that is
- * arithmetic, below; tests/mpi/forecast_time.sh holds the result against runs. */
+ * simulated (comm/simulate.c); tests/mpi/forecast_time.sh holds the result against runs. */
 #include "train_internal.h"
 
 #include "medley/kern.h"
@@ -83,46 +83,40 @@ status forecast_measure(const job *j, step_cost *c)
 
 /* ---- ranks and network ---------------------------------------------------------------------------------------------------------------- */
 
-typedef struct step_parts { double slowest, mean, end, node, net, step, alone; } step_parts;
-
-/* The slowest rank's units; where a node has fewer CPUs than threads, all its work shared by its CPUs. A rank whose node has no CPU to
- * spare does its loading on the CPUs that compute. */
-static void add_units(step_parts *p, const rank_load *load, const step_cost *c, const cluster *on, int per_node)
+/* A rank's seconds of a step: where its node has fewer CPUs than threads, the node's work is shared by its CPUs; where it has none to spare,
+ * loading is done by the CPUs that compute. seconds (nodes * per_node). */
+static void rank_seconds(const rank_load *load, const step_cost *c, const cluster *on, int per_node, double *seconds)
 {
     int cpus = on->cpus > 0 ? on->cpus : c->cpus;
     bool spare = cpus >= per_node * (c->threads + 1);
     for (int node = 0; node < on->nodes; node++) {
         double work = 0;
         for (int r = node * per_node; r < (node + 1) * per_node && r < on->ranks; r++) {
-            double loading = load[r].units * c->load_s, mine = load[r].seconds + (spare ? 0 : loading / c->threads);
+            double loading = load[r].units * c->load_s;
+            seconds[r] = load[r].seconds + (spare ? 0 : loading / c->threads);
             work += load[r].seconds * c->threads + loading;
-            p->mean += mine / on->ranks;
-            p->alone += load[r].seconds;
-            p->slowest = fmax(p->slowest, mine);
         }
-        p->slowest = fmax(p->slowest, work / cpus);
+        for (int r = node * per_node; r < (node + 1) * per_node && r < on->ranks; r++) seconds[r] = fmax(seconds[r], work / cpus);
     }
 }
 
-static step_parts predict(const trainer *t, const rank_load *load, const step_cost *c, const cluster *on)
+static status predict(const trainer *t, const rank_load *load, const step_cost *c, const cluster *on, sim_times *out)
 {
-    step_parts p = {0};
-    double n = (double)(params_count(&t->pt, BLOCK_ENCODER) + params_count(&t->pt, BLOCK_SEG) + params_count(&t->pt, BLOCK_DET));
-    int cpus = on->cpus > 0 ? on->cpus : c->cpus, per_node = (on->ranks + on->nodes - 1) / on->nodes;
+    enum { SIMULATED_STEPS = 50 };
+    int64_t n = params_count(&t->pt, BLOCK_ENCODER) + params_count(&t->pt, BLOCK_SEG) + params_count(&t->pt, BLOCK_DET);
+    int cpus = on->cpus > 0 ? on->cpus : c->cpus, per_node = cluster_per_node(on);
     int at_once = per_node * c->threads < cpus ? per_node : cpus / c->threads > 0 ? cpus / c->threads : 1;
+    double node_rate = c->node_rate * cpus / c->cpus; /* CPUs "like these" bring their memory channels */
     /* clip and update run through memory, which the cores of a node share */
-    double crowd = (double)per_node / at_once * fmax(1, at_once * c->core_rate / c->node_rate);
-    add_units(&p, load, c, on, per_node);
-    p.end = c->end_s * crowd;
-    /* comm/sum.c: others' integers are read, others' floats fetched */
-    p.node = per_node > 1 ? 8 * n * (1 - 1.0 / per_node) * per_node / c->node_rate : 0;
-    if (on->nodes > 1) {
-        double share = (double)(on->nodes - 1) / on->nodes, messages = ceil(n / per_node / fmax(1 << 17, 4096.0 * on->nodes)) * 2 * (on->nodes - 1);
-        p.net = 12 * n * share / on->bytes_per_s + (messages + 6 * log2(on->ranks)) * on->latency_s;
-    }
-    p.step = p.slowest + p.end + p.node + p.net;
-    p.alone += c->end_s;
-    return p;
+    double crowd = (double)per_node / at_once * fmax(1, at_once * c->core_rate / node_rate), *seconds;
+    sim_cluster sim = {.nodes = on->nodes, .per_node = per_node, .latency_s = on->latency_s, .bytes_per_s = on->bytes_per_s,
+                       .memory_rate = node_rate, .jitter = on->jitter, .slow_nodes = on->slow_nodes, .slow_by = on->slow_by,
+                       .seed = (uint64_t)t->job.seed};
+    TRY(mem_alloc(&seconds, sizeof *seconds * (size_t)(on->nodes * per_node), "forecast"), "check");
+    rank_seconds(load, c, on, per_node, seconds);
+    status st = comm_simulate(&sim, seconds, c->end_s * crowd, n, SIMULATED_STEPS, out);
+    free(seconds);
+    return st;
 }
 
 /* Forward alone of every validation sample by the ranks of its task: a third of a unit. */
@@ -141,26 +135,38 @@ static double validation_seconds(const trainer *t, const step_cost *c, const clu
     return most;
 }
 
-void forecast_time(const trainer *t, const rank_load *load, const step_cost *c, const cluster *on, FILE *out)
+static void put_share(FILE *out, const char *what, double s, const sim_times *p) { fprintf(out, "  %-42s %9.4f s  %5.1f %%\n", what, s, 100 * s / p->step); }
+
+status forecast_time(const trainer *t, const rank_load *load, const step_cost *c, const cluster *on, FILE *out)
 {
     const job *j = &t->job;
     char text[32];
-    double images = 0, validations = j->train.validate_every > 0 ? floor((double)j->train.steps / j->train.validate_every) + 1 : 1;
-    step_parts p = predict(t, load, c, on);
+    double images = 0, alone = c->end_s, validations = j->train.validate_every > 0 ? floor((double)j->train.steps / j->train.validate_every) + 1 : 1;
+    sim_times p;
+    TRY(predict(t, load, c, on, &p), "check");
     for (int i = 0; i < t->n_tasks; i++) {
         images += task_rests(&t->ts[i]) ? 0 : (double)j->task[i].units * j->task[i].batch;
         fprintf(out, "measured  %-24s %.4f s a unit\n", j->task[i].name, c->unit_s[i]);
     }
+    for (int r = 0; r < on->ranks; r++) alone += load[r].seconds;
     fprintf(out, "measured  %d thread%s a rank; loading %.4f s of processor time a unit; clip, update and rounding %.4f s a step; memory "
                  "%.1f GB/s for one core, %.1f for %d\n",
             c->threads, c->threads == 1 ? "" : "s", c->load_s, c->end_s, 1e-9 * c->core_rate, 1e-9 * c->node_rate, c->cpus);
     fprintf(out, "assumed   %d node%s of %d CPUs like these", on->nodes, on->nodes == 1 ? "" : "s", on->cpus > 0 ? on->cpus : c->cpus);
     if (on->nodes > 1) fprintf(out, "; between them %.1f Gbit/s and %.1f us a message", 8e-9 * on->bytes_per_s, 1e6 * on->latency_s);
-    fprintf(out, "\nstep      units %.4f s on the slowest rank (mean %.4f), update %.4f, sum in the node %.4f, between nodes %.4f: %.4f s, "
-                 "%.1f images/s\n",
-            p.slowest, p.mean, p.end, p.node, p.net, p.step, images / p.step);
+    if (on->jitter > 0) fprintf(out, "; jitter %.0f %%", 100 * on->jitter);
+    if (on->slow_nodes > 0) fprintf(out, "; %.0f %% of the nodes slower by %.0f %%", 100 * on->slow_nodes, 100 * on->slow_by);
+    fprintf(out, "\nstep      %.4f s, %.1f images/s:\n", p.step, images / p.step);
+    put_share(out, "units of a rank, mean", p.compute, &p);
+    put_share(out, "waiting for the busiest rank", p.balance, &p);
+    put_share(out, "waiting for jitter and slow nodes", p.jitter, &p);
+    put_share(out, "sum inside the nodes", p.node, &p);
+    put_share(out, "sum between the nodes, bytes", p.wire, &p);
+    put_share(out, "sum between the nodes, latencies", p.latency, &p);
+    put_share(out, "clip and update", p.update, &p);
     text_seconds((double)j->train.steps * p.step + validations * validation_seconds(t, c, on), text);
     fprintf(out, "run       %lld steps and %.0f validations: about %s; efficiency %.0f %% (the work of one rank alone over the time of %d rank%s)\n",
-            (long long)j->train.steps, validations, text, 100 * p.alone / (p.step * on->ranks), on->ranks, on->ranks == 1 ? "" : "s");
-    fprintf(out, "forecast step_s %.6f efficiency %.4f\n", p.step, p.alone / (p.step * on->ranks));
+            (long long)j->train.steps, validations, text, 100 * alone / (p.step * on->ranks), on->ranks, on->ranks == 1 ? "" : "s");
+    fprintf(out, "forecast step_s %.6f efficiency %.4f\n", p.step, alone / (p.step * on->ranks));
+    return OK;
 }

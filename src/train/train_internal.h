@@ -127,7 +127,7 @@ typedef struct step_cost {
 } step_cost;
 typedef struct rank_load { double seconds; int units; } rank_load; /* of a step */
 MUST status forecast_measure(const job *j, step_cost *c); /* unit_s given, zeros; trains some steps with all tasks, writes nothing */
-void forecast_time(const trainer *t, const rank_load *load, const step_cost *c, const cluster *on, FILE *out); /* load (on->ranks); t: a dry one */
+MUST status forecast_time(const trainer *t, const rank_load *load, const step_cost *c, const cluster *on, FILE *out); /* load (on->ranks); t: a dry one */
 /* plan_text.c: the settings that decide the result, one "key = value" per line; malloc'ed. */
 MUST status plan_text(const trainer *t, char **out);
 

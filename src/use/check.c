@@ -64,7 +64,7 @@ status cmd_check(int argc, char **argv)
     bool resolved = false, no_data = false;
     const char *set[MOST_SETS], *args[1];
     int n_set = 0, n_args = 0;
-    int64_t n_ranks = 1, n_nodes = 1, cpus = 0, gigabits = 25, microseconds = 5;
+    int64_t n_ranks = 1, n_nodes = 1, cpus = 0, gigabits = 25, microseconds = 5, jitter = 0, slow = 0, by = 20;
     bool timed = false;
     const command_option options[] = {
         {.name = "--ranks", .arg = "N", .number = &n_ranks, .lo = 1, .hi = 65536, .help = "forecast for N ranks (default 1)"},
@@ -75,6 +75,9 @@ status cmd_check(int argc, char **argv)
         {.name = "--cpus", .arg = "C", .number = &cpus, .lo = 1, .hi = 65536, .help = "CPUs of a node, for --time (default: those of this process)"},
         {.name = "--bandwidth", .arg = "GBIT", .number = &gigabits, .lo = 1, .hi = 100000, .help = "Gbit/s of a node's network (default 25)"},
         {.name = "--latency", .arg = "US", .number = &microseconds, .lo = 1, .hi = 1000000, .help = "microseconds of a message between nodes (default 5)"},
+        {.name = "--jitter", .arg = "PERCENT", .number = &jitter, .lo = 1, .hi = 1000, .help = "by which ranks are late, anew every step (default 0)"},
+        {.name = "--slow-nodes", .arg = "PERCENT", .number = &slow, .lo = 1, .hi = 100, .help = "of the nodes are slow (default 0)"},
+        {.name = "--slow-by", .arg = "PERCENT", .number = &by, .lo = 1, .hi = 10000, .help = "longer than the others (default 20)"},
         {.name = "--resolved", .flag = &resolved, .help = "print the job file with every setting and its meaning instead"},
         {.name = "--no-data", .flag = &no_data, .help = "look at the job file alone: no data folder has to be there, no forecast"},
         {.name = "--set",
@@ -86,7 +89,8 @@ status cmd_check(int argc, char **argv)
         {0},
     };
     const command_line c = {
-        "medley check JOB.cfg [--ranks N] [--nodes M] [--time [--cpus C] [--bandwidth GBIT] [--latency US]] [--resolved] [--no-data]\n"
+        "medley check JOB.cfg [--ranks N] [--nodes M] [--resolved] [--no-data]\n"
+        "                     [--time [--cpus C] [--bandwidth GBIT] [--latency US] [--jitter PERCENT] [--slow-nodes PERCENT [--slow-by PERCENT]]]\n"
         "                     [--set KEY=VALUE]...",
         "Checks the whole job file and opens every data set, lists all faults at once, and forecasts placement, memory and messages "
         "per rank. Needs neither MPI nor a run folder.",
@@ -100,7 +104,8 @@ status cmd_check(int argc, char **argv)
     else if (!st && no_data) printf("%s: no faults in the file\n", j->file);
     else if (!st)
         st = check(j, &(cluster){.ranks = (int)n_ranks, .nodes = (int)n_nodes, .cpus = (int)cpus, .timed = timed,
-                                 .bytes_per_s = 1.25e8 * (double)gigabits, .latency_s = 1e-6 * (double)microseconds});
+                                 .bytes_per_s = 1.25e8 * (double)gigabits, .latency_s = 1e-6 * (double)microseconds,
+                                 .jitter = 0.01 * (double)jitter, .slow_nodes = 0.01 * (double)slow, .slow_by = 0.01 * (double)by});
     free(j);
     return st;
 }

@@ -3,6 +3,8 @@
 #include "medley/comm.h"
 #include "test.h"
 
+#include <mpi.h>
+
 enum { UNITS = 8, N1 = 1000, N2 = 3333, N = 1008 + N2 };
 static comm *world;
 static bool nodes_share = true; /* some node has several ranks */
@@ -127,6 +129,83 @@ static void every_value_is_the_rounded_sum(void)
     rounded_sum(true);
 }
 
+/* What is handed to MPI for other ranks, counted on its way. */
+static double bytes_sent;
+
+int MPI_Alltoallv(const void *from, const int *n, const int *at, MPI_Datatype type, void *to, const int *m, const int *into, MPI_Datatype other, MPI_Comm c)
+{
+    int size, bytes;
+    MPI_Comm_size(c, &size);
+    MPI_Type_size(type, &bytes);
+    for (int r = 0; r < size; r++) bytes_sent += (double)n[r] * bytes; /* none for this rank itself */
+    return PMPI_Alltoallv(from, n, at, type, to, m, into, other, c);
+}
+
+int MPI_Allgatherv(const void *from, int n, MPI_Datatype type, void *to, const int *m, const int *at, MPI_Datatype other, MPI_Comm c)
+{
+    int size, rank, bytes;
+    MPI_Comm_size(c, &size);
+    MPI_Comm_rank(c, &rank);
+    MPI_Type_size(other, &bytes);
+    bytes_sent += (double)m[rank] * bytes * (size - 1);
+    return PMPI_Allgatherv(from, n, type, to, m, at, other, c);
+}
+
+/* One sum a node crosses the network, as comm_simulate counts it: 12 bytes a value and other node. */
+static void what_crosses_the_network(void)
+{
+    enum { ALL = 1 << 20 };
+    float *g;
+    int size = comm_size(world);
+    gradient_sum s;
+    comm_levels levels;
+    EXPECT_OK(comm_levels_open(world, &levels));
+    double nodes = size > 1 ? comm_rank(levels.node) == 0 : 1;
+    comm_levels_close(&levels);
+    EXPECT_OK(comm_sum_f64(world, &nodes, 1));
+    EXPECT_OK(sum_init(&s, world, true, 1, 1, ALL, 8, &g));
+    s.tensor[0].off = 0, s.tensor[0].n = ALL;
+    for (int i = 0; i < ALL; i++) g[i] = cheap(comm_rank(world), i);
+    sum_add(&s, g, 0, 1);
+    bytes_sent = 0;
+    EXPECT_OK(sum_reduce(&s, world, 0, 1, g));
+    double all = bytes_sent;
+    EXPECT_OK(comm_sum_f64(world, &all, 1));
+    EXPECT(fabs(all - 12.0 * ALL * (nodes - 1)) <= 1e-3 * all, "%.0f bytes through MPI, %d ranks on %.0f nodes", all, size, nodes);
+    sum_free(&s);
+
+    sim_times t;
+    double seconds[8] = {0};
+    sim_cluster c = {.nodes = (int)nodes, .per_node = 1, .bytes_per_s = 1e9, .memory_rate = 1e9};
+    EXPECT_OK(comm_simulate(&c, seconds, 0, ALL, 1, &t));
+    EXPECT_NEAR(t.wire * 1e9 * nodes, all, 1e-3 * all + 1);
+}
+
+/* Clocks: the busiest rank, and the mean of the latest of many late ones, against the integral over its distribution. */
+static void simulated_waiting(void)
+{
+    enum { RANKS = 512 };
+    static double seconds[RANKS];
+    sim_times t;
+    sim_cluster c = {.nodes = 32, .per_node = 16, .latency_s = 1e-6, .bytes_per_s = 1e9, .memory_rate = 1e11, .seed = 3};
+    for (int r = 0; r < RANKS; r++) seconds[r] = r == 77 ? 3 : 1;
+    EXPECT_OK(comm_simulate(&c, seconds, 0.25, 1 << 20, 10, &t));
+    EXPECT_NEAR(t.compute, (RANKS + 2.0) / RANKS, 1e-12);
+    EXPECT_NEAR(t.compute + t.balance, 3, 1e-12);
+    EXPECT(t.jitter == 0 && t.update == 0.25, "jitter %g", t.jitter);
+    EXPECT_NEAR(t.step, 3.25 + t.node + t.wire + t.latency, 1e-12);
+    EXPECT_NEAR(t.wire, 12.0 * (1 << 20) * 31 / 32 / 1e9, 1e-9);
+    seconds[77] = 1;
+    c.jitter = 0.1;
+    EXPECT_OK(comm_simulate(&c, seconds, 0, 1 << 20, 400, &t));
+    double want = 0; /* of the largest of RANKS |normal| */
+    for (double x = 0; x < 8; x += 1e-3) want += 1e-3 * (1 - pow(erf(x / sqrt(2)), RANKS));
+    EXPECT_NEAR(t.jitter, 0.1 * want, 0.01);
+    c.jitter = 0, c.slow_nodes = 1, c.slow_by = 0.5;
+    EXPECT_OK(comm_simulate(&c, seconds, 0, 1 << 20, 3, &t));
+    EXPECT_NEAR(t.jitter, 0.5, 1e-12);
+}
+
 static void other_words_are_found(void)
 {
     int rank = comm_rank(world), size = comm_size(world);
@@ -220,6 +299,8 @@ int main(int argc, char **argv)
     if (comm_rank(world) != 0 && !freopen("/dev/null", "w", stdout)) return 1; /* TAP comes from rank 0; all ranks' failures count */
     RUN(same_bits_for_any_deal);
     RUN(every_value_is_the_rounded_sum);
+    RUN(what_crosses_the_network);
+    RUN(simulated_waiting);
     RUN(other_words_are_found);
     RUN(float_mode_is_close);
     RUN(bad_units_are_refused);
