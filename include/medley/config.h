@@ -45,6 +45,7 @@ typedef struct job {
         double time_limit_minutes;    /* 0 = none: at the limit checkpoint and exit 75 */
         double watchdog_s;
         int  suspend_after;           /* failures in a row that suspend a task */
+        int64_t rebalance_after;      /* steps after a start; 0: never */
         int64_t check_replicas_every; /* steps between checksums over the ranks; 0: never */
         double ema;                   /* 0 = off, else decay */
         bool allow_task_changes;      /* a resumed run may have other tasks than its checkpoint */

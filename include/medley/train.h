@@ -35,7 +35,9 @@ typedef struct trainer trainer;
 
 /* Collective. Checks, plans, places, loads the newest good checkpoint of the run folder unless fresh. */
 MUST status trainer_open(trainer **out, comm *world, const job *j, bool fresh);
-MUST status trainer_run(trainer *t);  /* to the last step, a signal or the time limit (ST_STOPPED) */
+/* To the last step, a signal or the time limit (ST_STOPPED). *again: only so far; a checkpoint is there, and the caller closes the trainer and
+ * opens it again, not fresh, so that units are placed by what they cost. */
+MUST status trainer_run(trainer *t, bool *again);
 void        trainer_close(trainer *t);
 
 /* For use/: open a finished or running run folder with its weights ("best", "last" or a checkpoint file), no optimiser. */

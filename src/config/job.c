@@ -106,6 +106,8 @@ static const key train_keys[] = {
     BOOL("allow_mixed_cpus", AT(train.allow_mixed_cpus), "false",
          "ranks may compute with different kernels (OpenBLAS core type, CPU): trains, but gives up the promise of same bits"),
     BOOL("trace_samples", AT(train.trace_samples), "false", "write the ids of all samples trained on to RUN/samples/rank-N.csv"),
+    INT("rebalance_after", AT(train.rebalance_after), "50", 0, 1e9,
+        "steps after a start at which units are placed anew, from a checkpoint, if what they were seen to cost allows a better balance; 0: never"),
     INT("check_replicas_every", AT(train.check_replicas_every), "100", 0, 1e9,
         "steps between comparisons of weights and moments over the ranks; also before every validation and checkpoint; 0: never"),
     FLOAT("ema", AT(train.ema), "0", 0, 0.999999, "decay of the moving average of weights used for evaluation; 0: off"),

@@ -188,7 +188,15 @@ static status owed_validation(trainer *t, bool *stop_now)
     return *stop_now ? OK : save(t);
 }
 
-status trainer_run(trainer *t)
+/* The end of this trainer but not of the run: what has been measured is logged, and a checkpoint is there to go on from. */
+static status leave_for_now(trainer *t)
+{
+    if (t->steps_since > 0) TRY(log_steps(t), "training");
+    if (t->save.last_step != t->step) TRY(save(t), "training");
+    return save_finish(t);
+}
+
+status trainer_run(trainer *t, bool *again)
 {
     const job *j = &t->job;
     status st = save_open(t);
@@ -199,12 +207,16 @@ status trainer_run(trainer *t)
     t->since = timer_now();
     t->last_checkpoint_time = t->since;
     bool stop_now = false;
+    *again = false;
+    t->opened = t->step;
     TRY(owed_validation(t, &stop_now), "training");
     while (t->step < j->train.steps && !stop_now) {
         double began = timer_now();
         TRY(step_run(t), "training");
         t->longest_step_s = fmax(t->longest_step_s, timer_now() - began);
         TRY(end_step(t, t->report[REPORT_CUT] > 0, &stop_now), "training");
+        if (!stop_now && t->step < j->train.steps) TRY(rebalance_look(t, again), "training");
+        if (*again) return leave_for_now(t);
     }
     if (stop_now && (t->step < j->train.steps || t->validation_due)) return stopped(t);
     TRY(save_finish(t), "training");

@@ -188,7 +188,7 @@ static status make_units(trainer *t)
     return OK;
 }
 
-/* MEDLEY_PLACEMENT=seed: any placement instead of a good one, for the tests that no placement changes a result. Returns its imbalance. */
+/* MEDLEY_PLACEMENT=seed: any first placement instead of a good one, for the tests that no placement changes a result. Returns its imbalance. */
 static double place_anyhow(trainer *t, const char *seed)
 {
     double load[1024] = {0}, most = 0, total = 0;
@@ -226,7 +226,7 @@ static status place(trainer *t)
     const char *anyhow = getenv("MEDLEY_PLACEMENT");
     t->imbalance = place_units(t->units, t->n_units, t->size, t->rank_of);
     TRY(comm_agree(t->world, t->imbalance < 0 ? ST_RESOURCE : OK), "plan");
-    if (anyhow) t->imbalance = place_anyhow(t, anyhow);
+    if (anyhow && !t->from[0]) t->imbalance = place_anyhow(t, anyhow);
     if (!t->dry) TRY(agree_on_plan(t), "plan");
     for (int i = 0; i < t->n_tasks; i++) t->ts[i].lead = -1;
     for (int u = 0; u < t->n_units; u++) {

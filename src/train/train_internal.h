@@ -84,7 +84,7 @@ struct trainer {
     loader  *loader;
     record  *record;
     FILE    *trace;          /* train.trace_samples: RUN/samples/rank-N.csv; else NULL */
-    int64_t  step;           /* steps done */
+    int64_t  step, opened;   /* steps done; done when the run began to move */
     double   best_score;
     int64_t  best_step;
     const double *unit_s;    /* (n_tasks) dry: measured seconds of a unit, or NULL */
@@ -213,6 +213,9 @@ MUST status save_begin(trainer *t, bool full);
  * otherwise. */
 MUST status save_look(trainer *t);
 MUST status save_finish(trainer *t); /* waits for all saves; any failure is an error here */
+
+/* rebalance.c: collective over the world. *due: the units should be placed anew, from a checkpoint. */
+MUST status rebalance_look(trainer *t, bool *due);
 
 /* run_lock.c: local, rank 0. ST_USAGE if another process trains in the run folder. */
 MUST status run_lock(trainer *t);

@@ -74,6 +74,14 @@ static const char *text(const record_line *l, const char *name)
 
 /* ---- one function per event ------------------------------------------------------------------------------------------------ */
 
+/* The same session goes on with another placement. */
+static status on_rebalance(history *h, const record_line *l)
+{
+    (void)l;
+    h->n_starts--;
+    return OK;
+}
+
 static status on_start(history *h, const record_line *l)
 {
     h->n_starts++;
@@ -191,7 +199,7 @@ static status on_suspend(history *h, const record_line *l)
 }
 
 static const struct { const char *event; status (*act)(history *h, const record_line *l); } events[] = {
-    {"start", on_start}, {"step", on_step}, {"validate", on_validate}, {"checkpoint", on_checkpoint},
+    {"start", on_start}, {"rebalance", on_rebalance}, {"step", on_step}, {"validate", on_validate}, {"checkpoint", on_checkpoint},
     {"stop", on_stop},   {"end", on_end},   {"drop", on_drop},         {"suspend", on_suspend}};
 
 static double seconds_of(const char *utc)

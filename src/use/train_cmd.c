@@ -50,9 +50,13 @@ static status train(comm *world, const char *path, const char *const *set, int n
     TRY(comm_agree(world, mem_alloc(&j, sizeof *j, "job")), "start");
     status st = same_command(world, path, set, n_set, fresh);
     if (!st) st = share_job(world, j, path, set, n_set);
-    if (!st) st = trainer_open(&t, world, j, fresh);
-    if (!st) st = trainer_run(t);
-    trainer_close(t);
+    for (bool again = true; !st && again; fresh = false) {
+        st = trainer_open(&t, world, j, fresh);
+        again = false;
+        if (!st) st = trainer_run(t, &again);
+        trainer_close(t);
+        t = NULL;
+    }
     free(j);
     return st;
 }

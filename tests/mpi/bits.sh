@@ -1,6 +1,6 @@
 #!/bin/sh
 # The same bits, whoever computes what, and when:
-#   bits     1, 2, 3, 4 and 7 ranks, one node and two, any placement, ring depth, threads, delays: the same checkpoints, losses and scores
+#   bits     1, 2, 3, 4 and 7 ranks, one node and two, any placement, also a second one, ring depth, threads, delays: the same checkpoints, losses and scores
 #   resume   killed at some step, resumed on another number of ranks: the same bits as never stopped
 #   verify   medley verify-run: finds the planted difference, with step, array and values; tells damage from difference
 #   matrix   (long) more of `bits`: every number of ranks with several placements, ring depths and delays
@@ -48,6 +48,18 @@ bits)
   printf '#!/bin/sh\nMEDLEY_NODE=node$((OMPI_COMM_WORLD_RANK / 3)) exec "%s" "$@"\n' "$medley" >"$dir/on-nodes"
   chmod +x "$dir/on-nodes"
   program="$dir/on-nodes" one nodes 4 train.prefetch=3
+  # placed badly, then by measured costs
+  job "$dir/re.cfg" "$dir/runre" exact $all
+  seed=1
+  while [ $seed -lt 30 ]; do
+    MEDLEY_PLACEMENT=$seed "$medley" check "$dir/re.cfg" --ranks 3 | grep -q "^imbalance (largest over mean cost) \(1\.[6-9]\|[2-9]\)" && break
+    seed=$((seed + 1))
+  done
+  MEDLEY_PLACEMENT=$seed mpi 3 "$medley" train "$dir/re.cfg" --set train.rebalance_after=4 && grep -q '"event":"rebalance".*"step":4,' "$dir/runre/record.jsonl"
+  ok $? "a bad placement is mended after 4 steps"
+  grep -q "units are placed anew by what they cost" "$dir/log" && [ "$(grep -c "planned imbalance" "$dir/log")" = 2 ]; ok $? "with a second plan"
+  "$medley" status "$dir/runre" >"$dir/log" 2>&1; grep -q " in 1 session" "$dir/log"; ok $? "it is one session still"
+  verify "$dir/run1" "$dir/runre"; ok $? "same bits as on 1 rank"
   job "$dir/f.cfg" "$dir/runf" float $all
   mpi 2 "$medley" train "$dir/f.cfg" --set train.steps=3; ok $? "float sum trains too"
   ;;

@@ -19,7 +19,7 @@ job() {
   steps=$1
   shift
   echo "run = \"$dir/run\"; data_root = \"$dir/shards\"; seed = 5; model : { encoder = \"${encoder:-swin_v2_micro}\"; };"
-  echo "train : { steps = $steps; threads = 1; checkpoint_every = 0; checkpoint_minutes = 0.0; validate_every = 0; log_every = 5; watchdog_s = 60.0; check_replicas_every = 4; };"
+  echo "train : { steps = $steps; threads = 1; checkpoint_every = 0; checkpoint_minutes = 0.0; validate_every = 0; log_every = 5; watchdog_s = 60.0; check_replicas_every = 4; rebalance_after = 0; };"
   echo 'tasks = ('
   comma=""
   for t in "$@"; do

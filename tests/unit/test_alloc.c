@@ -220,7 +220,8 @@ static status work_training(void)
     trainer *t = NULL;
     the_job.train.steps = 2;
     TRY(trainer_open(&t, NULL, &the_job, true), "training");
-    status st = trainer_run(t);
+    bool again;
+    status st = trainer_run(t, &again);
     trainer_close(t);
     return st;
 }
