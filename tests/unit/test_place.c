@@ -67,6 +67,22 @@ static void splits_when_it_must(void)
     EXPECT_NEAR(place_units(w, 6, 2, of), 1.0, 1e-12); /* 4 units of one task against 2: balanced only if one moves */
 }
 
+/* Seventeen tasks as unequal as UMedPT's, the heavy ones cut into several units a step. */
+static void seventeen_tasks(void)
+{
+    static const struct { int units; double cost; } task[17] = {{8, 0.62}, {6, 0.55}, {4, 0.71}, {4, 0.48}, {4, 0.39}, {3, 0.66}, {3, 0.31}, {2, 0.74}, {2, 0.52},
+                                                                {2, 0.43}, {2, 0.28}, {1, 0.69}, {1, 0.57}, {1, 0.33}, {1, 0.21}, {1, 0.16}, {1, 0.09}};
+    unit u[64];
+    int rank_of[64], n = 0;
+    for (int t = 0; t < 17; t++)
+        for (int k = 0; k < task[t].units; k++) u[n++] = (unit){t, k, task[t].cost};
+    for (int ranks = 2; ranks <= 8; ranks *= 2) {
+        double ratio = place_units(u, n, ranks, rank_of);
+        EXPECT(ratio <= 1.05, "%d ranks: %.3f", ranks, ratio);
+        printf("# %d units of 17 tasks on %d ranks: imbalance %.3f\n", n, ranks, ratio);
+    }
+}
+
 static void more_ranks_than_units(void)
 {
     unit u[3] = {{0, 0, 1}, {0, 1, 5}, {1, 0, 2}};
@@ -119,6 +135,7 @@ int main(void)
     RUN(keeps_tasks_together);
     RUN(splits_when_it_must);
     RUN(more_ranks_than_units);
+    RUN(seventeen_tasks);
     RUN(random_cases);
     RUN(free_units);
     DONE();
