@@ -63,10 +63,9 @@ ninja -C "$build" src/medley tools/medley-data
 medley=$build/src/medley medley_data=$build/tools/medley-data
 
 say "data"
-# The data sets the job file names.
-used() { sed -n 's/#.*//; s/.*data *= *"\([^"]*\)".*/\1/p' "$job" | sort -u; }
+. jobs/common.sh
 mkdir -p "$shards"
-for name in $(used); do
+for name in $(job_data_sets "$job"); do
     if [ -f "$shards/$name/index.h5" ]; then
         echo "$name: there already"
     elif [ -z "$data" ]; then
