@@ -115,6 +115,7 @@ double timer_now(void);                 /* seconds, monotonic */
 #define STOP_AGAIN_MS 1000
 void   stop_install(void);              /* SIGUSR1, SIGTERM, SIGINT ask for a stop; SIGTERM or SIGINT again, more than STOP_AGAIN_MS later,
                                            ends the process at once */
+void   stop_settled(void);              /* the stop is made, the exit code known: from here on signals change neither */
 int    stop_requested(void);            /* number of the last signal that asks for a stop (SIGUSR1 gives way to the others), or 0 */
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };

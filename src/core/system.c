@@ -19,6 +19,7 @@ double timer_now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+static const int stop_signals[] = {SIGUSR1, SIGTERM, SIGINT};
 static volatile sig_atomic_t stop_signal;
 static _Atomic int64_t stop_urgent_ms; /* when the first SIGTERM or SIGINT came; 0: none yet */
 
@@ -44,11 +45,15 @@ void stop_install(void)
 {
     struct sigaction act = {.sa_handler = on_stop, .sa_flags = SA_RESTART};
     sigemptyset(&act.sa_mask);
-    int signals[] = {SIGUSR1, SIGTERM, SIGINT};
-    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) sigaction(signals[i], &act, NULL);
+    for (size_t i = 0; i < sizeof stop_signals / sizeof *stop_signals; i++) sigaction(stop_signals[i], &act, NULL);
 }
 
 int stop_requested(void) { return stop_signal; }
+
+void stop_settled(void)
+{
+    for (size_t i = 0; i < sizeof stop_signals / sizeof *stop_signals; i++) signal(stop_signals[i], SIG_IGN);
+}
 
 int text_distance(const char *a, const char *b)
 {

@@ -33,6 +33,8 @@ static bool is_agreed(status st) { return st == ST_STOPPED || !status_place()[0]
 status use_close(comm *world, status st)
 {
     if (!world) return st;
+    /* srun ends the other ranks as soon as one has left with 75: their second SIGTERM, if the first was the request */
+    if (st == ST_STOPPED) stop_settled();
     if (st && comm_size(world) > 1) {
         if (!is_agreed(st)) {
             const char *where = watchdog_where();

@@ -33,5 +33,7 @@ expect agreed 3 "medley: rank 2 of 3: shard x is damaged"
 expect one 5 "medley: rank 1: error: only here"
 expect all 4 "medley: rank 0: error: no room anywhere"
 expect stopped 75 "medley: stopped at step 3"
+export MEDLEY_FAULT="comm_close@1:term"
+expect signalled 75 "medley: stopped at step 4" # SIGTERM again while the ranks leave, as srun sends it
 echo "1..$n"
 exit $bad

@@ -1,7 +1,10 @@
-/* session_end: a command that fails in the way its argument says: "agreed", "one", "all", "stopped" or "none". For session.sh. */
+/* session_end: a command that fails in the way its argument says: "agreed", "one", "all", "stopped", "signalled" (stopped by SIGTERM) or
+ * "none". For session.sh. */
 #include "medley/use.h"
 
+#include <signal.h>
 #include <string.h>
+#include <time.h>
 
 static status fail(comm *world, const char *how)
 {
@@ -12,6 +15,13 @@ static status fail(comm *world, const char *how)
     }
     CHECK(strcmp(how, "one") != 0 || comm_rank(world) != 1, ST_NUMERIC, "only here");
     CHECK(strcmp(how, "all") != 0, ST_RESOURCE, "no room anywhere");
+    if (strcmp(how, "signalled") == 0) {
+        stop_install();
+        raise(SIGTERM);
+        struct timespec pause = {1 + STOP_AGAIN_MS / 1000, 0}; /* one that comes after this is another */
+        nanosleep(&pause, NULL);
+        return status_raise(ST_STOPPED, __FILE__, __LINE__, "stopped at step 4");
+    }
     CHECK(strcmp(how, "stopped") != 0, ST_STOPPED, "stopped at step 3");
     return comm_barrier(world); /* "one": the others wait here until they are ended */
 }
