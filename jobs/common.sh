@@ -1,6 +1,6 @@
 # common: what the Slurm scripts of this folder share: site file, programs, launcher, threads, training with requeue. Sourced by scripts
 # that have set `jobs` to this folder; does nothing by itself.
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2034 # the scripts use what is set here
 
 fail() { code=$1; shift; echo "${0##*/}: $*" >&2; exit "$code"; }
 
@@ -24,26 +24,25 @@ begin_job() {
     fi
     build=${MEDLEY_BUILD:-$jobs/../build}
     [ -n "$medley" ] || if [ -x "$build/src/medley" ]; then medley=$build/src/medley; else medley=medley; fi
-    [ -n "$medley_data" ] || if [ -x "$build/tools/medley-data" ]; then medley_data=$build/tools/medley-data; else medley_data=medley-data; fi
+    [ -n "$medley_data" ] || if [ -x "$build/tools/medley-data" ]; then medley_data=$build/tools/medley-data; else medley_data="medley-data"; fi
     for program in "$medley" "$medley_data"; do
         command -v "$program" >/dev/null || fail 4 "no program $program: build it (README), or name it in the site file"
     done
     echo "job ${SLURM_JOB_ID:?not in a Slurm job: submit this script} on $SLURM_JOB_NODELIST, start $((${SLURM_RESTART_COUNT:-0} + 1)), $(date '+%F %T')"
 }
 
-# The command that starts all ranks of the job, with its cores: as words in `launch`. Sets what the ranks find in their environment.
+# The command that starts all ranks of the job, each with its cores: as words in `launch`. Sets what the ranks find in their environment.
 prepare_launch() {
     threads=${SLURM_CPUS_PER_TASK:-1}
     export OMP_NUM_THREADS="$threads"
-    export SRUN_CPUS_PER_TASK="$threads" # since Slurm 22.05 srun does not take it over from sbatch, and binds every rank to one core
-    # with nodes asked for as a range, SLURM_NTASKS is what they could be, not what they are
-    ranks=${SLURM_NTASKS:-$SLURM_JOB_NUM_NODES}
-    [ -z "${SLURM_NTASKS_PER_NODE:-}" ] || ranks=$((SLURM_JOB_NUM_NODES * SLURM_NTASKS_PER_NODE))
+    export SRUN_CPUS_PER_TASK="$threads" # since Slurm 22.05 srun does not take it over from sbatch, and would bind every rank to one core
+    per_node=${SLURM_NTASKS_PER_NODE:-${ranks_per_node:-$((SLURM_CPUS_ON_NODE / threads))}}
+    ranks=$((SLURM_JOB_NUM_NODES * per_node)) # not SLURM_NTASKS: the job may have other nodes than when it first began
     case $launcher in
     # a rank that fails ends the others at once
-    srun | srun\ *) launch="$launcher --kill-on-bad-exit=1 --ntasks=$ranks" ;;
-    *--bind-to*) launch="$launcher -n $ranks" ;;
-    mpirun | mpirun\ *) launch="$launcher --bind-to core --map-by slot:PE=$threads -n $ranks" ;;
+    srun | srun\ *) launch="$launcher --kill-on-bad-exit=1 --ntasks=$ranks --ntasks-per-node=$per_node" ;;
+    *--bind-to*) launch="$launcher --map-by ppr:$per_node:node -n $ranks" ;;
+    mpirun | mpirun\ *) launch="$launcher --bind-to core --map-by ppr:$per_node:node:PE=$threads -n $ranks" ;;
     *) launch=$launcher ;;
     esac
 }

@@ -13,12 +13,13 @@
 #   --set K=V       handed to medley train
 #
 # Account, partition, ranks per node: site file (site.sh.example).
+# shellcheck disable=SC1091,SC2154 # common.sh sets what is used here
 set -eu
 jobs=$(cd "$(dirname "$0")" && pwd)
 . "$jobs/common.sh"
 usage() { fail 2 "$1 (sh jobs/pipeline.sh --help)"; }
 
-job='' data='' out='' shards='' recipes=$jobs/../datasets nodes=2 limit=24:00:00
+job='' data='' out='' shards='' recipes=${jobs%/*}/datasets nodes=2 limit=24:00:00
 for word; do case $word in --help | -h) sed -n '2,16s/^# \{0,1\}//p' "$0"; exit 0 ;; esac; done
 n=$#
 while [ "$n" -gt 0 ]; do # what is for medley train stays among the arguments
@@ -71,11 +72,12 @@ submit() {
 }
 
 id=
-if [ $todo -gt 0 ]; then
-    data=$(realpath "$data")
-    # shellcheck disable=SC2046 # names of data sets have no spaces
-    submit convert --array="1-$todo" --output="$out/logs/%x-%A_%a.out" "$jobs/convert.sbatch" "$data" "$shards" $(cat "$list")
-fi
+submit_convert() {
+    set --
+    while read -r recipe; do set -- "$@" "$recipe"; done <"$list"
+    submit convert --array="1-$todo" --output="$out/logs/%x-%A_%a.out" "$jobs/convert.sbatch" "$(realpath "$data")" "$shards" "$@"
+}
+[ $todo -eq 0 ] || submit_convert
 submit train --nodes="$nodes" --time="$limit" "$jobs/train.sbatch" "$job" "$@" --set "run=$out/run" --set "data_root=$shards"
 submit evaluate "$jobs/evaluate.sbatch" "$out/run"
 submit report "$jobs/report.sbatch" "$out/run"

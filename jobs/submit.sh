@@ -4,6 +4,7 @@
 #   sh jobs/submit.sh [OPTION OF SBATCH]... jobs/SCRIPT.sbatch [ARGUMENT]...
 #
 # Options given here win over the site file and over the #SBATCH lines of the script. What the script wants is written at its head.
+# shellcheck disable=SC1091,SC2154 # common.sh sets what is used here
 set -eu
 jobs=$(cd "$(dirname "$0")" && pwd)
 . "$jobs/common.sh"
@@ -18,8 +19,9 @@ for word; do case $word in *.sbatch) script=${word##*/}; break ;; esac; done
 set -- $sbatch_options "$@"
 case $script in
 train.sbatch | seeds.sbatch | evaluate.sbatch)
+    # not --ntasks-per-node: with it, Slurm keeps the number of ranks a job first had, and one that lost a node would wait for it for ever
+    if [ -n "$ranks_per_node" ]; then set -- "--mincpus=$((ranks_per_node * threads))" "$@"; else set -- --exclusive "$@"; fi
     set -- "--cpus-per-task=$threads" "$@"
-    [ -z "$ranks_per_node" ] || set -- "--ntasks-per-node=$ranks_per_node" "$@"
     ;;
 esac
 [ -z "$partition" ] || set -- "--partition=$partition" "$@"

@@ -9,7 +9,7 @@
 #   --valgrind   memcheck instead: the unit tests but the numeric ones, built without AVX-512, which valgrind does not know
 #   --coverage   the suites in a build that counts lines; prints the share of lines of src and tools that ran
 #   --no-setup   look for no packages
-#   SUITE        only these suites: unit parity mpi fault cli fuzz
+#   SUITE        only these suites: unit parity mpi fault cli slurm fuzz
 #
 # MEDLEY_BUILD: build folder (default build-tests, build-sanitize, build-valgrind, build-coverage). Exit status 1 if a test failed.
 set -eu

@@ -13,7 +13,7 @@ result() {
 }
 
 sources() { find src include tools tests -name '*.[ch]' | sort; }
-scripts() { find jobs tools tests .ci -type f \( -name '*.sh' -o -path .ci/run \) | sort; }
+scripts() { find jobs tools tests .ci -type f \( -name '*.sh' -o -name '*.sbatch' -o -path .ci/run \) | sort; }
 
 # Lines of code that match: comments and string literals are taken out first. "file: line" without numbers.
 in_code() {

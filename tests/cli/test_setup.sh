@@ -65,6 +65,43 @@ check "quick start: bad number" run 2 sh jobs/quickstart.sh --ranks two
 check "quick start: no such folder" run 2 sh jobs/quickstart.sh --data "$here/nowhere"
 check "quick start: help" run 0 sh jobs/quickstart.sh --help
 check "quick start: help tells the options" says '--steps N'
+
+# submitting to Slurm, with an sbatch that numbers what it is given and can refuse it
+# shellcheck disable=SC2016
+stand_in sbatch 'echo "$*" >>"'"$here"'/sbatch"; n=$(($(wc -l <"'"$here"'/sbatch") + 40)); [ "$n" != "${REFUSE:-}" ] || exit 1; echo "$n"'
+# shellcheck disable=SC2016
+stand_in scancel 'echo "$*" >>"'"$here"'/scancel"'
+mkdir -p "$here/data/synth-mr" "$here/shards/synth-ct"
+: >"$here/shards/synth-ct/index.h5"
+printf '%s\n' 'tasks = ({ name = "a"; data = "synth-mr"; }, # data = "not-this"' '{ name = "b"; data = "synth-ct"; }, { data = "synth-mr"; });' >"$here/j.cfg"
+printf '%s\n' 'account=lab partition=long sbatch_options="--qos=x --nice" ranks_per_node=8 threads=2' >"$here/site"
+mkdir "$here/recipes"
+export MEDLEY_SITE="$here/site"
+sent() { sed -n "$1p" "$here/sbatch" >"$here/out"; shift; for word; do says " $word" || return 1; done; }
+check "submit: needs a script" run 2 sh jobs/submit.sh --nodes=2
+check "submit: train" run 0 sh jobs/submit.sh --nodes=2 --qos=mine jobs/train.sbatch j.cfg
+check "submit: prints the id" says '^41$'
+check "submit: the site's options, then one's own" sent 1 '--account=lab --partition=long --cpus-per-task=2 --mincpus=16 --qos=x --nice --nodes=2 --qos=mine jobs/train.sbatch j.cfg'
+check "submit: report takes no ranks" run 0 sh jobs/submit.sh jobs/report.sbatch r
+check "submit: report" sent 2 '--partition=long --qos=x --nice jobs/report.sbatch r'
+check "submit: a site file that is not there" run 2 env MEDLEY_SITE="$here/none" sh jobs/submit.sh jobs/report.sbatch r
+check "pipeline: no recipe, nothing submitted" run 3 sh jobs/pipeline.sh "$here/j.cfg" --data "$here/data" --out "$here/p" --shards "$here/shards" --recipes "$here/recipes"
+check "pipeline: says which" says "no recipe $here/recipes/synth-mr.cfg"
+check "pipeline: but nothing of a set that is there" says_not 'synth-ct\|not-this'
+: >"$here/recipes/synth-mr.cfg"
+rm "$here/sbatch"
+check "pipeline" run 0 sh jobs/pipeline.sh "$here/j.cfg" --data "$here/data" --out "$here/p" --shards "$here/shards" --recipes "$here/recipes" --nodes 3-4 --set 'optim.lr=1 # x'
+check "pipeline: ids" test "$(tr -s '\n ' '  ' <"$here/out")" = 'convert 41 train 42 evaluate 43 report 44 '
+check "pipeline: converts the missing set" sent 1 '--array=1-1' "$here/data $here/shards $here/recipes/synth-mr.cfg"
+check "pipeline: trains after that" sent 2 '--dependency=afterok:41' '--kill-on-invalid-dep=yes' '--nodes=3-4' "$here/j.cfg --set optim.lr=1 # x --set run=$here/p/run --set data_root=$here/shards"
+check "pipeline: evaluates after that" sent 3 '--dependency=afterok:42' "$here/p/run"
+check "pipeline: reports after that" sent 4 '--dependency=afterok:43' "$here/p/run"
+rm "$here/sbatch"
+check "pipeline: one is refused" run 4 env REFUSE=43 sh jobs/pipeline.sh "$here/j.cfg" --data "$here/data" --out "$here/p" --shards "$here/shards" --recipes "$here/recipes"
+check "pipeline: those before it are cancelled" grep -qx ' *41 42' "$here/scancel"
+check "pipeline: unknown option" run 2 sh jobs/pipeline.sh "$here/j.cfg" --ot x
+check "pipeline: help" run 0 sh jobs/pipeline.sh --help
+unset MEDLEY_SITE
 check "test script: unknown option" run 2 sh tests/run.sh --lon
 echo "1..$n"
 exit $bad

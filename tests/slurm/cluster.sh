@@ -106,6 +106,7 @@ CONF
         else where="NodeHostname=$host NodeAddr=127.0.0.1 Port=$((port + ${name#n}))"; fi
         echo "NodeName=$name $where Sockets=1 CoresPerSocket=$1 ThreadsPerCore=1"
     done >>"$SLURM_CONF"
+    [ $mode = netns ] || echo "TmpFS=$cluster/node/%n" >>"$SLURM_CONF" # PMIx keeps a folder a node there, by job and step
     list=$(echo "$nodes" | tr ' ' ',')
     echo "PartitionName=main Nodes=$list Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=60" >>"$SLURM_CONF"
     echo "PartitionName=urgent Nodes=$list MaxTime=INFINITE State=UP PriorityTier=9 PreemptMode=OFF" >>"$SLURM_CONF"
@@ -180,9 +181,8 @@ cluster_up() {
 # Processes of jobs in ports mode: slurmd leaves them behind. Our SLURM_CONF in their environment tells them from all others.
 leftovers() {
     for each in /proc/[0-9]*; do
-        tr '\0' '\n' <"$each/environ" 2>/dev/null | grep -qxF "SLURM_CONF=$cluster/etc/slurm.conf" || continue
-        tr '\0' '\n' <"$each/environ" 2>/dev/null | grep -q '^SLURM_JOB_ID=\|^SLURMD_NODENAME=\|^SLURM_STEPD' ||
-            [ "$(cat "$each/comm" 2>/dev/null)" = slurmstepd ] || continue
+        grep -qszxF "SLURM_CONF=$cluster/etc/slurm.conf" "$each/environ" || continue
+        grep -qszE '^(SLURM_JOB_ID=|SLURMD_NODENAME=|SLURM_STEPD)' "$each/environ" || [ "$(cat "$each/comm" 2>/dev/null)" = slurmstepd ] || continue
         echo "${each#/proc/}"
     done
 }
