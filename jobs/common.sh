@@ -6,7 +6,7 @@ fail() { code=$1; shift; echo "${0##*/}: $*" >&2; exit "$code"; }
 
 # Reads the user's site file, if there is one: $MEDLEY_SITE or site.sh in this folder. site.sh.example tells what the variables mean.
 read_site() {
-    account='' partition='' sbatch_options='' ranks_per_node='' threads=1 modules='' launcher='srun --mpi=pmix' medley='' medley_data=''
+    account='' partition='' sbatch_options='' ranks_per_node='' threads=1 convert_threads=4 modules='' launcher='srun --mpi=pmix' medley='' medley_data=''
     site=${MEDLEY_SITE:-$jobs/site.sh}
     [ -z "${MEDLEY_SITE:-}" ] || [ -f "$site" ] || fail 2 "MEDLEY_SITE: no file $site"
     # shellcheck disable=SC1090

@@ -23,6 +23,7 @@ train.sbatch | seeds.sbatch | evaluate.sbatch)
     if [ -n "$ranks_per_node" ]; then set -- "--mincpus=$((ranks_per_node * threads))" "$@"; else set -- --exclusive "$@"; fi
     set -- "--cpus-per-task=$threads" "$@"
     ;;
+convert.sbatch) set -- "--cpus-per-task=$convert_threads" "$@" ;;
 esac
 [ -z "$partition" ] || set -- "--partition=$partition" "$@"
 [ -z "$account" ] || set -- "--account=$account" "$@"
