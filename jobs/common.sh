@@ -68,6 +68,9 @@ node_is_lost() {
     ! timeout 60 srun --overlap --mpi=none --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 true >/dev/null 2>&1
 }
 
+# True if Slurm is about to take the nodes away. It sends TERM to the ranks then, and to mpirun's daemons, which end them at once.
+is_preempted() { scontrol show job "$SLURM_JOB_ID" | grep -q 'PreemptTime=[0-9]'; }
+
 # Back into the queue, unless the job was cancelled, has run out of time, or is taken care of by Slurm. Does not return.
 requeue() {
     [ "$(squeue -h -j "$SLURM_JOB_ID" -o %T)" = RUNNING ] || exit "$status"
@@ -89,7 +92,10 @@ train() {
     case $status-$asked in
     75-* | 138-yes) requeue "stopped on request" ;; # 138: USR1 came before the ranks had begun
     0-* | [2345]-* | 70-*) ;;                       # done, or what would come again
-    *) ! node_is_lost || requeue "a node is lost (exit $status)" ;;
+    *)
+        ! is_preempted || requeue "preempted (exit $status)"
+        ! node_is_lost || requeue "a node is lost (exit $status)"
+        ;;
     esac
     exit "$status"
 }

@@ -49,6 +49,7 @@ finish() {
     done
 }
 reached() { grep -q "\"event\":\"step\",\"time\":\"[^\"]*\",\"step\":$2\b" "$1/record.jsonl"; } # reached RUN STEP
+running() { for run_; do wait_for 120 reached "$run_" 2 || { tail -n 12 "$dir"/*.log; return 1; }; done; } # each has made two steps
 as_ref() { "$medley" verify-run "$dir/ref" "$1"; }
 # submit NAME ARGUMENT OF submit.sh...: id in $job, output to NAME.log
 submit() { log=$1; shift; job=$(login sh "$root/jobs/submit.sh" --output="$dir/$log.log" "$@"); }
@@ -156,24 +157,25 @@ pipeline)
     ;;
 preempt)
     start 10
-    slow preempted "$root/jobs/train.sbatch" "$dir/job.cfg"
-    check "a training on three nodes" wait_for 90 reached "$dir/run" 2
+    slow preempted --nodes=1 --ntasks-per-node=2 "$root/jobs/train.sbatch" "$dir/job.cfg"; first=$job
+    TEST_LAUNCHER="mpirun --bind-to none" slow killed --nodes=2 "$root/jobs/train.sbatch" "$dir/job.cfg" --set "run=$dir/killed"
+    check "trainings on three nodes: srun, mpirun" running "$dir/run" "$dir/killed"
     urgent=$(login sbatch --parsable --partition=urgent --exclusive --nodes=3 --output="$dir/urgent.log" --wrap "date +%s")
-    check "an urgent job wants them and gets them" finish 90 "$urgent"
-    check "the training ended with a checkpoint" is "$(events stop "$dir/run")" 1
-    check "and is in the queue" is "$(field "$job" JobState)-$(field "$job" Restarts)" PENDING-1
-    check "it goes on" wait_for 90 in_state "$job" RUNNING
-    check "until the end" finish 120 "$job"
-    check "from the checkpoint" says "$dir/preempted.log" 'stopped at step' 'resumed from' 'start 2'
-    check "with the bits of an undisturbed run" as_ref "$dir/run"
+    check "an urgent job wants them and gets them" finish 120 "$urgent"
+    check "srun: the training ended with a checkpoint" is "$(events stop "$dir/run")" 1
+    check "both are requeued, and complete" finish 200 "$first" "$job"
+    check "once" is "$(field "$first" Restarts)-$(field "$job" Restarts)" 1-1
+    check "srun: went on from the checkpoint" says "$dir/preempted.log" 'stopped at step' 'resumed from' 'start 2'
+    check "srun: with the bits of an undisturbed run" as_ref "$dir/run"
+    check "mpirun, which is ended at once: the same bits" as_ref "$dir/killed"
     # by hand
-    slow hand --nodes=2 "$root/jobs/train.sbatch" "$dir/job.cfg" --set "run=$dir/hand"; hand=$job
+    TEST_LAUNCHER="mpirun --bind-to none" slow hand --nodes=2 "$root/jobs/train.sbatch" "$dir/job.cfg" --set "run=$dir/hand"; hand=$job
     slow cancelled --nodes=1 "$root/jobs/train.sbatch" "$dir/job.cfg" --set "run=$dir/cancelled"
-    check "two more trainings" wait_for 90 sh -c 'for run; do grep -q "\"event\":\"step\"" "$run/record.jsonl" || exit 1; done' sh "$dir/hand" "$dir/cancelled"
+    check "two more trainings" running "$dir/hand" "$dir/cancelled"
     login scancel --batch --signal=USR1 "$hand"
     login scancel "$job"
     check "scancel: a checkpoint" wait_for 30 grep -q '"event":"stop"' "$dir/cancelled/record.jsonl"
-    check "USR1 to the batch script: requeued, complete" finish 150 "$hand"
+    check "USR1 to the batch script, with mpirun: requeued, complete" finish 150 "$hand"
     check "USR1: once" is "$(field "$hand" Restarts)-$(events stop "$dir/hand")" 1-1
     check "USR1: the same bits" as_ref "$dir/hand"
     check "scancel: stays cancelled" is "$(field "$job" JobState)-$(field "$job" Restarts)" CANCELLED-0
@@ -193,7 +195,7 @@ node)
     start 10
     if [ $mode != netns ]; then check "a node is lost # SKIP only a node with namespaces (root) can be switched off" true; done_; fi
     slow lost "$root/jobs/train.sbatch" "$dir/job.cfg"
-    check "a training on three nodes" wait_for 90 reached "$dir/run" 5
+    check "a training on three nodes" running "$dir/run"
     check "one of them is switched off" node_kill n3
     down() { login sinfo -h -n n3 -p main -o %t | grep -q ^down; }
     check "Slurm sees that" wait_for 60 down
