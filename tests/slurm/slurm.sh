@@ -15,7 +15,7 @@ case_=$1 medley=$(realpath "$2") medley_data=$(realpath "$3") make_shards=$4 roo
 why=$(cluster_missing)
 [ -z "$why" ] || { echo "1..0 # SKIP $why"; exit 0; }
 
-n=0 bad=0
+n=0 bad=0 mode=''
 dir=$(mktemp -d /tmp/medley-slurm-XXXXXX)
 chmod 755 "$dir" # munged wants others to reach its socket
 trap 'cluster_down; rm -rf "$dir"' EXIT
