@@ -101,6 +101,22 @@ check "pipeline: one is refused" run 4 env REFUSE=43 sh jobs/pipeline.sh "$here/
 check "pipeline: those before it are cancelled" grep -qx ' *41 42' "$here/scancel"
 check "pipeline: unknown option" run 2 sh jobs/pipeline.sh "$here/j.cfg" --ot x
 check "pipeline: help" run 0 sh jobs/pipeline.sh --help
+# in the job: modules, and the line that starts the ranks
+mkdir -p "$here/modules/init"
+echo 'module() { echo "module $*"; }' >"$here/modules/init/sh"
+printf '%s\n' 'modules="gcc/12 openmpi" ranks_per_node=8 launcher=${LAUNCH:-srun --mpi=pmix}' "medley=$here/bin/medley medley_data=$here/bin/medley" >"$here/site"
+stand_in medley 'exit 0'
+stand_in squeue 'echo 2099-01-01T00:00:00'
+# shellcheck disable=SC2016
+for word in srun mpirun; do stand_in $word 'echo "'$word' $* threads $OMP_NUM_THREADS $SRUN_CPUS_PER_TASK end ${SLURM_JOB_END_TIME:-unknown}"; exit ${CODE:-0}'; done
+in_job() { env SLURM_JOB_ID=7 SLURM_JOB_NODELIST='n[1-2]' SLURM_JOB_NUM_NODES=2 SLURM_CPUS_ON_NODE=32 SLURM_CPUS_PER_TASK=2 MODULESHOME="$here/modules" MEDLEY_JOBS=jobs "$@"; }
+check "in the job: train" run 0 in_job sh jobs/train.sbatch j.cfg --set 'a=b c'
+check "in the job: modules" says '^module load gcc/12 openmpi$'
+check "in the job: srun, ranks and threads" says "^srun --mpi=pmix --kill-on-bad-exit=1 --ntasks=16 --ntasks-per-node=8 $here/bin/medley train j.cfg --set a=b c threads 2 2 end 40[0-9]*$"
+check "in the job: seeds with mpirun" run 0 in_job env LAUNCH=mpirun SLURM_ARRAY_TASK_ID=3 sh jobs/seeds.sbatch j.cfg runs
+check "in the job: mpirun, cores for the threads, seed and folder" says "^mpirun --bind-to core --map-by ppr:8:node:PE=2 -n 16 $here/bin/medley train j.cfg --set seed=3 --set run=runs/seed-3 threads 2"
+check "in the job: an error of the program is the job's" run 3 in_job env CODE=3 sh jobs/train.sbatch j.cfg
+check "in the job: outside a job" run 2 env -u SLURM_JOB_ID MODULESHOME="$here/modules" MEDLEY_JOBS=jobs sh jobs/report.sbatch r
 unset MEDLEY_SITE
 check "test script: unknown option" run 2 sh tests/run.sh --lon
 echo "1..$n"
