@@ -113,7 +113,7 @@ ranks)
     TEST_LAUNCHER="mpirun --bind-to none" submit mpirun --nodes=3 "$root/jobs/train.sbatch" "$dir/job.cfg" --set "run=$dir/mpirun"; all="$all $job"
     submit seeds --nodes=1 --array=5-6 "$root/jobs/seeds.sbatch" "$dir/job.cfg" "$dir/seeds"; all="$all $job"
     # shellcheck disable=SC2086 # a list of ids
-    check "jobs complete" finish 120 $all
+    check "jobs complete" finish 240 $all
     check "one node, two ranks: srun" says "$dir/one.log" 'on 2 ranks x 1 threads'
     check "one node: the bits of the run outside" as_ref "$dir/one"
     check "three nodes, a rank each: srun" says "$dir/three.log" 'on 3 ranks x 1 threads' 'on n\[1-3\]'
@@ -137,7 +137,7 @@ pipeline)
     pipeline --data "$dir/data/source" --nodes 3 --set train.log_every=2 >"$dir/ids"
     check "four jobs" is "$(cut -c 1-9 "$dir/ids" | tr -d '\n')" "convert  train    evaluate report   "
     # shellcheck disable=SC2046 # a list of ids
-    check "all complete" finish 150 $(sed 's/.* //' "$dir/ids")
+    check "all complete" finish 240 $(sed 's/.* //' "$dir/ids")
     check "a data set for each element of the array" sh -c 'grep -l "synth-blood: .* samples" "$1"/medley-convert-*_1.out && grep -l "synth-xray: .* samples" "$1"/medley-convert-*_2.out' sh "$dir/p/logs"
     for set in synth-blood synth-xray; do check "$set: the shards of an ordinary conversion" cmp "$dir/p/shards/$set/SHA256SUMS" "$dir/data/shards/$set/SHA256SUMS"; done
     check "trained on three ranks" sh -c 'cat "$1"/medley-train-*.out | grep "on 3 ranks"' sh "$dir/p/logs"
@@ -161,9 +161,9 @@ preempt)
     TEST_LAUNCHER="mpirun --bind-to none" slow killed --nodes=2 "$root/jobs/train.sbatch" "$dir/job.cfg" --set "run=$dir/killed"
     check "trainings on three nodes: srun, mpirun" running "$dir/run" "$dir/killed"
     urgent=$(login sbatch --parsable --partition=urgent --exclusive --nodes=3 --output="$dir/urgent.log" --wrap "date +%s")
-    check "an urgent job wants them and gets them" finish 120 "$urgent"
+    check "an urgent job wants them and gets them" finish 240 "$urgent"
     check "srun: the training ended with a checkpoint" is "$(events stop "$dir/run")" 1
-    check "both are requeued, and complete" finish 200 "$first" "$job"
+    check "both are requeued, and complete" finish 240 "$first" "$job"
     check "once" is "$(field "$first" Restarts)-$(field "$job" Restarts)" 1-1
     check "srun: went on from the checkpoint" says "$dir/preempted.log" 'stopped at step' 'resumed from' 'start 2'
     check "srun: with the bits of an undisturbed run" as_ref "$dir/run"
@@ -175,7 +175,7 @@ preempt)
     login scancel --batch --signal=USR1 "$hand"
     login scancel "$job"
     check "scancel: a checkpoint" wait_for 30 grep -q '"event":"stop"' "$dir/cancelled/record.jsonl"
-    check "USR1 to the batch script, with mpirun: requeued, complete" finish 150 "$hand"
+    check "USR1 to the batch script, with mpirun: requeued, complete" finish 240 "$hand"
     check "USR1: once" is "$(field "$hand" Restarts)-$(events stop "$dir/hand")" 1-1
     check "USR1: the same bits" as_ref "$dir/hand"
     check "scancel: stays cancelled" is "$(field "$job" JobState)-$(field "$job" Restarts)" CANCELLED-0
@@ -199,7 +199,7 @@ node)
     check "one of them is switched off" node_kill n3
     down() { login sinfo -h -n n3 -p main -o %t | grep -q ^down; }
     check "Slurm sees that" wait_for 60 down
-    check "the job is requeued and completes" finish 150 "$job"
+    check "the job is requeued and completes" finish 240 "$job"
     check "requeued once" is "$(field "$job" Restarts)" 1
     check "the output says why" says "$dir/lost.log" 'NODE FAILURE\|node is lost'
     check "it went on with two ranks, on the other nodes" says "$dir/lost.log" 'on n\[1-2\], start 2' 'on 2 ranks' 'resumed from'
