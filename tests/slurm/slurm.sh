@@ -37,7 +37,7 @@ says() { file=$1; shift; for word; do grep -q -- "$word" "$file" || { echo "\"$w
 events() { grep -c "\"event\":\"$1\"" "$2/record.jsonl"; }
 field() { login scontrol show job -o "$1" | tr ' ' '\n' | sed -n "s/^$2=//p"; } # field JOB NAME
 in_state() { [ "$(field "$1" JobState)" = "$2" ]; }
-over() { case $(login squeue -h -j "$1" -o %T) in '') true ;; *COMPLETING* | *PENDING* | *RUNNING* | *CONFIGURING* | *REQUEUED*) false ;; esac; } # all of an array
+over() { ! login squeue -h -j "$1" -o %T | grep -qvxE 'COMPLETED|FAILED|CANCELLED|TIMEOUT|NODE_FAIL|DEADLINE|OUT_OF_MEMORY'; } # all of an array
 # finish SECONDS JOB...: all of them completed in that time
 finish() {
     for_=$1
@@ -181,14 +181,16 @@ preempt)
     check "scancel: stays cancelled" is "$(field "$job" JobState)-$(field "$job" Restarts)" CANCELLED-0
     ;;
 limit)
-    start 20
+    start 16
     slow signal --nodes=1 --time=1 --signal=B:USR1@30 "$root/jobs/train.sbatch" "$dir/job.cfg" --set "run=$dir/signal" --set train.grace_s=1; first=$job
-    slow clock --nodes=1 --time=1 --signal=B:USR1@1 "$root/jobs/train.sbatch" "$dir/job.cfg" --set "run=$dir/clock" --set train.grace_s=40
-    check "both complete" finish 280 "$first" "$job"
-    check "Slurm's signal: stopped and requeued" sh -c '[ "$1" -ge 1 ] && [ "$2" -ge 1 ]' sh "$(field "$first" Restarts)" "$(events stop "$dir/signal")"
+    slow clock --nodes=1 --time=1 --signal=B:CONT@1 "$root/jobs/train.sbatch" "$dir/job.cfg" --set "run=$dir/clock" --set train.grace_s=40
+    restarted() { for id_; do [ "$(field "$id_" Restarts)" -ge 1 ] || return 1; done; }
+    check "both are requeued" wait_for 150 restarted "$first" "$job"
+    for id in $first $job; do login scontrol update jobid="$id" timelimit=60; done # once is enough
+    check "and complete" finish 240 "$first" "$job"
+    check "Slurm's signal: with a checkpoint" says "$dir/signal.log" 'stopped at step' 'resumed from'
     check "Slurm's signal: the same bits" as_ref "$dir/signal"
-    check "the trainer's clock: stopped and requeued" sh -c '[ "$1" -ge 1 ] && [ "$2" -ge 1 ]' sh "$(field "$job" Restarts)" "$(events stop "$dir/clock")"
-    check "the trainer's clock: it knew" says "$dir/clock.log" 'the Slurm job ends in'
+    check "the trainer's clock: with a checkpoint" says "$dir/clock.log" 'the Slurm job ends in' 'stopped at step' 'resumed from'
     check "the trainer's clock: the same bits" as_ref "$dir/clock"
     ;;
 node)
