@@ -198,7 +198,8 @@ node)
     if [ $mode != netns ]; then check "a node is lost # SKIP only a node with namespaces (root) can be switched off" true; done_; fi
     slow lost "$root/jobs/train.sbatch" "$dir/job.cfg"
     check "a training on three nodes" running "$dir/run"
-    check "one of them is switched off" node_kill n3
+    check "its first checkpoint" wait_for 120 test -f "$dir/run/checkpoints/step-000000004.h5"
+    check "one of the nodes is switched off" node_kill n3
     down() { login sinfo -h -n n3 -p main -o %t | grep -q ^down; }
     check "Slurm sees that" wait_for 60 down
     check "the job is requeued and completes" finish 240 "$job"
