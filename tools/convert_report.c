@@ -78,15 +78,15 @@ void convert_report(const conversion *c, const char *out_dir)
     if (dropped || clipped)
         log_line(LOG_INFO, "  boxes: %lld dropped (no area, or marked as missing), %lld clipped to the image", (long long)dropped, (long long)clipped);
     for (int i = 0; i < c->r->n_labels; i++) {
-        const coco *k = &c->source.coco[i];
-        if (k->n_no_category + k->n_no_image + k->n_crowd)
+        const leftovers *k = &c->left;
+        if (k->n_no_category[i] + k->n_no_image[i] + k->n_crowd[i])
             log_line(LOG_INFO, "  label %s: annotations left out: %d without a category, %d without an image, %d crowd regions", c->r->label[i].name,
-                     k->n_no_category, k->n_no_image, k->n_crowd);
+                     k->n_no_category[i], k->n_no_image[i], k->n_crowd[i]);
     }
     for (int t = 0; t < c->r->n_tables; t++)
-        if (c->n_rows_unused[t])
-            log_line(LOG_INFO, "  table %s: %d of %d rows have no image here", c->r->table[t].name, c->n_rows_unused[t], c->source.table[t].n_rows);
-    if (c->n_orphans) log_line(LOG_INFO, "  %d label files have no image", c->n_orphans);
+        if (c->left.n_rows_unused[t])
+            log_line(LOG_INFO, "  table %s: %d of %d rows have no image here", c->r->table[t].name, c->left.n_rows_unused[t], c->left.n_rows[t]);
+    if (c->left.n_orphans) log_line(LOG_INFO, "  %d label files have no image", c->left.n_orphans);
     log_line(LOG_INFO, "  skipped: %d of %d files", c->n - c->n_good, c->n);
     for (int i = 0; i < c->n; i++)
         if (c->item[i].st) log_line(LOG_INFO, "    %s", c->item[i].reason);

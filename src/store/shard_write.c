@@ -193,9 +193,10 @@ static status write_label(store *s, const shard_meta *m, int l, const sample *co
     return OK;
 }
 
-status shard_write_file(const char *path, const shard_meta *m, const sample *const *samples, int64_t n)
+status shard_write_file(const char *path, const shard_meta *m, const sample *const *samples, int64_t n, int jobs)
 {
     DOOR;
+    (void)jobs;
     int64_t Hmax = 1, Wmax = 1;
     for (int64_t i = 0; i < n; i++) {
         if (samples[i]->H > Hmax) Hmax = samples[i]->H;

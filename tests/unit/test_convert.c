@@ -69,15 +69,18 @@ static void patterns(void)
     EXPECT(l.n == 2 && !strcmp(l.v[0].path, "a/img/p1_R_10.nii.gz"), "%d files", l.n);
     if (l.n == 2) {
         char out[64];
-        EXPECT_OK(pattern_expand("{patient}-{n}/{group}:{stem}:{folder}:{file}", &l.v[1].is, out, sizeof out));
+        bindings first, second;
+        found_parts(&l.v[0], &first);
+        found_parts(&l.v[1], &second);
+        EXPECT_OK(pattern_expand("{patient}-{n}/{group}:{stem}:{folder}:{file}", &second, out, sizeof out));
         EXPECT(!strcmp(out, "p1-2/a:p1_R_2:img:p1_R_2.nii.gz"), "%s", out);
-        EXPECT_STATUS(pattern_expand("{nothing}", &l.v[1].is, out, sizeof out), ST_DATA);
-        EXPECT_STATUS(pattern_expand("{stem}", &l.v[1].is, out, 4), ST_DATA);
+        EXPECT_STATUS(pattern_expand("{nothing}", &second, out, sizeof out), ST_DATA);
+        EXPECT_STATUS(pattern_expand("{stem}", &second, out, 4), ST_DATA);
         found_list masks = {0};
-        EXPECT_OK(pattern_list(at("s"), "{group}/mask/{patient}_R_{n}.nii.gz", &l.v[1].is, &masks));
+        EXPECT_OK(pattern_list(at("s"), "{group}/mask/{patient}_R_{n}.nii.gz", &second, &masks));
         EXPECT(masks.n == 1 && !strcmp(masks.v[0].path, "a/mask/p1_R_2.nii.gz"), "%d masks", masks.n);
         found_free(&masks);
-        EXPECT_OK(pattern_list(at("s"), "{group}/mask/{patient}_R_{n}.nii.gz", &l.v[0].is, &masks));
+        EXPECT_OK(pattern_list(at("s"), "{group}/mask/{patient}_R_{n}.nii.gz", &first, &masks));
         EXPECT(masks.n == 0, "%d masks of the other", masks.n);
         found_free(&masks);
     }
