@@ -17,7 +17,7 @@ typedef struct item {                 /* one source image file */
     one_case *loaded;                 /* between reading and writing */
     bool     ready;                   /* read, or found to be bad */
     int32_t  n_samples, n_box_dropped, n_box_clipped;
-    bool     is_volume, is_duplicate; /* same pixels as an earlier one */
+    bool     is_volume, path_tells, is_duplicate; /* path_tells: see image.h; duplicate: same pixels as an earlier one */
     int32_t *count[SHARD_MAX_LABELS]; /* (K) samples per class; detection: boxes; segmentation: samples that show the class */
     int32_t  n_labelled[SHARD_MAX_LABELS]; /* samples that carry the label */
     bool     labelled[SHARD_MAX_LABELS];   /* the image carries it */

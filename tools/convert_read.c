@@ -95,6 +95,7 @@ static status load(conversion *c, item *it)
         it->n_box_dropped = k->n_box_dropped;
         it->n_box_clipped = k->n_box_clipped;
         it->is_volume = k->px.is_volume;
+        it->path_tells = k->px.path_tells;
         st = count_labels(it, k, r);
     }
     if (!st) st = source_sha256(path, it->file_sha256);

@@ -90,6 +90,11 @@ void convert_report(const conversion *c, const char *out_dir)
     log_line(LOG_INFO, "  skipped: %d of %d files", c->n - c->n_good, c->n);
     for (int i = 0; i < c->n; i++)
         if (c->item[i].st) log_line(LOG_INFO, "    %s", c->item[i].reason);
+    int n_telling = 0;
+    for (int i = 0; i < c->n; i++) n_telling += !c->item[i].st && c->item[i].path_tells;
+    if (n_telling)
+        log_line(LOG_WARN, "%s: in %d images the patient's name or number, as the DICOM header has it, is part of the path, which /source keeps, and ids may: "
+                 "rename the files first if these are not pseudonyms", c->r->name, n_telling);
     expect(c, "images", c->n_good, c->r->expect.images);
     expect(c, "samples", samples, c->r->expect.samples);
     expect(c, "subjects", subjects, c->r->expect.subjects);

@@ -18,6 +18,7 @@ typedef struct image {
     double affine[3][4];               /* volumes: voxel (x,y,z) of `data` to millimetres in NIfTI's world (left to right, ...) */
     bool   has_affine;
     bool   is_volume;                  /* read from a volume format */
+    bool   path_tells;                 /* DICOM: the patient's name or number is a word of the file's path */
 } image;
 
 MUST status image_alloc(image *m, int D, int H, int W, int C, enum dtype type, const char *what);
