@@ -51,6 +51,7 @@ static double get_f64(const unsigned char *p, bool swap)
 /* Unpacks at most `limit` bytes. to_end: goes on to the end of the file without keeping the rest, so that its checksum is seen. */
 static status gunzip(const void *bytes, size_t n, unsigned char *out, size_t limit, bool to_end, size_t *got, const char *what)
 {
+    if (to_end && unpack_gzip(bytes, n, out, limit, got)) return OK;
     z_stream z = {0};
     CHECK(inflateInit2(&z, 15 + 16) == Z_OK, ST_RESOURCE, "%s: no memory for zlib", what);
     const unsigned char *in = bytes;

@@ -54,6 +54,10 @@ MUST status store_get_f64(store *s, const char *name, const char *key, double *o
 /* Names of the members of a group, in name order: char[n][width 128]; free(). */
 MUST status store_list(store *s, const char *group, int *n, char (**out)[128]);
 
+/* One whole gzip file into `room` bytes, faster than zlib. False: it is something else (several members, damaged, longer), or this build
+ * has no libdeflate; the caller asks zlib then, and gets its messages. */
+bool unpack_gzip(const void *bytes, size_t n, void *out, size_t room, size_t *n_out);
+
 /* ---- shards ------------------------------------------------------------------------------------------------- *
  *
  * One HDF5 file (format "medley-shard", version 1) with N samples of one image set and one or more label sets:
