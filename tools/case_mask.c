@@ -71,7 +71,14 @@ static status merge_mask(image *to, const source *s, int i, const image *origina
     TRY(read_mask(&m, &s->r->label[i], path), "%s", path);
     status st = same_place(original, &m, path);
     uint8_t *out = to->data;
+    const recipe_label *l = &s->r->label[i];
+    bool table = m.type == DT_U8 && m.C == 1 && !l->by_colour && l->threshold <= 0; /* nearly all masks */
     for (size_t v = 0, n = (size_t)m.D * (size_t)m.H * (size_t)m.W; !st && v < n; v++) {
+        if (table) {
+            int k = s->lut[i][LUT_ZERO + ((const uint8_t *)m.data)[v]];
+            if (k > 0) out[v] = (uint8_t)k;
+            if (k >= 0) continue;
+        }
         int k = class_at(&m, v, s, i);
         if (k < 0) st = no_class(&m, v, &s->r->label[i], path);
         else if (k > 0) out[v] = (uint8_t)k;

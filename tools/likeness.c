@@ -9,6 +9,20 @@
 enum { CELLS = 16, BITS_APART = 10, PAIRS_MOST = 20, IMAGES_MOST = 200000 };
 #define FAINT 0.02 /* of the range of the cells: neighbours that differ by less say nothing */
 
+/* Of n elements from the first. */
+static double sum_of(const image *m, size_t first, size_t n)
+{
+    int64_t whole = 0;
+    double sum = 0;
+    switch (m->type) {
+    case DT_U8: for (size_t i = 0; i < n; i++) whole += ((const uint8_t *)m->data)[first + i]; break;
+    case DT_U16: for (size_t i = 0; i < n; i++) whole += ((const uint16_t *)m->data)[first + i]; break;
+    case DT_I16: for (size_t i = 0; i < n; i++) whole += ((const int16_t *)m->data)[first + i]; break;
+    default: for (size_t i = 0; i < n; i++) sum += (double)((const float *)m->data)[first + i]; break;
+    }
+    return sum + (double)whole;
+}
+
 void likeness_of(const image *m, likeness *out)
 {
     double cell[CELLS][CELLS + 1], lo = INFINITY, hi = -INFINITY;
@@ -19,9 +33,7 @@ void likeness_of(const image *m, likeness *out)
         for (int c = 0; c <= CELLS; c++) {
             int y0 = r * m->H / CELLS, y1 = (r + 1) * m->H / CELLS, x0 = c * m->W / (CELLS + 1), x1 = (c + 1) * m->W / (CELLS + 1);
             double sum = 0;
-            for (int y = y0; y < y1; y++)
-                for (size_t i = (plane + (size_t)y * (size_t)m->W + (size_t)x0) * (size_t)m->C, n = (size_t)((x1 - x0) * m->C); n > 0; i++, n--)
-                    sum += image_at(m, i);
+            for (int y = y0; y < y1; y++) sum += sum_of(m, (plane + (size_t)y * (size_t)m->W + (size_t)x0) * (size_t)m->C, (size_t)((x1 - x0) * m->C));
             cell[r][c] = sum / ((double)(y1 - y0) * (x1 - x0) * m->C);
             lo = fmin(lo, cell[r][c]), hi = fmax(hi, cell[r][c]);
         }

@@ -194,6 +194,17 @@ static double voxel(const unsigned char *p, int code, bool swap)
     }
 }
 
+/* Voxels that are kept as they are, n_channels apart. */
+#define COPY(type)                                                                                                              \
+    do {                                                                                                                        \
+        type *to = (type *)m->data + c;                                                                                         \
+        for (int z = 0; z < m->D; z++)                                                                                          \
+            for (int y = 0; y < m->H; y++) {                                                                                    \
+                const unsigned char *p = data + from + z * step[2] + y * step[1];                                               \
+                for (int x = 0; x < m->W; x++, to += m->C, p += step[0]) memcpy(to, p, sizeof *to);                             \
+            }                                                                                                                   \
+    } while (0)
+
 /* One volume into channel c. */
 static status copy_voxels(image *m, const header *h, const unsigned char *data, int t, double slope, double inter, const int axis[3],
                           const bool flip[3], int c, const char *what)
@@ -201,6 +212,12 @@ static status copy_voxels(image *m, const header *h, const unsigned char *data, 
     int64_t step[3], from = orient_steps(h->dim + 1, types[t].bytes, axis, flip, step);
     bool whole = types[t].code != 16 && types[t].code != 64, scaled = slope != 1 || inter != 0;
     size_t i = (size_t)c, n_channels = (size_t)m->C;
+    if (!scaled && !h->swap && (types[t].code == 2 || types[t].code == 4 || types[t].code == 512 || types[t].code == 16)) {
+        if (types[t].bytes == 1) COPY(uint8_t);
+        else if (types[t].bytes == 2) COPY(uint16_t);
+        else COPY(float);
+        return OK;
+    }
     for (int z = 0; z < m->D; z++)
         for (int y = 0; y < m->H; y++)
             for (int x = 0; x < m->W; x++, i += n_channels) {
