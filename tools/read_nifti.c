@@ -201,7 +201,11 @@ static double voxel(const unsigned char *p, int code, bool swap)
         for (int z = 0; z < m->D; z++)                                                                                          \
             for (int y = 0; y < m->H; y++) {                                                                                    \
                 const unsigned char *p = data + from + z * step[2] + y * step[1];                                               \
-                for (int x = 0; x < m->W; x++, to += m->C, p += step[0]) memcpy(to, p, sizeof *to);                             \
+                if (m->C == 1 && step[0] == -(int64_t)sizeof *to) /* by far the most: a loop for vectors */                      \
+                    for (int x = 0; x < m->W; x++) memcpy(to + x, p - (ptrdiff_t)x * (ptrdiff_t)sizeof *to, sizeof *to);         \
+                else                                                                                                            \
+                    for (int x = 0; x < m->W; x++) memcpy(to + (ptrdiff_t)x * m->C, p + (ptrdiff_t)x * step[0], sizeof *to);     \
+                to += (ptrdiff_t)m->W * m->C;                                                                                   \
             }                                                                                                                   \
     } while (0)
 
