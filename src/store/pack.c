@@ -82,10 +82,9 @@ status packer_pack(packer *p, const void *chunk, size_t n, size_t element_bytes,
         from = p->shuffled;
     }
     size_t bound = libdeflate_zlib_compress_bound(p->deflate, n);
-    char *bytes;
+    char *bytes = NULL;
     *out = NULL;
-    bytes = malloc(bound + 4); /* not zeroed: it is cut to its length below */
-    CHECK(bytes, ST_RESOURCE, "no memory for a packed chunk of %zu bytes", bound);
+    TRY(mem_grow(&bytes, bound + 4, "a packed chunk"), "packing");
     size_t packed = libdeflate_zlib_compress(p->deflate, from, n, bytes, bound);
     if (!packed) {
         free(bytes);
@@ -93,8 +92,12 @@ status packer_pack(packer *p, const void *chunk, size_t n, size_t element_bytes,
     }
     uint32_t sum = fletcher32((const uint8_t *)bytes, packed);
     memcpy(bytes + packed, &sum, 4); /* little-endian, as is the machine */
-    char *fit = realloc(bytes, packed + 4);
-    *out = fit ? fit : bytes;
+    status st = mem_grow(&bytes, packed + 4, "a packed chunk"); /* cut to its length */
+    if (st) {
+        free(bytes);
+        return st;
+    }
+    *out = bytes;
     *n_out = packed + 4;
     return OK;
 }

@@ -99,6 +99,7 @@ class Shard:
 
 def python_nifti(source, out):
     shard = Shard(out, "set")
+    pixel = np.int16 if source.endswith("ct") else np.float32
     for path in sorted(glob.glob(f"{source}/images/*.nii.gz")):
         stem = os.path.basename(path)[:-7]
         label = f"{source}/labels/{stem}.nii.gz"
@@ -110,7 +111,7 @@ def python_nifti(source, out):
             return v, np.asanyarray(v.dataobj)[::-1, ::-1].transpose(2, 1, 0)  # RAS to (z, y, x) of DICOM's axes
         head, px = volume(path)
         mask = volume(label)[1].astype(np.uint8)
-        px = np.ascontiguousarray(px)
+        px = np.ascontiguousarray(px, pixel)
         lo, hi = np.percentile(px, [0.5, 99.5])
         pixel_hash, file_hash = hashlib.sha256(px).hexdigest(), sha(path)
         dx, dy, _ = head.header.get_zooms()[:3]
