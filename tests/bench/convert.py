@@ -174,10 +174,18 @@ def run(command, out):
     os.makedirs(out)
     begin = time.monotonic()
     p = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, use = os.wait4(p.pid, 0)
+    peak, done = 0, 0
+    while not done:  # the high-water mark of wait4 would be this process's own, from before exec
+        try:
+            with open(f"/proc/{p.pid}/status") as f:
+                peak = max([peak] + [int(line.split()[1]) for line in f if line.startswith("VmHWM")])
+        except OSError:
+            pass
+        time.sleep(0.02)
+        done, status, use = os.wait4(p.pid, os.WNOHANG)
     if status:
         sys.exit(f"{command} failed")
-    return use.ru_utime + use.ru_stime, time.monotonic() - begin, use.ru_maxrss / 1024
+    return use.ru_utime + use.ru_stime, time.monotonic() - begin, peak / 1024
 
 
 def compare(theirs, ours):
