@@ -54,7 +54,12 @@ size_t case_bytes(const one_case *c, const recipe *r);
 
 /* case_mask.c */
 MUST status mask_load(one_case *c, case_label *out, const source *s, const names *n, int i, const image *original);
+/* Outlines of objects as a mask; path: the file they are from. */
+MUST status mask_paint(one_case *c, case_label *out, const source *s, int i, const boxes *b, const image *original, const char *path);
 /* case_label.c */
+enum { VALUE_MISSING = -1, VALUE_UNKNOWN = -2 };
+int label_class_of(const recipe_label *l, const char *text); /* class of a value of the source, IGNORE_MASK, or one of the above */
+MUST status boxes_fit(const one_case *c, const boxes *b, const image *original, const char *path); /* made for this image? */
 MUST status labels_load(one_case *c, const source *s, const names *n, const image *original);
 
 #endif

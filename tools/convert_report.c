@@ -79,9 +79,10 @@ void convert_report(const conversion *c, const char *out_dir)
         log_line(LOG_INFO, "  boxes: %lld dropped (no area, or marked as missing), %lld clipped to the image", (long long)dropped, (long long)clipped);
     for (int i = 0; i < c->r->n_labels; i++) {
         const coco *k = &c->source.coco[i];
-        if (k->n_no_category + k->n_no_image + k->n_crowd)
-            log_line(LOG_INFO, "  label %s: annotations left out: %d without a category, %d without an image, %d crowd regions", c->r->label[i].name,
-                     k->n_no_category, k->n_no_image, k->n_crowd);
+        if (k->n_no_category + k->n_no_image + k->n_no_outline)
+            log_line(LOG_INFO, "  label %s: annotations left out: %d without a category, %d without an image, %d without an outline", c->r->label[i].name,
+                     k->n_no_category, k->n_no_image, k->n_no_outline);
+        if (k->n_crowd) log_line(LOG_INFO, "  label %s: %d crowd regions are no objects", c->r->label[i].name, k->n_crowd);
     }
     for (int t = 0; t < c->r->n_tables; t++)
         if (c->n_rows_unused[t])

@@ -25,7 +25,8 @@ static const key label_keys[] = {
      .choices = "classification|multilabel|regression|segmentation|detection", .help = "what the label is"},
     {.name = "source", .type = KEY_TEXT, .offset = offsetof(recipe_label, source), .size = 12, .choices = "value|columns|mask|voc|yolo|coco",
      .help = "where it comes from: a value (folder name, table column), a table with one column per class, mask files, Pascal VOC files, YOLO text files (a class number is a "
-             "place in classes, or is mapped), one COCO file"},
+             "place in classes; behind the background, if these are masks; or is mapped), one COCO file. Masks from YOLO and COCO: polygons and runs, a later object "
+             "of the file covers an earlier one"},
     TEXT(recipe_label, value, "", "source \"value\": template, \"{class}\" or \"{table.column}\"; source \"columns\": name of the table, whose columns have the "
          "classes' names"),
     {.name = "yes", .type = KEY_TEXT_LIST, .offset = offsetof(recipe_label, yes), .size = RECIPE_WORDS, .item_bytes = 64, .def = "[\"1\", \"1.0\"]",
@@ -55,6 +56,8 @@ static const key label_keys[] = {
              "without a map a mask's values are class numbers. \"#ff0000 -> tumour\" in all lines: masks by colour, black is background"},
     {.name = "threshold", .type = KEY_FLOAT, .offset = offsetof(recipe_label, threshold), .def = "0", .lo = 0, .hi = 1e9,
      .help = "masks of two classes with soft or noisy edges (JPEG): grey values from here on are the second class; 0: none"},
+    {.name = "crowd", .type = KEY_TEXT, .offset = offsetof(recipe_label, crowd), .size = 8, .def = "ignore", .choices = "ignore|object",
+     .help = "coco: a region marked iscrowd gives no box, and pixels of a mask that are ignored where no object lies; or it is an object like any other"},
     {.name = "missing", .type = KEY_TEXT_LIST, .offset = offsetof(recipe_label, missing), .size = RECIPE_MISSING, .item_bytes = 64, .def = "[\"\"]",
      .count_offset = offsetof(recipe_label, n_missing), .help = "values that mean: not labelled"},
     {.name = "expect", .type = KEY_INT_LIST, .offset = offsetof(recipe_label, expect), .size = RECIPE_CLASSES, .def = "",
@@ -260,7 +263,7 @@ static void check_label(recipe *r, int i, config_faults *f)
 {
     recipe_label *l = &r->label[i];
     char where[64];
-    static const char *const sources[N_TASK_KINDS] = {"value|columns", "value|columns", "value", "mask", "voc|yolo|coco"};
+    static const char *const sources[N_TASK_KINDS] = {"value|columns", "value|columns", "value", "mask|yolo|coco", "voc|yolo|coco"};
 #define KEY(field) (snprintf(where, sizeof where, "labels[%d]." field, i), where)
     l->task = (enum task_kind)task_kind_find(l->kind);
     if ((int)l->task < 0) return;
@@ -282,7 +285,8 @@ static void check_label(recipe *r, int i, config_faults *f)
     for (int a = 0; a < l->n_classes; a++)
         for (int b = 0; b < a; b++)
             if (!strcmp(l->classes[a], l->classes[b])) config_fault(f, l->line, KEY("classes"), "\"%s\" appears twice", l->classes[a]);
-    l->by_colour = l->task == TASK_SEGMENTATION && l->n_map > 0 && l->map[0][0] == '#';
+    bool files = l->task == TASK_SEGMENTATION && !strcmp(l->source, "mask"); /* of values or colours; else objects have class names */
+    l->by_colour = files && l->n_map > 0 && l->map[0][0] == '#';
     for (int m = 0; m < l->n_map && l->task != TASK_REGRESSION; m++) {
         char from[160], to[160];
         snprintf(where, sizeof where, "labels[%d].map[%d]", i, m);
@@ -292,9 +296,9 @@ static void check_label(recipe *r, int i, config_faults *f)
         }
         if (label_class_find(l, to) < 0 && !(l->task == TASK_SEGMENTATION && !strcmp(to, "ignore")))
             config_fault(f, l->line, where, "\"%s\" is none of the classes", to);
-        else if (l->task == TASK_SEGMENTATION) check_mask_value(l, m, from, to, f, where);
+        else if (files) check_mask_value(l, m, from, to, f, where);
     }
-    if (l->threshold > 0 && (l->task != TASK_SEGMENTATION || l->n_classes != 2 || l->n_map))
+    if (l->threshold > 0 && (!files || l->n_classes != 2 || l->n_map))
         config_fault(f, l->line, KEY("threshold"), "is for masks of two classes without a map");
     if (l->n_map && l->task == TASK_REGRESSION) config_fault(f, l->line, KEY("map"), "a regression label has no classes");
     if (l->n_expect && l->n_expect != l->n_classes)

@@ -30,6 +30,7 @@ typedef struct recipe_label {
     char   missing[RECIPE_MISSING][64], yes[RECIPE_WORDS][64], no[RECIPE_WORDS][64];
     int    expect[RECIPE_CLASSES];
     double threshold;
+    char   crowd[8];
     bool   by_colour;                        /* the map's values are colours */
     uint32_t colour[RECIPE_MAPS];            /* (n_map) 0xrrggbb, and its class */
     int16_t colour_class[RECIPE_MAPS];

@@ -204,6 +204,11 @@ put("boxes", "coco.json", json.dumps({
     "categories": [{"id": 7, "name": "cell"}],
     "annotations": [{"image_id": 1, "category_id": 7, "bbox": [0, 1, 2.5, 3]}, {"image_id": 2, "category_id": 7, "bbox": [0, 0, 1, 1], "iscrowd": 1},
                     {"image_id": 9, "category_id": 7, "bbox": [0, 0, 1, 1]}]}))
+put("boxes", "outlines.json", json.dumps({
+    "images": [{"id": 1, "file_name": "b.png", "width": 64, "height": 48}], "categories": [{"id": 1, "name": "c"}],
+    "annotations": [{"image_id": 1, "category_id": 1, "segmentation": s, "iscrowd": i % 2} for i, s in enumerate([
+        [[1, 2, 30.5, 2, 30, 40]], {"size": [48, 64], "counts": [100, 30, 2942]}, [[0, 0, 9, 0, 9, 9], [20, 20, 60, -5, 80, 50, 3, 3]],
+        {"size": [48, 64], "counts": "T3n0nk2"}, [], None])]}))
 put("boxes", "far.json", json.dumps({"images": [{"id": 1, "file_name": "b"}], "categories": [{"id": 1, "name": "c"}],
                                      "annotations": [{"image_id": 1, "category_id": 1, "bbox": [1e300, 1, 2, 3]}]}))
 
