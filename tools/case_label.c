@@ -54,16 +54,8 @@ static status load_classes(case_label *out, const recipe_label *l, char *text)
     return OK;
 }
 
-static status load_value(case_label *out, const recipe_label *l, const names *n)
+static status take_value(case_label *out, const recipe_label *l, char *s)
 {
-    char text[PATTERN_PATH * 4];
-    for (int t = 0; t < n->s->r->n_tables; t++) { /* an image that a table does not know has no label from it */
-        char mark[40];
-        snprintf(mark, sizeof mark, "{%s.", n->s->r->table[t].name);
-        if (n->row[t] < 0 && strstr(l->value, mark)) return OK;
-    }
-    TRY(pattern_expand(l->value, &n->is, text, sizeof text), "label %s", l->name);
-    char *s = trim(text);
     if (is_missing(l, s)) return OK;
     if (l->task == TASK_MULTILABEL) return load_classes(out, l, s);
     if (l->task == TASK_REGRESSION) {
@@ -80,6 +72,18 @@ static status load_value(case_label *out, const recipe_label *l, const names *n)
     out->present = k >= 0;
     out->cls = k >= 0 ? k : IGNORE_CLASS;
     return OK;
+}
+
+static status load_value(case_label *out, const recipe_label *l, const names *n)
+{
+    char text[PATTERN_PATH * 4];
+    for (int t = 0; t < n->s->r->n_tables; t++) { /* an image that a table does not know has no label from it */
+        char mark[40];
+        snprintf(mark, sizeof mark, "{%s.", n->s->r->table[t].name);
+        if (n->row[t] < 0 && strstr(l->value, mark)) return OK;
+    }
+    TRY(pattern_expand(l->value, &n->is, text, sizeof text), "label %s", l->name);
+    return take_value(out, l, trim(text));
 }
 
 /* A table with a column per class. Several findings may be there, and each may be unknown; or exactly one, if the label is one class. */
@@ -99,6 +103,31 @@ static status load_columns(case_label *out, const recipe_label *l, const names *
     }
     CHECK(out->vec || n_yes <= 1, ST_DATA, "label %s: %d classes at once, a classification has one", l->name, n_yes);
     out->present = out->vec ? n_known > 0 : n_yes == 1;
+    return OK;
+}
+
+/* Labels that lie beside the images in an NPZ file: a number of a class, a value, or a column of 0 and 1 for each class. */
+static status load_npz(case_label *out, const recipe_label *l, const place *at)
+{
+    int k;
+    const int32_t *row = npz_label(at->in->npz, at->part, &k);
+    char text[24];
+    if (l->task == TASK_MULTILABEL) {
+        CHECK(k == l->n_classes, ST_DATA, "label %s: %d columns for %d classes", l->name, k, l->n_classes);
+        TRY(mem_alloc(&out->vec, (size_t)k, "a label vector"), "label %s", l->name);
+        for (int i = 0; i < k; i++) {
+            CHECK(row[i] == 0 || row[i] == 1, ST_DATA, "label %s: %d in column %d is neither 0 nor 1", l->name, row[i], i);
+            out->vec[i] = (uint8_t)row[i];
+        }
+        out->present = true;
+        return OK;
+    }
+    CHECK(k == 1, ST_DATA, "label %s: %d columns, a %s has one", l->name, k, l->kind);
+    snprintf(text, sizeof text, "%d", row[0]);
+    if (l->task == TASK_REGRESSION || l->n_map || is_missing(l, text)) return take_value(out, l, text);
+    CHECK(row[0] >= 0 && row[0] < l->n_classes, ST_DATA, "label %s: class %d of %d, counted from 0", l->name, row[0], l->n_classes);
+    out->cls = row[0];
+    out->present = true;
     return OK;
 }
 
@@ -191,7 +220,7 @@ static status load_coco(one_case *c, case_label *out, const source *s, const nam
     return hit ? take_objects(c, out, s, i, &hit->boxes, original, l->file) : OK;
 }
 
-status labels_load(one_case *c, const source *s, const names *n, const image *original)
+status labels_load(one_case *c, const source *s, const names *n, const place *at, const image *original)
 {
     for (int i = 0; i < s->r->n_labels; i++) {
         const recipe_label *l = &s->r->label[i];
@@ -200,6 +229,7 @@ status labels_load(one_case *c, const source *s, const names *n, const image *or
         out->scalar = NAN;
         if (!strcmp(l->source, "columns")) TRY(load_columns(out, l, n), "%s", bindings_find(&n->is, "path"));
         else if (!strcmp(l->source, "value")) TRY(load_value(out, l, n), "%s", bindings_find(&n->is, "path"));
+        else if (!strcmp(l->source, "npz")) TRY(load_npz(out, l, at), "%s", bindings_find(&n->is, "path"));
         else if (!strcmp(l->source, "mask")) TRY(mask_load(c, out, s, n, i, original), "%s", bindings_find(&n->is, "path"));
         else if (!strcmp(l->source, "coco")) TRY(load_coco(c, out, s, n, i, original), "%s", bindings_find(&n->is, "path"));
         else TRY(load_box_file(c, out, s, n, i, original), "%s", bindings_find(&n->is, "path"));

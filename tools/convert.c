@@ -55,7 +55,7 @@ static status find_orphans(conversion *c)
         status st = pattern_list(c->source.root, l->file, NULL, &all);
         for (int k = 0; !st && k < c->n; k++) {
             names n;
-            if (names_open(&n, &c->source, &c->item[k].file->is)) continue;
+            if (item_names(&n, c, &c->item[k])) continue;
             st = pattern_list(c->source.root, l->file, &n.is, &used);
         }
         if (!st) st = mem_alloc(&path, ((size_t)used.n + 1) * sizeof *path, "label files");
@@ -82,7 +82,7 @@ static status count_unused_rows(conversion *c)
         c->n_rows_unused[t] = c->source.table[t].n_rows;
         for (int i = 0; i < c->n; i++) {
             names n;
-            if (names_open(&n, &c->source, &c->item[i].file->is) || n.row[t] < 0 || used[n.row[t]]) continue;
+            if (item_names(&n, c, &c->item[i]) || n.row[t] < 0 || used[n.row[t]]) continue;
             used[n.row[t]] = true;
             c->n_rows_unused[t]--;
         }
@@ -102,9 +102,7 @@ static status run(conversion *c, const char *source_dir, const char *out_dir)
     TRY(find_root(c->r, source_dir, root, sizeof root, &c->files), "%s", c->r->name);
     unite(&c->files);
     TRY(source_open(&c->source, c->r, root), "%s", c->r->name);
-    c->n = c->files.n;
-    TRY(mem_alloc(&c->item, (size_t)c->n * sizeof *c->item, "list of images"), "%s", c->r->name);
-    for (int i = 0; i < c->n; i++) c->item[i].file = &c->files.v[i];
+    TRY(convert_items(c), "%s", c->r->name);
     TRY(convert_scan(c), "%s", c->r->name);
     TRY(find_orphans(c), "%s", c->r->name);
     TRY(count_unused_rows(c), "%s", c->r->name);
@@ -119,17 +117,13 @@ status convert_run(const char *recipe_path, const char *source_dir, const char *
     recipe *r;
     TRY(recipe_load(&r, recipe_path), "recipe");
     conversion c = {.r = r};
+    pthread_mutex_init(&c.lock, NULL);
     if (options) c.options = *options;
     status st = run(&c, source_dir, out_dir);
     if (!st && !c.options.quiet) convert_report(&c, out_dir);
     if (!st && !c.options.quiet) st = likeness_report(&c);
-    for (int i = 0; c.item && i < c.n; i++) {
-        for (int l = 0; l < SHARD_MAX_LABELS; l++) free(c.item[i].count[l]);
-        if (c.item[i].kept) case_free(c.item[i].kept);
-        free(c.item[i].kept);
-    }
-    free(c.item);
-    found_free(&c.files);
+    convert_items_free(&c);
+    pthread_mutex_destroy(&c.lock);
     source_close(&c.source);
     free(r);
     return st;
@@ -159,7 +153,7 @@ status cmd_convert(int argc, char **argv)
         {.name = "--out", .arg = "DIR", .text = &out_dir,
          .help = "where the folder NAME is made; it appears only when it is complete"},
         {.name = "--force", .help = "replace OUT/NAME", .flag = &how.force},
-        {.name = "--jobs", .arg = "N", .number = &jobs, .lo = 1, .hi = 64,
+        {.name = "--jobs", .arg = "N", .number = &jobs, .lo = 1, .hi = CONVERT_JOBS,
          .help = "threads that read source files (default 1); the result is the same for any number"},
         {.name = "--shard-mib", .arg = "N", .number = &shard_mib, .lo = 1, .hi = 1 << 20,
          .help = "cut shards at about this size (default 256)"},

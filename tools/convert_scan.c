@@ -1,11 +1,9 @@
 /* convert_scan: reads every source file once, in a few threads; learns hashes, counts and faults, and keeps what memory allows. */
 #include "convert_internal.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define KEEP_BYTES ((size_t)512 << 20) /* decoded cases kept between scan and write; the rest is read a second time */
 
@@ -21,7 +19,7 @@ static status count_labels(item *it, const one_case *k, const recipe *r)
     for (int i = 0; i < r->n_labels; i++) {
         const recipe_label *l = &r->label[i];
         const case_label *from = &k->label[i];
-        TRY(mem_alloc(&it->count[i], (size_t)label_columns(l) * sizeof **it->count, "class counts"), "%s", it->file->path);
+        TRY(mem_alloc(&it->count[i], (size_t)label_columns(l) * sizeof **it->count, "class counts"), "label %s", l->name);
         it->labelled[i] = from->present;
         for (int s = 0; s < k->n_slices; s++) {
             if (!(k->has[s] >> i & 1)) continue;
@@ -44,44 +42,32 @@ static status count_labels(item *it, const one_case *k, const recipe *r)
     return OK;
 }
 
-/* Of a file; of a folder, that of its files' checksums in the order of the files' names. */
-static status source_sha256(const char *path, char hex[65])
+static status name_item(const conversion *c, item *it, names *n)
 {
-    struct stat info;
-    if (stat(path, &info) || !S_ISDIR(info.st_mode)) return sha256_file(path, hex);
-    found_list files = {0};
-    sha256 all;
-    sha256_begin(&all);
-    status st = pattern_list(path, "*", NULL, &files);
-    for (int i = 0; i < files.n && !st; i++) {
-        char file[3 * PATTERN_PATH + 2], one[65];
-        snprintf(file, sizeof file, "%s/%s", path, files.v[i].path);
-        st = sha256_file(file, one);
-        if (!st) sha256_add(&all, one, 64);
-    }
-    sha256_end(&all, hex);
-    found_free(&files);
-    return st;
+    const recipe *r = c->r;
+    char given[SHARD_TEXT] = "rest";
+    TRY(item_names(n, c, it), "names");
+    TRY(fill(r->images.id, n, it->id, "id"), "names");
+    TRY(fill(r->images.subject, n, it->subject, "subject"), "names");
+    TRY(fill(r->images.centre, n, it->centre, "centre"), "names");
+    if (*r->split.value) TRY(fill(r->split.value, n, given, "split"), "names");
+    it->given = recipe_split_of(r, given);
+    CHECK(it->given != SPLIT_UNKNOWN, ST_DATA, "split \"%s\" is none of train, val, test and split.map", given);
+    CHECK(*it->id && *it->subject, ST_DATA, "empty %s", *it->id ? "subject" : "id");
+    return OK;
 }
 
 static status scan_one(conversion *c, item *it, atomic_size_t *kept)
 {
     const recipe *r = c->r;
     char path[2 * PATTERN_PATH];
-    snprintf(path, sizeof path, "%s/%s", c->source.root, it->file->path);
+    place at = {.path = path, .in = it->is_part ? &c->file[it->file].many : NULL, .part = it->part};
     names n;
-    TRY(names_open(&n, &c->source, &it->file->is), "%s", it->file->path);
-    TRY(fill(r->images.id, &n, it->id, "id"), "%s", it->file->path);
-    TRY(fill(r->images.subject, &n, it->subject, "subject"), "%s", it->file->path);
-    TRY(fill(r->images.centre, &n, it->centre, "centre"), "%s", it->file->path);
-    char given[SHARD_TEXT] = "rest";
-    if (*r->split.value) TRY(fill(r->split.value, &n, given, "split"), "%s", it->file->path);
-    it->given = recipe_split_of(r, given);
-    CHECK(it->given != SPLIT_UNKNOWN, ST_DATA, "%s: split \"%s\" is none of train, val, test and split.map", it->file->path, given);
-    CHECK(*it->id && *it->subject, ST_DATA, "%s: empty %s", it->file->path, *it->id ? "subject" : "id");
     one_case *k;
-    TRY(mem_alloc(&k, sizeof *k, "a case"), "%s", it->file->path);
-    status st = case_load(k, &c->source, &n, path);
+    snprintf(path, sizeof path, "%s/%s", c->source.root, item_path(c, it));
+    TRY(name_item(c, it, &n), "%s", item_path(c, it));
+    TRY(mem_alloc(&k, sizeof *k, "a case"), "%s", item_path(c, it));
+    status st = case_load(k, &c->source, &n, &at);
     if (!st) {
         memcpy(it->pixel_hash, k->pixel_hash, sizeof it->pixel_hash);
         likeness_of(&k->px, &it->likeness);
@@ -91,7 +77,7 @@ static status scan_one(conversion *c, item *it, atomic_size_t *kept)
         it->is_volume = k->px.is_volume;
         st = count_labels(it, k, r);
     }
-    if (!st) st = source_sha256(path, it->file_sha256);
+    if (!st) st = item_sha256(c, it);
     size_t bytes = st ? 0 : case_bytes(k, r);
     if (!st && atomic_fetch_add(kept, bytes) + bytes <= KEEP_BYTES) {
         it->kept = k;
@@ -110,8 +96,14 @@ static void *work(void *arg)
     crew *w = arg;
     for (int i; (i = atomic_fetch_add(&w->next, 1)) < w->c->n;) {
         item *it = &w->c->item[i];
-        it->st = scan_one(w->c, it, &w->kept);
-        if (it->st) snprintf(it->reason, sizeof it->reason, "%s", status_message());
+        if (it->st) continue;
+        status st = item_hold(w->c, it);
+        if (!st) {
+            st = scan_one(w->c, it, &w->kept);
+            item_release(w->c, it);
+        }
+        if (st && it->is_part && *it->id) st = status_note(st, __FILE__, __LINE__, "%s", it->id);
+        if (st) item_fail(it, st);
     }
     return NULL;
 }
@@ -157,7 +149,7 @@ static status ids_differ(conversion *c)
     for (int i = 1; i < n && !st; i++)
         if (!strcmp(list[i].id, list[i - 1].id))
             st = status_raise(ST_USAGE, __FILE__, __LINE__, "%s:%d: images.id: %s and %s both get the id \"%s\"", c->r->file, c->r->images.line,
-                              c->item[list[i - 1].i].file->path, c->item[list[i].i].file->path, list[i].id);
+                              item_path(c, &c->item[list[i - 1].i]), item_path(c, &c->item[list[i].i]), list[i].id);
     free(list);
     return st;
 }
@@ -166,8 +158,8 @@ status convert_scan(conversion *c)
 {
     crew w = {.c = c};
     int jobs = c->options.jobs > 1 ? c->options.jobs : 1;
-    if (jobs > 64) jobs = 64;
-    pthread_t thread[64];
+    if (jobs > CONVERT_JOBS) jobs = CONVERT_JOBS;
+    pthread_t thread[CONVERT_JOBS];
     int started = 0;
     while (started < jobs - 1 && !pthread_create(&thread[started], NULL, work, &w)) started++;
     work(&w);
@@ -179,14 +171,14 @@ status convert_scan(conversion *c)
             c->n_good++;
             continue;
         }
-        shorten(it->reason, c->source.root);
+        if (it->reason) shorten(it->reason, c->source.root);
         if (it->st != ST_DATA && !hard) hard = it;
         if (!first) first = it;
-        log_line(LOG_WARN, "%s: skipped: %s", c->r->name, it->reason);
+        log_line(LOG_WARN, "%s: skipped: %s", c->r->name, item_reason(it));
     }
-    if (hard) return status_raise(hard->st, __FILE__, __LINE__, "%s", hard->reason); /* no memory, no permission: not the file's fault */
-    CHECK(!first || strcmp(c->r->on_error, "fatal"), ST_DATA, "%s (%d of %d files are bad and the recipe says on_error = \"fatal\")", first->reason,
+    if (hard) return status_raise(hard->st, __FILE__, __LINE__, "%s", item_reason(hard)); /* no memory, no permission: not the file's fault */
+    CHECK(!first || strcmp(c->r->on_error, "fatal"), ST_DATA, "%s (%d of %d files are bad and the recipe says on_error = \"fatal\")", item_reason(first),
           c->n - c->n_good, c->n);
-    CHECK(c->n_good > 0, ST_DATA, "%s: none of %d files can be used; the first: %s", c->r->name, c->n, first->reason);
+    CHECK(c->n_good > 0, ST_DATA, "%s: none of %d files can be used; the first: %s", c->r->name, c->n, item_reason(first));
     return ids_differ(c);
 }

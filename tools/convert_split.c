@@ -62,6 +62,7 @@ static status make_groups(conversion *c)
             if (!c->item[i].st) list[good++] = (text_of){c->item[i].subject, i};
         }
         join_equal(list, good, parent);
+        for (int k = 0; k < good; k++) c->n_subjects += k == 0 || strcmp(list[k].text, list[k - 1].text);
         for (int k = 0; k < good; k++) list[k].text = c->item[list[k].i].pixel_hash;
         join_equal(list, good, parent);
         for (int k = 1; k < good; k++)

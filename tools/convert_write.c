@@ -52,13 +52,13 @@ static status write_case(shard_writer *w, const conversion *c, const item *it, c
                       .pixels = (const char *)px->data + plane * (size_t)px->C * dtype_bytes(px->type) * (size_t)d};
         if (px->is_volume) {
             int length = snprintf(out.id, sizeof out.id, "%s/%03d", it->id, d);
-            CHECK(length < (int)sizeof out.id, ST_DATA, "%s: id \"%s\" is too long", it->file->path, it->id);
+            CHECK(length < (int)sizeof out.id, ST_DATA, "%s: id \"%s\" is too long", item_path(c, it), it->id);
         } else memcpy(out.id, it->id, sizeof out.id);
         memcpy(out.subject, it->subject, sizeof out.subject);
         memcpy(out.centre, it->centre, sizeof out.centre);
         memcpy(out.case_id, it->id, sizeof out.case_id);
-        memcpy(out.source_sha256, it->file_sha256, sizeof out.source_sha256);
-        put_source(out.source, it->file->path);
+        memcpy(out.source_sha256, c->file[it->file].sha256, sizeof out.source_sha256);
+        put_source(out.source, item_path(c, it));
         for (int i = 0; i < c->r->n_labels; i++) {
             const case_label *from = &k->label[i];
             sample_label *to = &out.label[i];
@@ -68,7 +68,7 @@ static status write_case(shard_writer *w, const conversion *c, const item *it, c
             to->n_box = from->n_box, to->box = from->box, to->box_cls = from->box_cls;
             if (from->mask.data) to->mask = (uint8_t *)from->mask.data + plane * (size_t)d;
         }
-        TRY(shard_writer_add(w, &out), "%s", it->file->path);
+        TRY(shard_writer_add(w, &out), "%s", item_path(c, it));
     }
     return OK;
 }
@@ -83,15 +83,18 @@ static status write_item(shard_writer *w, conversion *c, item *it)
         return OK;
     }
     char path[2 * PATTERN_PATH];
+    place at = {.path = path, .in = it->is_part ? &c->file[it->file].many : NULL, .part = it->part};
     names n;
-    one_case k;
-    snprintf(path, sizeof path, "%s/%s", c->source.root, it->file->path);
-    TRY(names_open(&n, &c->source, &it->file->is), "%s", it->file->path);
-    TRY(case_load(&k, &c->source, &n, path), "%s was good a moment ago", it->file->path);
+    one_case k = {0};
+    snprintf(path, sizeof path, "%s/%s", c->source.root, item_path(c, it));
+    TRY(item_hold(c, it), "%s was good a moment ago", item_path(c, it));
     status st = OK;
+    TRY_TO(out, item_names(&n, c, it), "%s", item_path(c, it));
+    TRY_TO(out, case_load(&k, &c->source, &n, &at), "%s was good a moment ago", item_path(c, it));
     CHECK_TO(out, !strcmp(k.pixel_hash, it->pixel_hash), ST_DATA, "%s changed while it was converted", path);
     st = write_case(w, c, it, &k);
 out:
+    item_release(c, it);
     case_free(&k);
     return st;
 }

@@ -58,7 +58,7 @@ status likeness_report(const conversion *c)
             const item *x = &c->item[list[a]], *y = &c->item[list[b]];
             if (x->split == y->split || likeness_apart(&x->likeness, &y->likeness) > BITS_APART) continue;
             if (++n_pairs <= PAIRS_MOST)
-                log_line(LOG_WARN, "%s: %s (%s) and %s (%s) look alike", c->r->name, x->file->path, split_name[x->split], y->file->path, split_name[y->split]);
+                log_line(LOG_WARN, "%s: %s (%s) and %s (%s) look alike", c->r->name, x->is_part ? x->id : item_path(c, x), split_name[x->split], y->is_part ? y->id : item_path(c, y), split_name[y->split]);
         }
     if (n_pairs) log_line(LOG_INFO, "  %d pairs of images in different splits look alike: give them one subject if they are of one", n_pairs);
     free(list);

@@ -23,9 +23,11 @@ static const key label_keys[] = {
     TEXT(recipe_label, name, NULL, "name of the label set"),
     {.name = "kind", .type = KEY_TEXT, .offset = offsetof(recipe_label, kind), .size = 20,
      .choices = "classification|multilabel|regression|segmentation|detection", .help = "what the label is"},
-    {.name = "source", .type = KEY_TEXT, .offset = offsetof(recipe_label, source), .size = 12, .choices = "value|columns|mask|voc|yolo|coco",
+    {.name = "source", .type = KEY_TEXT, .offset = offsetof(recipe_label, source), .size = 12, .choices = "value|columns|mask|voc|yolo|coco|npz",
      .help = "where it comes from: a value (folder name, table column), a table with one column per class, mask files, Pascal VOC files, YOLO text files (a class number is a "
-             "place in classes; behind the background, if these are masks; or is mapped), one COCO file. Masks from YOLO and COCO: polygons and runs, a later object "
+             "place in classes; behind the background, if these are masks; or is mapped), one COCO file, the "
+             "arrays of an NPZ file in MedMNIST's form (train_images, train_labels, val_..., test_...: each image a sample, named by {split} and {index}; classes are numbered in "
+             "order, several labels are one column each). Masks from YOLO and COCO: polygons and runs, a later object "
              "of the file covers an earlier one"},
     TEXT(recipe_label, value, "", "source \"value\": template, \"{class}\" or \"{table.column}\"; source \"columns\": name of the table, whose columns have the "
          "classes' names"),
@@ -82,8 +84,8 @@ static const key image_keys[] = {
      .help = "4-D NIfTI: the volumes that become the channels, counted from 0; as many as channels says. Empty: such files are refused"},
     {.name = "max_side", .type = KEY_INT, .offset = IN(images, max_side), .def = "0", .lo = 0, .hi = 65535,
      .help = "larger images are stored smaller (area average), 0: as they are"},
-    TEXT_IN(images, id, "{stem}", "template of the sample's id; must differ between images"),
-    TEXT_IN(images, subject, "{stem}", "template of the subject; a subject never falls into two splits"),
+    TEXT_IN(images, id, "{stem}", "template of the sample's id; must differ between images; NPZ: \"/{split}-{index}\" is added unless {index} is in it"),
+    TEXT_IN(images, subject, "{stem}", "template of the subject; a subject never falls into two splits; NPZ: {stem} stands for the id"),
     TEXT_IN(images, centre, "", "template of the centre"),
     {.name = "spacing", .type = KEY_FLOAT_LIST, .offset = IN(images, spacing), .size = 2, .least = 2, .def = "[0, 0]", .lo = 0, .hi = 1e6,
      .help = "pixel height and width, for formats that do not say; 0: unknown"},
@@ -118,7 +120,7 @@ static const key split_keys[] = {
      .help = "train, validation, test; of the images, by whole subjects"},
     {.name = "seed", .type = KEY_INT, .offset = IN(split, seed), .size = 8, .def = "1", .help = "of the order in which subjects are dealt"},
     TEXT_IN(split, stratify, "", "label whose classes get even shares; empty: the first that has classes per image or boxes"),
-    TEXT_IN(split, value, "", "template of the split that the publisher gives an image: \"{part}\" or \"{table.column}\"; empty: all are dealt"),
+    TEXT_IN(split, value, "", "template of the split that the publisher gives an image: \"{part}\" or \"{table.column}\"; empty: all are dealt; NPZ: \"{split}\""),
     {.name = "map", .type = KEY_TEXT_LIST, .offset = IN(split, map), .size = RECIPE_SPLIT_MAPS, .item_bytes = 64, .def = "",
      .count_offset = IN(split, n_map),
      .help = "\"value -> train\", \"-> val\", \"-> test\" or \"-> rest\" for values that are none of train, val and test; the rest is dealt by fractions"},
@@ -213,9 +215,11 @@ static status is_same(void *ctx, const char *name)
 static status is_known(void *ctx, const char *name)
 {
     names_check *c = ctx;
-    static const char *const always[] = {"path", "file", "stem", "folder"};
+    static const char *const always[] = {"path", "file", "stem", "folder"}, *const parts[][2] = {[FORM_NPZ] = {"split", "index"}};
     for (size_t i = 0; i < 4; i++)
         if (!strcmp(name, always[i])) return OK;
+    for (size_t i = 0; i < 2 && c->r->form != FORM_FILES; i++)
+        if (!strcmp(name, parts[c->r->form][i])) return OK;
     const char *dot = strchr(name, '.');
     for (int i = 0; dot && c->tables && i < c->r->n_tables; i++)
         if (strlen(c->r->table[i].name) == (size_t)(dot - name) && !strncmp(c->r->table[i].name, name, (size_t)(dot - name))) return OK;
@@ -263,16 +267,16 @@ static void check_label(recipe *r, int i, config_faults *f)
 {
     recipe_label *l = &r->label[i];
     char where[64];
-    static const char *const sources[N_TASK_KINDS] = {"value|columns", "value|columns", "value", "mask|yolo|coco", "voc|yolo|coco"};
+    static const char *const sources[N_TASK_KINDS] = {"value|columns|npz", "value|columns|npz", "value|npz", "mask|yolo|coco", "voc|yolo|coco"};
 #define KEY(field) (snprintf(where, sizeof where, "labels[%d]." field, i), where)
     l->task = (enum task_kind)task_kind_find(l->kind);
     if ((int)l->task < 0) return;
     if (*l->source && !strstr(sources[l->task], l->source))
         config_fault(f, l->line, KEY("source"), "kind \"%s\" comes from \"%s\"", l->kind, sources[l->task]);
-    bool value = !strcmp(l->source, "value"), columns = !strcmp(l->source, "columns");
+    bool value = !strcmp(l->source, "value"), columns = !strcmp(l->source, "columns"), npz = !strcmp(l->source, "npz");
     if (value && !*l->value) config_fault(f, l->line, KEY("value"), "missing; source \"value\" needs a template");
     if (columns && recipe_table_find(r, l->value) < 0) config_fault(f, l->line, KEY("value"), "\"%s\" is no table of this recipe", l->value);
-    if (!value && !columns && !*l->file) config_fault(f, l->line, KEY("file"), "missing; source \"%s\" needs a path pattern", l->source);
+    if (!value && !columns && !npz && !*l->file) config_fault(f, l->line, KEY("file"), "missing; source \"%s\" needs a path pattern", l->source);
     if (leads_out(l->file)) config_fault(f, l->line, KEY("file"), "must lie under the source folder");
     check_template(r, f, l->line, KEY("value"), l->value, true);
     check_template(r, f, l->line, KEY("file"), l->file, strcmp(l->source, "coco") != 0);
@@ -355,9 +359,27 @@ static void check_split(recipe *r, config_faults *f)
         config_fault(f, r->split.line, "split.stratify", "\"%s\" is no label of this recipe", r->split.stratify);
 }
 
+/* Images of one file need ids of their own, and have no subjects but themselves. */
+static void name_parts(recipe *r, config_faults *f)
+{
+    const size_t room = sizeof r->images.id;
+    r->form = FORM_FILES;
+    for (int i = 0; i < r->n_labels; i++)
+        if (!strcmp(r->label[i].source, "npz")) r->form = FORM_NPZ;
+    if (r->form == FORM_FILES) return;
+    static const char *const own[] = {[FORM_NPZ] = "{index}"}, *const add[] = {[FORM_NPZ] = "/{split}-{index}"};
+    if (!strstr(r->images.id, own[r->form])) {
+        if (strlen(r->images.id) + strlen(add[r->form]) >= room) config_fault(f, r->images.line, "images.id", "is too long");
+        else strcat(r->images.id, add[r->form]);
+    }
+    if (!strcmp(r->images.subject, "{stem}")) snprintf(r->images.subject, room, "%s", r->images.id);
+    if (!*r->split.value) snprintf(r->split.value, sizeof r->split.value, "{split}");
+}
+
 static void check(void *out, config_faults *f)
 {
     recipe *r = out;
+    name_parts(r, f);
     static const char *const pixel[] = {"u8", "u16", "i16", "f32"}, *const axis[] = {"axial", "coronal", "sagittal"};
     static const enum dtype type[] = {DT_U8, DT_U16, DT_I16, DT_F32};
     for (int i = 0; i < 4; i++)

@@ -37,6 +37,8 @@ typedef struct recipe_label {
     enum task_kind task;                     /* kind as a number */
 } recipe_label;
 
+enum recipe_form { FORM_FILES, FORM_NPZ }; /* what a file is: an image or volume, an NPZ file of many */
+
 typedef struct recipe {
     char file[512], sha256[65];
     char name[64], title[256], modality[64], licence[256], citation[512], origin[512], on_error[8];
@@ -59,6 +61,7 @@ typedef struct recipe {
     int  n_tables, n_labels;
     recipe_table table[RECIPE_TABLES];
     recipe_label label[SHARD_MAX_LABELS];
+    enum recipe_form form;
     enum dtype pixel;
     int  axis;                               /* 0 axial, 1 coronal, 2 sagittal */
     int  slice_label;                        /* the mask label that tells empty slices; -1 none */

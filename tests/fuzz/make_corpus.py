@@ -212,6 +212,27 @@ put("boxes", "outlines.json", json.dumps({
 put("boxes", "far.json", json.dumps({"images": [{"id": 1, "file_name": "b"}], "categories": [{"id": 1, "name": "c"}],
                                      "annotations": [{"image_id": 1, "category_id": 1, "bbox": [1e300, 1, 2, 3]}]}))
 
+def npy(descr, shape, data, version=1, order=False):
+    text = f"{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY" + bytes([version, 0]) + struct.pack("<H" if version == 1 else "<I", len(text)) + text + data
+
+
+def npz(name, method, **arrays):
+    b = io.BytesIO()
+    with zipfile.ZipFile(b, "w", method) as z:
+        for key, data in arrays.items():
+            z.writestr(zipfile.ZipInfo(key + ".npy"), data, method)
+    put("npz", name, b.getvalue())
+
+
+npz("grey.npz", zipfile.ZIP_STORED, train_images=npy("|u1", (3, 2, 2), bytes(range(12))), train_labels=npy("|u1", (3, 1), b"\0\1\2"),
+    val_images=npy("|u1", (1, 2, 2), bytes(4)), val_labels=npy("<i8", (1,), bytes(8), 2))
+npz("colour.npz", zipfile.ZIP_DEFLATED, test_images=npy(">u2", (2, 4, 4, 3), bytes(192), 3), test_labels=npy("|b1", (2, 5), bytes(10)))
+npz("volume.npz", zipfile.ZIP_DEFLATED, train_images=npy("<i2", (2, 3, 4, 5), bytes(240)), train_labels=npy(">i4", (2, 1), bytes(8)))
+npz("wide.npz", zipfile.ZIP_DEFLATED, train_images=npy("|u1", (60, 128, 128), bytes(60 << 14)), train_labels=npy("|u1", (60, 1), bytes(60)))
+npz("lies.npz", zipfile.ZIP_STORED, train_images=npy("|u1", (3, 65535, 65535), bytes(12)), train_labels=npy("|u1", (3, 1), bytes(3)))
+put("npz", "head.npy", npy("<f4", (3, 5), bytes(60), 1, True))
+
 put("job", "two.cfg", """run = "runs/a"; # a comment
 data_root = "shards";
 seed = 7;
@@ -246,6 +267,10 @@ split = { fractions = [0.6, 0.2, 0.2]; seed = 9L; };
 tables = ( { name = "t"; file = "t.csv"; match = ["id = {stem}"]; } );
 labels = ( { name = "m"; kind = "segmentation"; source = "mask"; file = "lab/{stem}.nii"; classes = ["bg", "x"]; map = ["0 -> bg", "255 -> x", "9 -> ignore"]; },
            { name = "age"; kind = "regression"; source = "value"; value = "{t.age}"; lo = 0; hi = 100; } );
+""")
+put("recipe", "npz.cfg", """name = "n"; title = "t"; modality = "CT"; licence = "c";
+images = { files = ["*.npz"]; channels = 1; }; split = { map = ["val -> rest"]; };
+labels = ( { name = "b"; kind = "multilabel"; source = "npz"; classes = ["a"]; } );
 """)
 put("recipe", "away.cfg", """name = "../x"; title = "t"; modality = "CT"; licence = "c";
 images = { files = ["../*.png", "/etc/*"]; };
