@@ -58,6 +58,7 @@ size_t case_bytes(const one_case *c, const recipe *r);
 
 /* case_mask.c */
 MUST status mask_load(one_case *c, case_label *out, const source *s, const names *n, int i, const image *original);
+MUST status mask_finish(const one_case *c, case_label *out, const source *s); /* in the plane and size in which the image is stored */
 /* Outlines of objects as a mask; path: the file they are from. */
 MUST status mask_paint(one_case *c, case_label *out, const source *s, int i, const boxes *b, const image *original, const char *path);
 /* case_label.c */

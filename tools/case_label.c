@@ -1,5 +1,6 @@
 /* case_label: finds and reads the labels of one source image. */
 #include "case.h"
+#include "slide.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -103,6 +104,23 @@ static status load_columns(case_label *out, const recipe_label *l, const names *
     }
     CHECK(out->vec || n_yes <= 1, ST_DATA, "label %s: %d classes at once, a classification has one", l->name, n_yes);
     out->present = out->vec ? n_known > 0 : n_yes == 1;
+    return OK;
+}
+
+/* Regions of a slide on a tile: a mask, or the class of most of it. */
+static status load_regions(one_case *c, case_label *out, const source *s, const place *at, int i, const image *original)
+{
+    const recipe_label *l = &s->r->label[i];
+    if (l->task == TASK_SEGMENTATION) {
+        TRY(image_alloc(&out->mask, 1, original->H, original->W, 1, DT_U8, l->name), "label %s", l->name);
+        TRY(slide_paint(at->in->slide, i, at->part, out->mask.data, &out->present), "label %s", l->name);
+        if (!out->present) image_free(&out->mask);
+        return out->present ? mask_finish(c, out, s) : OK;
+    }
+    int k;
+    TRY(slide_class(at->in->slide, i, at->part, &k), "label %s", l->name);
+    out->present = k >= 0;
+    out->cls = k >= 0 ? k : IGNORE_CLASS;
     return OK;
 }
 
@@ -230,6 +248,7 @@ status labels_load(one_case *c, const source *s, const names *n, const place *at
         if (!strcmp(l->source, "columns")) TRY(load_columns(out, l, n), "%s", bindings_find(&n->is, "path"));
         else if (!strcmp(l->source, "value")) TRY(load_value(out, l, n), "%s", bindings_find(&n->is, "path"));
         else if (!strcmp(l->source, "npz")) TRY(load_npz(out, l, at), "%s", bindings_find(&n->is, "path"));
+        else if (!strcmp(l->source, "regions")) TRY(load_regions(c, out, s, at, i, original), "%s", bindings_find(&n->is, "path"));
         else if (!strcmp(l->source, "mask")) TRY(mask_load(c, out, s, n, i, original), "%s", bindings_find(&n->is, "path"));
         else if (!strcmp(l->source, "coco")) TRY(load_coco(c, out, s, n, i, original), "%s", bindings_find(&n->is, "path"));
         else TRY(load_box_file(c, out, s, n, i, original), "%s", bindings_find(&n->is, "path"));

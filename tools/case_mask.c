@@ -80,8 +80,7 @@ static status merge_mask(image *to, const source *s, int i, const image *origina
     return st;
 }
 
-/* In the plane and size in which the image is stored. */
-static status finish(const one_case *c, case_label *out, const source *s)
+status mask_finish(const one_case *c, case_label *out, const source *s)
 {
     out->mask.is_volume = c->px.is_volume;
     if (c->px.is_volume) TRY(image_across(&out->mask, s->r->axis), "mask");
@@ -103,7 +102,7 @@ status mask_load(one_case *c, case_label *out, const source *s, const names *n, 
         snprintf(path, sizeof path, "%s/%s", s->root, files.v[f].path);
         TRY_TO(out, merge_mask(&out->mask, s, i, original, path), "label %s", l->name);
     }
-    TRY_TO(out, finish(c, out, s), "label %s", l->name);
+    TRY_TO(out, mask_finish(c, out, s), "label %s", l->name);
 out:
     found_free(&files);
     return st;
@@ -123,5 +122,5 @@ status mask_paint(one_case *c, case_label *out, const source *s, int i, const bo
             if (k < 0 || b->shape[o].crowd != crowd) continue;
             TRY(outline_paint(&b->shape[o], out->mask.data, original->H, original->W, crowd ? IGNORE_MASK : (uint8_t)k, false), "%s: object %d", path, o + 1);
         }
-    return finish(c, out, s);
+    return mask_finish(c, out, s);
 }

@@ -8,7 +8,7 @@
 status item_names(names *n, const conversion *c, const item *it)
 {
     bindings is = c->file[it->file].found->is;
-    if (it->is_part) TRY(many_names(&c->file[it->file].many, it->part, &is), "%s", item_path(c, it));
+    if (it->is_part) TRY(many_names(c->r, it->part, &is), "%s", item_path(c, it));
     return names_open(n, &c->source, &is);
 }
 
@@ -35,7 +35,7 @@ static status hold(conversion *c, source_file *f)
     }
     if (!f->is_open) {
         CHECK(c->n_open < CONVERT_OPEN, ST_BUG, "%d files are open", c->n_open);
-        TRY(many_open(&f->many, c->r, path), "%s", f->found->path);
+        TRY(many_open(&f->many, &c->source, &f->found->is, path), "%s", f->found->path);
         f->is_open = true;
         c->open[c->n_open++] = f;
     }

@@ -14,10 +14,12 @@ typedef struct npz npz;
 typedef struct slide slide;
 typedef struct many { npz *npz; slide *slide; } many; /* one of them */
 
-/* What the recipe says the file is. Parts in the order in which reading is cheap; free(). ST_DATA: damaged, or nothing in it. */
-MUST status many_open(many *m, const recipe *r, const char *path);
+/* What the recipe says the file is; known: the names of its path. Parts in the order in which reading is cheap; free(). ST_DATA: damaged, or
+ * nothing in it. */
+struct source;
+MUST status many_open(many *m, const struct source *s, const bindings *known, const char *path);
 MUST status many_parts(many *m, part **out, int *n);
-MUST status many_names(const many *m, part p, bindings *to); /* {split} and {index}, or {x} and {y} */
+MUST status many_names(const recipe *r, part p, bindings *to); /* {split} and {index}, or {x} and {y} */
 MUST status many_read(many *m, part p, image *out);          /* any thread at any time */
 void many_close(many *m);
 

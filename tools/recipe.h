@@ -21,7 +21,7 @@ typedef struct recipe_label {
     char   value[128], separator[8];         /* source = "value" */
     char   file[PATTERN_PATH], image_name[128];
     bool   one_based, required;
-    double min_box, lo, hi;
+    double min_box, share, lo, hi;
     char   where[64];                        /* a mask label: slices without enough of it do not carry this label */
     double where_share;
     int    n_classes, n_map, n_missing, n_expect, n_yes, n_no, line;
@@ -37,7 +37,7 @@ typedef struct recipe_label {
     enum task_kind task;                     /* kind as a number */
 } recipe_label;
 
-enum recipe_form { FORM_FILES, FORM_NPZ }; /* what a file is: an image or volume, an NPZ file of many */
+enum recipe_form { FORM_FILES, FORM_NPZ, FORM_SLIDE }; /* what a file is: an image or volume, an NPZ file of many, a whole slide */
 
 typedef struct recipe {
     char file[512], sha256[65];
@@ -49,6 +49,7 @@ typedef struct recipe {
         char   pixel[8], id[128], subject[128], centre[128], units[8];
         double spacing[2];                   /* y, x; for files that do not say; 0: unknown */
     } images;
+    struct { double mpp, tissue; int tile, line; } slide;
     struct { char rule[12]; double lo, hi; int line; } range;
     struct { char axis[12], empty[8], label[64]; int every, min_foreground, line; double empty_share; } slices;
     struct {

@@ -43,6 +43,7 @@ table) rooms="$root/tools/table.c $root/tools/read_csv.c $root/tools/read_xlsx.c
 npz) rooms="$store $root/tools/image.c $root/tools/npy.c $root/tools/read_npz.c" ;;
 job) rooms=$(echo "$root"/src/config/*.c) ;;
 recipe) rooms="$(echo "$root"/src/config/*.c) $root/tools/recipe.c $root/tools/pattern.c" ;;
+regions) rooms="$root/tools/boxes.c $root/tools/outline.c $root/tools/read_geojson.c" ;;
 record) rooms=$root/src/train/record.c ;;
 *) rooms=$store ;;
 esac

@@ -233,6 +233,17 @@ npz("wide.npz", zipfile.ZIP_DEFLATED, train_images=npy("|u1", (60, 128, 128), by
 npz("lies.npz", zipfile.ZIP_STORED, train_images=npy("|u1", (3, 65535, 65535), bytes(12)), train_labels=npy("|u1", (3, 1), bytes(3)))
 put("npz", "head.npy", npy("<f4", (3, 5), bytes(60), 1, True))
 
+def region(name, kind, coordinates):
+    return {"type": "Feature", "geometry": {"type": kind, "coordinates": coordinates}, "properties": {"classification": {"name": name}}}
+
+
+square = [[1, 2], [30.5, 2], [30, 40], [1, 40], [1, 2]]
+put("regions", "two.geojson", json.dumps({"type": "FeatureCollection", "features": [
+    region("Tumor", "Polygon", [square, [[5, 5], [9, 5], [9, 9]]]), region("Stroma", "MultiPolygon", [[square], [[[50, 50], [64, 64], [50, 64]]]]), region("x", "Point", [1, 2])]}))
+put("regions", "one.geojson", json.dumps(region("a", "Polygon", [[[-5e5, 3], [5e5, 4], [7, 9e6]]])))
+put("regions", "list.geojson", json.dumps([{"type": "Feature", "geometry": None, "properties": {}}, region("b", "Polygon", [square])]))
+put("regions", "far.geojson", json.dumps([region("b", "Polygon", [[[1e300, 0], [0, 1], [2, 2]]])]))
+
 put("job", "two.cfg", """run = "runs/a"; # a comment
 data_root = "shards";
 seed = 7;
@@ -271,6 +282,10 @@ labels = ( { name = "m"; kind = "segmentation"; source = "mask"; file = "lab/{st
 put("recipe", "npz.cfg", """name = "n"; title = "t"; modality = "CT"; licence = "c";
 images = { files = ["*.npz"]; channels = 1; }; split = { map = ["val -> rest"]; };
 labels = ( { name = "b"; kind = "multilabel"; source = "npz"; classes = ["a"]; } );
+""")
+put("recipe", "slide.cfg", """name = "s"; title = "t"; modality = "histology"; licence = "c";
+images = { files = ["{p}_{n}.svs"]; subject = "{p}"; }; slide = { mpp = 0.5; tile = 224; tissue = 0.7; };
+labels = ( { name = "r"; kind = "classification"; source = "regions"; file = "{stem}.geojson"; share = 0.3; classes = ["a", "b"]; map = ["Tumor -> a"]; } );
 """)
 put("recipe", "away.cfg", """name = "../x"; title = "t"; modality = "CT"; licence = "c";
 images = { files = ["../*.png", "/etc/*"]; };
