@@ -44,11 +44,11 @@ static status load_classes(case_label *out, const recipe_label *l, char *text)
     TRY(mem_alloc(&out->vec, (size_t)l->n_classes, "a label vector"), "label %s", l->name);
     bool any = false;
     for (char *rest = text; rest;) {
-        char *part = rest, *at = *l->separator ? strstr(rest, l->separator) : NULL;
+        char *one = rest, *at = *l->separator ? strstr(rest, l->separator) : NULL;
         rest = at ? at + strlen(l->separator) : NULL;
         if (at) *at = 0;
-        int k = label_class_of(l, trim(part));
-        CHECK(k != VALUE_UNKNOWN, ST_DATA, "label %s: value \"%s\" is none of the classes", l->name, trim(part));
+        int k = label_class_of(l, trim(one));
+        CHECK(k != VALUE_UNKNOWN, ST_DATA, "label %s: value \"%s\" is none of the classes", l->name, trim(one));
         if (k >= 0) out->vec[k] = 1, any = true;
     }
     out->present = any;

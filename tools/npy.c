@@ -75,13 +75,13 @@ status npy_parse(npy *h, const void *bytes, size_t n, const char *what)
     CHECK(length <= NPY_HEAD_MAX - start && start + length <= n, ST_DATA, "%s: a head of %zu bytes", what, length);
     h->head = start + length;
     reader r = {(const char *)b + start, (const char *)b + start + length};
-    char key[32], descr[32] = "";
+    char word[32], descr[32] = "";
     unsigned seen = 0;
     CHECK(take(&r, "{"), ST_DATA, "%s: damaged head", what);
     while (!take(&r, "}")) {
-        CHECK(take_text(&r, key, sizeof key) && take(&r, ":"), ST_DATA, "%s: damaged head", what);
-        unsigned bit = !strcmp(key, "descr") ? 1 : !strcmp(key, "fortran_order") ? 2 : !strcmp(key, "shape") ? 4 : 0;
-        CHECK(bit && !(seen & bit), ST_DATA, "%s: key \"%s\" in the head", what, key);
+        CHECK(take_text(&r, word, sizeof word) && take(&r, ":"), ST_DATA, "%s: damaged head", what);
+        unsigned bit = !strcmp(word, "descr") ? 1 : !strcmp(word, "fortran_order") ? 2 : !strcmp(word, "shape") ? 4 : 0;
+        CHECK(bit && !(seen & bit), ST_DATA, "%s: key \"%s\" in the head", what, word);
         seen |= bit;
         if (bit == 1) {
             CHECK(take_text(&r, descr, sizeof descr), ST_DATA, "%s: elements that are records, whole numbers are read", what);

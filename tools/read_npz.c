@@ -55,12 +55,12 @@ static status read_bytes(zip_file_t *file, void *to, size_t n, const char *what)
 /* Opens NAME.npy at its data. *file NULL: there is none. */
 static status open_array(const npz *z, const char *name, zip_file_t **file, npy *head, zip_uint64_t *index, zip_uint64_t *size)
 {
-    char member[64], what[3 * PATTERN_PATH];
+    char entry[64], what[3 * PATTERN_PATH];
     uint8_t b[NPY_HEAD_MAX];
     zip_stat_t info;
-    snprintf(member, sizeof member, "%s.npy", name);
-    snprintf(what, sizeof what, "%s: %s", z->what, member);
-    zip_int64_t at = zip_name_locate(z->zip, member, 0);
+    snprintf(entry, sizeof entry, "%s.npy", name);
+    snprintf(what, sizeof what, "%s: %s", z->what, entry);
+    zip_int64_t at = zip_name_locate(z->zip, entry, 0);
     *file = NULL;
     if (at < 0) return OK;
     CHECK(zip_stat_index(z->zip, (zip_uint64_t)at, 0, &info) == 0 && (info.valid & ZIP_STAT_SIZE), ST_DATA, "%s: no size", what);

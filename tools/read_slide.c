@@ -94,9 +94,9 @@ static void add_row(const slide_file *f, const uint32_t *row, int64_t w, double 
     for (int i = 0; i < n; i++) {
         double a = from + i * step, b = a + step, mean[3] = {0};
         for (int64_t x = (int64_t)a; x < w && (double)x < b; x++) {
-            double part = (fmin((double)x + 1, b) - fmax((double)x, a)) / step;
+            double share = (fmin((double)x + 1, b) - fmax((double)x, a)) / step;
             uint32_t p = row[x], clear = 255 - (p >> 24);
-            for (int c = 0; c < 3; c++) mean[c] += part * ((double)(p >> (16 - 8 * c) & 255) + clear * f->back[c] / 255.0);
+            for (int c = 0; c < 3; c++) mean[c] += share * ((double)(p >> (16 - 8 * c) & 255) + clear * f->back[c] / 255.0);
         }
         for (int c = 0; c < 3; c++) sum[3 * i + c] += weight * mean[c];
     }
@@ -132,8 +132,8 @@ status slide_file_window(slide_file *f, double x, double y, const double scale[2
                 openslide_read_region(f->open, strip, (int64_t)llround((double)left * d), (int64_t)llround((double)(top + row) * d), level, w, got);
                 st = no_error(f);
             }
-            double part = (fmin((double)row + 1, b) - fmax((double)row, a)) / sy;
-            if (!st) add_row(f, strip + (row - have) * w, w, x0 - (double)left, sx, n, part, sum);
+            double share = (fmin((double)row + 1, b) - fmax((double)row, a)) / sy;
+            if (!st) add_row(f, strip + (row - have) * w, w, x0 - (double)left, sx, n, share, sum);
         }
         for (int i = 0; i < 3 * n; i++) rgb[(size_t)r * (size_t)n * 3 + (size_t)i] = (uint8_t)fmin(255, fmax(0, rint(sum[i])));
     }
