@@ -152,10 +152,12 @@ static void choose_labels(one_case *c, const recipe *r)
 
 /* ---- the whole ------------------------------------------------------------------------------------------------------------- */
 
-static status load(one_case *c, const source *s, const names *n, const char *path)
+static status load(one_case *c, const source *s, const names *n, const place *at)
 {
     const recipe *r = s->r;
-    TRY(image_read_frames(&c->px, path, USE_PIXELS, &r->images.frames), "image");
+    const char *path = at->path;
+    if (at->in) TRY(many_read(at->in, at->part, &c->px), "image");
+    else TRY(image_read_frames(&c->px, path, USE_PIXELS, &r->images.frames), "image");
     enum dtype file_type = c->px.type;
     TRY(image_to_channels(&c->px, r->images.channels), "%s", path);
     TRY(image_to_type(&c->px, r->pixel), "%s", path);
@@ -167,7 +169,7 @@ static status load(one_case *c, const source *s, const names *n, const char *pat
     shape.data = NULL;
     if (c->px.is_volume) TRY(image_across(&c->px, r->axis), "%s", path);
     TRY(image_shrink(&c->px, r->images.max_side, false), "%s", path);
-    TRY(labels_load(c, s, n, &shape), "labels");
+    TRY(labels_load(c, s, n, at, &shape), "labels");
     TRY(mem_alloc(&c->slice, (size_t)c->px.D * sizeof *c->slice, "slice numbers"), "%s", path);
     TRY(mem_alloc(&c->has, (size_t)c->px.D, "slice labels"), "%s", path);
     choose_slices(c, r);
@@ -176,10 +178,10 @@ static status load(one_case *c, const source *s, const names *n, const char *pat
     return OK;
 }
 
-status case_load(one_case *c, const source *s, const names *n, const char *path)
+status case_load(one_case *c, const source *s, const names *n, const place *at)
 {
     *c = (one_case){0};
-    status st = load(c, s, n, path);
+    status st = load(c, s, n, at);
     if (st) case_free(c);
     return st;
 }

@@ -11,9 +11,7 @@
 
 void conversion_free(conversion *c)
 {
-    for (int i = 0; c->item && i < c->n; i++) item_free(&c->item[i]);
-    free(c->item);
-    found_free(&c->files);
+    convert_items_free(c);
     source_close(&c->source);
 }
 
@@ -58,10 +56,14 @@ status convert_run(const char *recipe_path, const char *source_dir, const char *
     recipe *r;
     TRY(recipe_load(&r, recipe_path), "recipe");
     conversion c = {.r = r};
+    pthread_mutex_init(&c.lock, NULL);
+    pthread_mutex_init(&c.hashing, NULL);
     if (options) c.options = *options;
     status st = check_target(r, out_dir, c.options.force || c.options.part);
     if (!st) st = run_part(&c, recipe_path, source_dir, out_dir, c.options.part ? c.options.part : 1, c.options.part ? c.options.n_parts : 1);
     conversion_free(&c); /* before the join makes its own list */
+    pthread_mutex_destroy(&c.lock);
+    pthread_mutex_destroy(&c.hashing);
     if (!st && !c.options.part) st = join_and_report(r, &c.options, out_dir, 1);
     free(r);
     return st;
@@ -157,7 +159,7 @@ status cmd_convert(int argc, char **argv)
         {.name = "--force", .help = "replace OUT/NAME; with --part: convert the part again from its beginning", .flag = &how.force},
         {.name = "--part", .arg = "I/N", .text = &part,
          .help = "convert only part I of N, for an array of jobs, into OUT/NAME.parts; `medley-data index OUT/NAME` joins the parts"},
-        {.name = "--jobs", .arg = "N", .number = &jobs, .lo = 1, .hi = 64,
+        {.name = "--jobs", .arg = "N", .number = &jobs, .lo = 1, .hi = CONVERT_JOBS,
          .help = "threads that read, decode and compress (default 1); the result is the same for any number"},
         {.name = "--shard-mib", .arg = "N", .number = &shard_mib, .lo = 1, .hi = 1 << 20,
          .help = "cut shards at about this size (default 256)"},

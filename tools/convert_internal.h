@@ -6,10 +6,26 @@
 #include "case.h"
 #include "convert.h"
 
+#include <pthread.h>
+
+enum { CONVERT_JOBS = 64, CONVERT_OPEN = CONVERT_JOBS + 1 };
+
 typedef struct likeness { uint64_t bit[4]; bool known; } likeness;
 
-typedef struct item {                 /* one source image file */
-    char    *path, *id, *subject, *centre; /* path: relative to the source folder */
+typedef struct source_file {          /* beside conversion.files */
+    char     sha256[65];
+    many     many;                    /* a file of many images, while it is open */
+    bool     is_open;
+    int      users;
+    int32_t  st;                      /* it could not be opened: */
+    char    *reason;
+} source_file;
+
+typedef struct item {                 /* one source image */
+    int      file;
+    bool     is_part;                 /* of a file of many */
+    part     part;
+    char    *path, *id, *subject, *centre; /* path: of its file, relative to the source folder */
     int32_t  st;                      /* a status: OK, or why it is left out: */
     char    *reason;
     char     pixel_hash[65], file_sha256[65];
@@ -28,22 +44,34 @@ typedef struct item {                 /* one source image file */
 /* What the source has that no image uses. */
 typedef struct leftovers {
     int32_t n_orphans, n_rows[RECIPE_TABLES], n_rows_unused[RECIPE_TABLES];
-    int32_t n_no_category[SHARD_MAX_LABELS], n_no_image[SHARD_MAX_LABELS], n_crowd[SHARD_MAX_LABELS]; /* COCO annotations */
+    int32_t n_no_category[SHARD_MAX_LABELS], n_no_image[SHARD_MAX_LABELS], n_no_outline[SHARD_MAX_LABELS], n_crowd[SHARD_MAX_LABELS]; /* COCO annotations */
 } leftovers;
 
 typedef struct conversion {
     const recipe *r;
     convert_options options;
     source     source;
-    found_list files;                 /* (n), beside item; empty in a join */
+    found_list files;                 /* empty in a join */
+    source_file *file;                /* (files.n) */
+    pthread_mutex_t lock, hashing;    /* lock: of what follows, and of many, is_open and users; hashing: of sha256 */
+    int        n_open;
+    source_file *open[CONVERT_OPEN];
     char       list_sha256[65];       /* of names and sizes: the same in all parts */
     char       state_sha256[65];      /* and of times, program and options: what a part that is continued must find again */
-    int        n, n_good;
+    int        n, room, n_good;
     item      *item;
     leftovers  left;
-    int        n_groups, n_duplicates, n_straddling; /* straddling: groups that the publisher has in several splits */
+    int        n_groups, n_subjects, n_duplicates, n_straddling; /* straddling: groups that the publisher has in several splits */
 } conversion;
 
+/* convert_items.c: lists the images, of which a file may have many; one that does not open becomes one item that is left out. */
+MUST status convert_items(conversion *c);
+void convert_items_free(conversion *c);
+MUST status item_names(names *n, const conversion *c, const item *it);
+/* Between these two the item's file of many images stays open; nothing to do for others. */
+MUST status item_hold(conversion *c, const item *it);
+void item_release(conversion *c, const item *it);
+MUST status item_sha256(conversion *c, const item *it, char out[65]); /* of its file */
 /* convert_list.c: finds the files, names each by the recipe's templates and refuses ids that are not unique, before a pixel is read. */
 MUST status convert_list(conversion *c, const char *source_dir);
 MUST status convert_name(conversion *c);      /* the items as the list has them; again if need be */

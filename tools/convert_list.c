@@ -52,13 +52,11 @@ static status fill(const char *pattern, const names *n, char **out, const char *
     return mem_copy(out, text, strlen(text), "names of images");
 }
 
-static status name_item(const conversion *c, item *it, const found *file)
+static status name_item(const conversion *c, item *it)
 {
     const recipe *r = c->r;
-    bindings parts;
     names n;
-    found_parts(file, &parts);
-    TRY(names_open(&n, &c->source, &parts), "%s", it->path);
+    TRY(item_names(&n, c, it), "%s", it->path);
     TRY(fill(r->images.id, &n, &it->id, "id"), "%s", it->path);
     TRY(fill(r->images.subject, &n, &it->subject, "subject"), "%s", it->path);
     TRY(fill(r->images.centre, &n, &it->centre, "centre"), "%s", it->path);
@@ -103,15 +101,17 @@ static void fingerprint(conversion *c)
     sha256_add(&state, MEDLEY_VERSION " " MEDLEY_BUILD, sizeof MEDLEY_VERSION " " MEDLEY_BUILD);
     sha256_add(&state, program_id(), strlen(program_id()));
     sha256_add(&state, &c->options.shard_bytes, sizeof c->options.shard_bytes);
-    for (int i = 0; i < c->n; i++) {
+    sha256_add(&list, &c->n, sizeof c->n);
+    for (int i = 0; i < c->files.n; i++) {
+        const char *name = c->files.v[i].path;
         char path[2 * PATTERN_PATH];
         struct stat info = {0};
-        snprintf(path, sizeof path, "%s/%s", c->source.root, c->item[i].path);
+        snprintf(path, sizeof path, "%s/%s", c->source.root, name);
         int64_t size = stat(path, &info) || S_ISDIR(info.st_mode) ? -1 : info.st_size;
         int64_t time[2] = {info.st_mtim.tv_sec, info.st_mtim.tv_nsec};
-        sha256_add(&list, c->item[i].path, strlen(c->item[i].path) + 1);
+        sha256_add(&list, name, strlen(name) + 1);
         sha256_add(&list, &size, sizeof size);
-        sha256_add(&state, c->item[i].path, strlen(c->item[i].path) + 1);
+        sha256_add(&state, name, strlen(name) + 1);
         sha256_add(&state, &size, sizeof size);
         sha256_add(&state, time, sizeof time);
     }
@@ -125,6 +125,7 @@ status convert_list(conversion *c, const char *source_dir)
     TRY(find_root(c->r, source_dir, root, sizeof root, &c->files), "%s", c->r->name);
     unite(&c->files);
     TRY(source_open(&c->source, c->r, root), "%s", c->r->name);
+    TRY(convert_items(c), "%s", c->r->name);
     TRY(convert_name(c), "%s", c->r->name);
     fingerprint(c);
     return ids_differ(c);
@@ -132,14 +133,16 @@ status convert_list(conversion *c, const char *source_dir)
 
 status convert_name(conversion *c)
 {
-    if (!c->item) TRY(mem_alloc(&c->item, (size_t)c->files.n * sizeof *c->item, "list of images"), "%s", c->r->name);
-    c->n = c->files.n;
     for (int i = 0; i < c->n; i++) {
-        item *it = &c->item[i];
+        item *it = &c->item[i], fresh = {.file = it->file, .is_part = it->is_part, .part = it->part};
+        const source_file *f = &c->file[it->file];
+        const char *path = c->files.v[it->file].path;
         item_free(it);
-        TRY(mem_copy(&it->path, c->files.v[i].path, strlen(c->files.v[i].path), "names of images"), "%s", c->r->name);
-        it->st = (int32_t)name_item(c, it, &c->files.v[i]);
-        if (it->st) TRY(mem_copy(&it->reason, status_message(), strlen(status_message()), "a message"), "%s", c->r->name);
+        *it = fresh;
+        TRY(mem_copy(&it->path, path, strlen(path), "names of images"), "%s", c->r->name);
+        it->st = f->st ? f->st : (int32_t)name_item(c, it);
+        const char *why = f->st ? f->reason : status_message();
+        if (it->st) TRY(mem_copy(&it->reason, why, strlen(why), "a message"), "%s", c->r->name);
     }
     return OK;
 }
@@ -158,10 +161,8 @@ static status find_orphans(conversion *c)
         char **path = NULL;
         status st = pattern_list(c->source.root, l->file, NULL, &all);
         for (int k = 0; !st && k < c->n; k++) {
-            bindings parts;
             names n;
-            found_parts(&c->files.v[k], &parts);
-            if (names_open(&n, &c->source, &parts)) continue;
+            if (item_names(&n, c, &c->item[k])) continue;
             st = pattern_list(c->source.root, l->file, &n.is, &used);
         }
         if (!st) st = mem_alloc(&path, ((size_t)used.n + 1) * sizeof *path, "label files");
@@ -187,10 +188,8 @@ static status count_unused_rows(conversion *c)
         TRY(mem_alloc(&used, (size_t)c->source.table[t].n_rows + 1, "table rows"), "%s", c->r->name);
         c->left.n_rows[t] = c->left.n_rows_unused[t] = c->source.table[t].n_rows;
         for (int i = 0; i < c->n; i++) {
-            bindings parts;
             names n;
-            found_parts(&c->files.v[i], &parts);
-            if (names_open(&n, &c->source, &parts) || n.row[t] < 0 || used[n.row[t]]) continue;
+            if (item_names(&n, c, &c->item[i]) || n.row[t] < 0 || used[n.row[t]]) continue;
             used[n.row[t]] = true;
             c->left.n_rows_unused[t]--;
         }
@@ -206,6 +205,7 @@ status convert_leftovers(conversion *c)
     for (int i = 0; i < c->r->n_labels; i++) {
         c->left.n_no_category[i] = c->source.coco[i].n_no_category;
         c->left.n_no_image[i] = c->source.coco[i].n_no_image;
+        c->left.n_no_outline[i] = c->source.coco[i].n_no_outline;
         c->left.n_crowd[i] = c->source.coco[i].n_crowd;
     }
     return OK;

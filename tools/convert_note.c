@@ -11,7 +11,7 @@ static const struct { const char *name; size_t offset; enum dtype type; int widt
 #define COLUMN(name, field, type, width) {name, offsetof(item, field), type, width}
     COLUMN("status", st, DT_I32, 1), COLUMN("given", given, DT_I32, 1), COLUMN("samples", n_samples, DT_I32, 1),
     COLUMN("boxes_dropped", n_box_dropped, DT_I32, 1), COLUMN("boxes_clipped", n_box_clipped, DT_I32, 1), COLUMN("likeness", likeness.bit, DT_I64, 4),
-    COLUMN("likeness_known", likeness.known, DT_U8, 1), COLUMN("volume", is_volume, DT_U8, 1),
+    COLUMN("likeness_known", likeness.known, DT_U8, 1), COLUMN("volume", is_volume, DT_U8, 1), COLUMN("part_of_file", is_part, DT_U8, 1),
     COLUMN("path_tells", path_tells, DT_U8, 1),
     COLUMN("labelled_samples", n_labelled, DT_I32, SHARD_MAX_LABELS), COLUMN("labelled", labelled, DT_U8, SHARD_MAX_LABELS)};
 static const struct { const char *name; size_t offset; } texts[] = {

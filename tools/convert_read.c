@@ -1,10 +1,8 @@
 /* convert_read: reads source files, each once, in a few threads; learns hashes, counts and faults. */
 #include "convert_internal.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define AHEAD_BYTES ((size_t)128 << 20) /* decoded cases that wait to be written; beside them each thread works on one */
 
@@ -36,26 +34,6 @@ static status count_labels(item *it, const one_case *k, const recipe *r)
     return OK;
 }
 
-/* Of a file; of a folder, that of its files' checksums in the order of the files' names. */
-static status source_sha256(const char *path, char hex[65])
-{
-    struct stat info;
-    if (stat(path, &info) || !S_ISDIR(info.st_mode)) return sha256_file(path, hex);
-    found_list files = {0};
-    sha256 all;
-    sha256_begin(&all);
-    status st = pattern_list(path, "*", NULL, &files);
-    for (int i = 0; i < files.n && !st; i++) {
-        char file[3 * PATTERN_PATH + 2], one[65];
-        snprintf(file, sizeof file, "%s/%s", path, files.v[i].path);
-        st = sha256_file(file, one);
-        if (!st) sha256_add(&all, one, 64);
-    }
-    sha256_end(&all, hex);
-    found_free(&files);
-    return st;
-}
-
 /* Paths in messages are shorter relative to the source folder. */
 static void shorten(char *text, const char *root)
 {
@@ -80,14 +58,13 @@ static status load(conversion *c, item *it)
 {
     const recipe *r = c->r;
     char path[2 * PATTERN_PATH];
-    bindings parts;
+    place at = {.path = path, .in = it->is_part ? &c->file[it->file].many : NULL, .part = it->part};
     names n;
     snprintf(path, sizeof path, "%s/%s", c->source.root, it->path);
-    found_parts(&c->files.v[it - c->item], &parts);
-    TRY(names_open(&n, &c->source, &parts), "%s", it->path);
+    TRY(item_names(&n, c, it), "%s", it->path);
     one_case *k;
     TRY(mem_alloc(&k, sizeof *k, "a case"), "%s", it->path);
-    status st = case_load(k, &c->source, &n, path);
+    status st = case_load(k, &c->source, &n, &at);
     if (!st) {
         memcpy(it->pixel_hash, k->pixel_hash, sizeof it->pixel_hash);
         likeness_of(&k->px, &it->likeness);
@@ -98,7 +75,7 @@ static status load(conversion *c, item *it)
         it->path_tells = k->px.path_tells;
         st = count_labels(it, k, r);
     }
-    if (!st) st = source_sha256(path, it->file_sha256);
+    if (!st) st = item_sha256(c, it, it->file_sha256);
     it->loaded = k;
     if (st) item_unload(it);
     return st;
@@ -106,8 +83,15 @@ static status load(conversion *c, item *it)
 
 status convert_read(conversion *c, item *it)
 {
-    if (!it->st) it->st = (int32_t)load(c, it);
-    else if (it->reason) return OK; /* its name was bad */
+    if (it->st && it->reason) return OK; /* its name was bad, or its file */
+    if (!it->st) {
+        it->st = (int32_t)item_hold(c, it);
+        if (!it->st) {
+            it->st = (int32_t)load(c, it);
+            item_release(c, it);
+        }
+        if (it->st && it->is_part) it->st = (int32_t)status_note((status)it->st, __FILE__, __LINE__, "%s", it->id);
+    }
     if (!it->st) return OK;
     char text[768];
     snprintf(text, sizeof text, "%s", status_message());
@@ -136,7 +120,7 @@ struct crew {
     conversion *c;
     pthread_mutex_t lock;
     pthread_cond_t wake;
-    pthread_t thread[64];
+    pthread_t thread[CONVERT_JOBS];
     int    n_threads, next, end, taken; /* items [taken,next) are ready or being read; the caller waits for `taken` or writes it */
     size_t waiting;                     /* bytes of pixels of items that are ready */
     bool   stop;
@@ -173,7 +157,7 @@ status crew_open(crew **out, conversion *c, int from, int to)
     *w = (crew){.c = c, .next = from, .end = to, .taken = from};
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->wake, NULL);
-    int jobs = c->options.jobs > 64 ? 64 : c->options.jobs;
+    int jobs = c->options.jobs > CONVERT_JOBS ? CONVERT_JOBS : c->options.jobs;
     while (jobs > 1 && w->n_threads < jobs && !pthread_create(&w->thread[w->n_threads], NULL, work, w)) w->n_threads++;
     *out = w;
     return OK;

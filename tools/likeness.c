@@ -57,20 +57,25 @@ int likeness_apart(const likeness *a, const likeness *b)
 /* Warns of pairs in different splits: what is scored may have been seen. They stay where they are, for likeness is no proof. */
 status likeness_report(const conversion *c)
 {
-    int *list, n = 0, n_pairs = 0;
+    struct { likeness like; enum split split; int item; } *list; /* close together: all pairs are looked at */
+    int n = 0, n_pairs = 0;
     TRY(mem_alloc(&list, ((size_t)c->n + 1) * sizeof *list, "list of images"), "likeness");
     for (int i = 0; i < c->n; i++)
-        if (!c->item[i].st && c->item[i].likeness.known) list[n++] = i;
+        if (!c->item[i].st && c->item[i].likeness.known) {
+            list[n].like = c->item[i].likeness, list[n].split = c->item[i].split;
+            list[n++].item = i;
+        }
     if (n > IMAGES_MOST) {
         log_line(LOG_INFO, "  more than %d images: not looked at for pairs that look alike", IMAGES_MOST);
         n = 0;
     }
     for (int a = 0; a < n; a++)
         for (int b = a + 1; b < n; b++) {
-            const item *x = &c->item[list[a]], *y = &c->item[list[b]];
-            if (x->split == y->split || likeness_apart(&x->likeness, &y->likeness) > BITS_APART) continue;
+            if (list[a].split == list[b].split || likeness_apart(&list[a].like, &list[b].like) > BITS_APART) continue;
+            const item *x = &c->item[list[a].item], *y = &c->item[list[b].item];
             if (++n_pairs <= PAIRS_MOST)
-                log_line(LOG_WARN, "%s: %s (%s) and %s (%s) look alike", c->r->name, x->path, split_name[x->split], y->path, split_name[y->split]);
+                log_line(LOG_WARN, "%s: %s (%s) and %s (%s) look alike", c->r->name, x->is_part ? x->id : x->path, split_name[x->split], y->is_part ? y->id : y->path,
+                         split_name[y->split]);
         }
     if (n_pairs) log_line(LOG_INFO, "  %d pairs of images in different splits look alike: give them one subject if they are of one", n_pairs);
     free(list);

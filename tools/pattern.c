@@ -27,6 +27,8 @@ static status bind(bindings *b, const char *name, const char *text, size_t n)
     return OK;
 }
 
+status bindings_add(bindings *b, const char *name, const char *text) { return bind(b, name, text, strlen(text)); }
+
 /* The name that starts at "{"; *next is behind its "}". */
 static status name_at(const char *p, char out[32], const char **next)
 {

@@ -18,6 +18,7 @@ typedef struct bindings {
     const void *ctx;
 } bindings;
 const char *bindings_find(const bindings *b, const char *name); /* NULL */
+MUST status bindings_add(bindings *b, const char *name, const char *text); /* or replaces it */
 
 /* Syntax: braces closed, names not empty. Calls `each` for every name. ST_USAGE. */
 MUST status pattern_names(const char *pattern, status (*each)(void *ctx, const char *name), void *ctx);

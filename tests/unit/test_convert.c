@@ -137,6 +137,18 @@ static void recipe_faults(void)
     static const char *const words[] = {"bad.cfg:5", "map[1]", "chanels", "channels", "u9", "{who}", "appears twice", "no arrow", "\"z\" is none of the classes",
                                         "\"m\" is no segmentation", "add up to 1.2", "stratify", "range.hi"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) EXPECT(strstr(status_message(), words[i]), "no \"%s\" in:\n%s", words[i], status_message());
+    put_text("bad.cfg", HEAD "images: { files = \"*.svs\"; units = \"mm\"; id = \"{index}\"; };\nslide: { mpp = 0.5; };\n"
+                             "labels: ( { name = \"k\"; kind = \"classification\"; source = \"npz\"; classes = [\"a\", \"b\"]; } );\n");
+    EXPECT_STATUS(recipe_load(&r, at("bad.cfg")), ST_USAGE);
+    static const char *const slides[] = {"bad.cfg:6: slide.mpp: a slide has no label of source \"npz\"", "{index}", "measured in um"};
+    for (size_t i = 0; i < 3; i++) EXPECT(strstr(status_message(), slides[i]), "no \"%s\" in:\n%s", slides[i], status_message());
+    put_text("bad.cfg", HEAD "images: { files = \"*.png\"; };\nlabels: ( { name = \"k\"; kind = \"classification\"; source = \"regions\"; classes = [\"a\", \"b\"]; } );\n");
+    EXPECT_STATUS(recipe_load(&r, at("bad.cfg")), ST_USAGE);
+    EXPECT(strstr(status_message(), "regions lie on slides") && strstr(status_message(), "needs a path pattern"), "%s", status_message());
+    put_text("npz.cfg", HEAD "images: { files = \"{set}.npz\"; };\nlabels: ( { name = \"k\"; kind = \"classification\"; source = \"npz\"; classes = [\"a\", \"b\"]; } );\n");
+    EXPECT_OK(recipe_load(&r, at("npz.cfg")));
+    if (r) EXPECT(!strcmp(r->images.id, "{stem}/{split}-{index}") && !strcmp(r->images.subject, r->images.id) && !strcmp(r->split.value, "{split}"), "%s", r->images.id);
+    free(r);
     put_text("bad.cfg", "name = ;\n");
     EXPECT_STATUS(recipe_load(&r, at("bad.cfg")), ST_USAGE);
     EXPECT_STATUS(recipe_load(&r, at("absent.cfg")), ST_USAGE);
