@@ -7,6 +7,8 @@
 
 void boxes_free(boxes *b)
 {
+    for (int i = 0; i < b->n; i++) outline_free(&b->shape[i]);
+    free(b->shape);
     free(b->edge);
     free(b->name);
     *b = (boxes){0};
@@ -21,10 +23,12 @@ status boxes_add(boxes *b, double x0, double y0, double x1, double y1, const cha
         int room = b->room ? 2 * b->room : 16;
         TRY(mem_grow(&b->edge, (size_t)room * sizeof *b->edge, "boxes"), "boxes");
         TRY(mem_grow(&b->name, (size_t)room * sizeof *b->name, "boxes"), "boxes");
+        TRY(mem_grow(&b->shape, (size_t)room * sizeof *b->shape, "boxes"), "boxes");
         b->room = room;
     }
     b->edge[b->n][0] = (float)x0, b->edge[b->n][1] = (float)y0, b->edge[b->n][2] = (float)x1, b->edge[b->n][3] = (float)y1;
     snprintf(b->name[b->n], sizeof *b->name, "%s", name);
+    b->shape[b->n] = (outline){0};
     b->n++;
     return OK;
 }

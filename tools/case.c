@@ -9,50 +9,71 @@
 
 /* ---- intensity range ------------------------------------------------------------------------------------------------------- */
 
-/* Order-preserving number of a value, so that one radix selection serves all types. */
-static uint32_t order_of(const image *m, size_t i)
+/* How many voxels have each value of an integer type, or of a float the upper half of its bits, made to rise with the value. */
+static uint32_t order_of(float v)
 {
-    if (m->type != DT_F32) return (uint32_t)((int32_t)image_at(m, i) + 32768);
     uint32_t u;
-    memcpy(&u, (const float *)m->data + i, 4);
+    memcpy(&u, &v, 4);
     return u & 0x80000000u ? ~u : u | 0x80000000u;
 }
 
-static double value_of(const image *m, uint32_t order)
+static float value_of(uint32_t order)
 {
-    if (m->type != DT_F32) return (double)order - 32768;
     uint32_t u = order & 0x80000000u ? order & 0x7fffffffu : ~order;
     float v;
     memcpy(&v, &u, 4);
-    return (double)v;
+    return v;
 }
 
-/* The value with `rank` smaller or equal ones before it: two passes over 16 bits each. histogram: (65536). */
-static double ranked(const image *m, size_t rank, uint64_t *histogram)
+/* Two tables in turn, for neighbours are often equal and would wait for each other. count: (2,65536). */
+static void count_values(const image *m, uint64_t *count)
 {
     size_t n = image_count(m);
-    uint32_t high = 0;
-    for (int pass = 0; pass < 2; pass++) {
-        memset(histogram, 0, 65536 * sizeof *histogram);
-        for (size_t i = 0; i < n; i++) {
-            uint32_t u = order_of(m, i);
-            if (pass == 0) histogram[u >> 16]++;
-            else if (u >> 16 == high) histogram[u & 65535]++;
-        }
-        uint32_t bin = 0;
-        for (; rank >= histogram[bin]; bin++) rank -= histogram[bin];
-        if (pass == 1) return value_of(m, high << 16 | bin);
-        high = bin;
+    uint64_t *other = count + 65536;
+#define COUNT(type, bin)                                                                            \
+    do {                                                                                            \
+        const type *p = m->data;                                                                    \
+        for (size_t i = 0; i + 1 < n; i += 2) count[bin(p[i])]++, other[bin(p[i + 1])]++;           \
+        if (n & 1) count[bin(p[n - 1])]++;                                                          \
+    } while (0)
+#define PLAIN(v) (v)
+#define SHIFTED(v) ((v) + 32768)
+#define UPPER(v) (order_of(v) >> 16)
+    switch (m->type) {
+    case DT_U8: COUNT(uint8_t, PLAIN); break;
+    case DT_U16: COUNT(uint16_t, PLAIN); break;
+    case DT_I16: COUNT(int16_t, SHIFTED); break;
+    default: COUNT(float, UPPER); break;
     }
-    return NAN;
+#undef COUNT
+#undef PLAIN
+#undef SHIFTED
+#undef UPPER
+    for (size_t k = 0; k < 65536; k++) count[k] += other[k];
 }
 
-static status percentile(const image *m, double p, uint64_t *histogram, double *out)
+/* The value with `rank` smaller or equal ones before it. count: of count_values; low: room for (65536). */
+static double ranked(const image *m, size_t rank, const uint64_t *count, uint64_t *low)
+{
+    uint32_t bin = 0, high;
+    for (; rank >= count[bin]; bin++) rank -= count[bin];
+    if (m->type != DT_F32) return (double)bin - (m->type == DT_I16 ? 32768 : 0);
+    high = bin;
+    memset(low, 0, 65536 * sizeof *low);
+    const float *p = m->data;
+    for (size_t i = 0, n = image_count(m); i < n; i++) {
+        uint32_t u = order_of(p[i]);
+        if (u >> 16 == high) low[u & 65535]++;
+    }
+    for (bin = 0; rank >= low[bin]; bin++) rank -= low[bin];
+    return (double)value_of(high << 16 | bin);
+}
+
+static double percentile(const image *m, double p, const uint64_t *count, uint64_t *low)
 {
     double at = p / 100 * (double)(image_count(m) - 1), below = floor(at);
-    double a = ranked(m, (size_t)below, histogram);
-    *out = at > below ? a + (at - below) * (ranked(m, (size_t)below + 1, histogram) - a) : a;
-    return OK;
+    double a = ranked(m, (size_t)below, count, low);
+    return at > below ? a + (at - below) * (ranked(m, (size_t)below + 1, count, low) - a) : a;
 }
 
 static status find_range(one_case *c, const recipe *r, enum dtype file_type)
@@ -63,12 +84,12 @@ static status find_range(one_case *c, const recipe *r, enum dtype file_type)
         hi = file_type == DT_U8 ? 255 : file_type == DT_U16 ? 65535 : 32767;
         CHECK(file_type != DT_F32, ST_DATA, "range.rule \"dtype\" says nothing about float images");
     } else if (!strcmp(r->range.rule, "percentile")) {
-        uint64_t *histogram;
-        TRY(mem_alloc(&histogram, 65536 * sizeof *histogram, "a histogram"), "range");
-        status st = percentile(&c->px, r->range.lo, histogram, &lo);
-        if (!st) st = percentile(&c->px, r->range.hi, histogram, &hi);
-        free(histogram);
-        if (st) return st;
+        uint64_t *count;
+        TRY(mem_alloc(&count, 3 * 65536 * sizeof *count, "a histogram"), "range");
+        count_values(&c->px, count);
+        lo = percentile(&c->px, r->range.lo, count, count + 2 * 65536);
+        hi = percentile(&c->px, r->range.hi, count, count + 2 * 65536);
+        free(count);
     }
     c->range[0] = (float)lo;
     c->range[1] = (float)hi;
@@ -131,10 +152,12 @@ static void choose_labels(one_case *c, const recipe *r)
 
 /* ---- the whole ------------------------------------------------------------------------------------------------------------- */
 
-static status load(one_case *c, const source *s, const names *n, const char *path)
+static status load(one_case *c, const source *s, const names *n, const place *at)
 {
     const recipe *r = s->r;
-    TRY(image_read_frames(&c->px, path, USE_PIXELS, &r->images.frames), "image");
+    const char *path = at->path;
+    if (at->in) TRY(many_read(at->in, at->part, &c->px), "image");
+    else TRY(image_read_frames(&c->px, path, USE_PIXELS, &r->images.frames), "image");
     enum dtype file_type = c->px.type;
     TRY(image_to_channels(&c->px, r->images.channels), "%s", path);
     TRY(image_to_type(&c->px, r->pixel), "%s", path);
@@ -146,7 +169,7 @@ static status load(one_case *c, const source *s, const names *n, const char *pat
     shape.data = NULL;
     if (c->px.is_volume) TRY(image_across(&c->px, r->axis), "%s", path);
     TRY(image_shrink(&c->px, r->images.max_side, false), "%s", path);
-    TRY(labels_load(c, s, n, &shape), "labels");
+    TRY(labels_load(c, s, n, at, &shape), "labels");
     TRY(mem_alloc(&c->slice, (size_t)c->px.D * sizeof *c->slice, "slice numbers"), "%s", path);
     TRY(mem_alloc(&c->has, (size_t)c->px.D, "slice labels"), "%s", path);
     choose_slices(c, r);
@@ -155,10 +178,10 @@ static status load(one_case *c, const source *s, const names *n, const char *pat
     return OK;
 }
 
-status case_load(one_case *c, const source *s, const names *n, const char *path)
+status case_load(one_case *c, const source *s, const names *n, const place *at)
 {
     *c = (one_case){0};
-    status st = load(c, s, n, path);
+    status st = load(c, s, n, at);
     if (st) case_free(c);
     return st;
 }

@@ -1,5 +1,6 @@
 /* case_label: finds and reads the labels of one source image. */
 #include "case.h"
+#include "slide.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -7,7 +8,7 @@
 
 /* ---- values ------------------------------------------------------------------------------------------------------------------ */
 
-enum { VALUE_MISSING = -1, VALUE_UNKNOWN = -2, VECTOR_MISSING = 255 };
+enum { VECTOR_MISSING = 255 };
 
 static bool is_one_of(const char (*words)[64], int n, const char *text)
 {
@@ -19,12 +20,13 @@ static bool is_one_of(const char (*words)[64], int n, const char *text)
 static bool is_missing(const recipe_label *l, const char *text) { return is_one_of(l->missing, l->n_missing, text); }
 
 /* Class of a value of the source: by the map, else by its own name. */
-static int class_of(const recipe_label *l, const char *text)
+int label_class_of(const recipe_label *l, const char *text)
 {
     if (is_missing(l, text)) return VALUE_MISSING;
     for (int i = 0; i < l->n_map; i++) {
         char from[160], to[160];
-        if (split_pair(l->map[i], "->", from, to, sizeof from) && !strcmp(from, text)) return label_class_find(l, to);
+        if (split_pair(l->map[i], "->", from, to, sizeof from) && !strcmp(from, text))
+            return l->task == TASK_SEGMENTATION && !strcmp(to, "ignore") ? IGNORE_MASK : label_class_find(l, to);
     }
     int k = label_class_find(l, text);
     return k < 0 ? VALUE_UNKNOWN : k;
@@ -42,14 +44,34 @@ static status load_classes(case_label *out, const recipe_label *l, char *text)
     TRY(mem_alloc(&out->vec, (size_t)l->n_classes, "a label vector"), "label %s", l->name);
     bool any = false;
     for (char *rest = text; rest;) {
-        char *part = rest, *at = *l->separator ? strstr(rest, l->separator) : NULL;
+        char *one = rest, *at = *l->separator ? strstr(rest, l->separator) : NULL;
         rest = at ? at + strlen(l->separator) : NULL;
         if (at) *at = 0;
-        int k = class_of(l, trim(part));
-        CHECK(k != VALUE_UNKNOWN, ST_DATA, "label %s: value \"%s\" is none of the classes", l->name, trim(part));
+        int k = label_class_of(l, trim(one));
+        CHECK(k != VALUE_UNKNOWN, ST_DATA, "label %s: value \"%s\" is none of the classes", l->name, trim(one));
         if (k >= 0) out->vec[k] = 1, any = true;
     }
     out->present = any;
+    return OK;
+}
+
+static status take_value(case_label *out, const recipe_label *l, char *s)
+{
+    if (is_missing(l, s)) return OK;
+    if (l->task == TASK_MULTILABEL) return load_classes(out, l, s);
+    if (l->task == TASK_REGRESSION) {
+        char *end;
+        double v = strtod(s, &end);
+        CHECK(end != s && !*end && isfinite(v), ST_DATA, "label %s: \"%s\" is no number", l->name, s);
+        CHECK(v >= l->lo && v <= l->hi, ST_DATA, "label %s: %g is outside of %g to %g", l->name, v, l->lo, l->hi);
+        out->scalar = (float)v;
+        out->present = true;
+        return OK;
+    }
+    int k = label_class_of(l, s);
+    CHECK(k != VALUE_UNKNOWN, ST_DATA, "label %s: value \"%s\" is none of the classes", l->name, s);
+    out->present = k >= 0;
+    out->cls = k >= 0 ? k : IGNORE_CLASS;
     return OK;
 }
 
@@ -62,23 +84,7 @@ static status load_value(case_label *out, const recipe_label *l, const names *n)
         if (n->row[t] < 0 && strstr(l->value, mark)) return OK;
     }
     TRY(pattern_expand(l->value, &n->is, text, sizeof text), "label %s", l->name);
-    char *s = trim(text);
-    if (is_missing(l, s)) return OK;
-    if (l->task == TASK_MULTILABEL) return load_classes(out, l, s);
-    if (l->task == TASK_REGRESSION) {
-        char *end;
-        double v = strtod(s, &end);
-        CHECK(end != s && !*end && isfinite(v), ST_DATA, "label %s: \"%s\" is no number", l->name, s);
-        CHECK(v >= l->lo && v <= l->hi, ST_DATA, "label %s: %g is outside of %g to %g", l->name, v, l->lo, l->hi);
-        out->scalar = (float)v;
-        out->present = true;
-        return OK;
-    }
-    int k = class_of(l, s);
-    CHECK(k != VALUE_UNKNOWN, ST_DATA, "label %s: value \"%s\" is none of the classes", l->name, s);
-    out->present = k >= 0;
-    out->cls = k >= 0 ? k : IGNORE_CLASS;
-    return OK;
+    return take_value(out, l, trim(text));
 }
 
 /* A table with a column per class. Several findings may be there, and each may be unknown; or exactly one, if the label is one class. */
@@ -101,21 +107,69 @@ static status load_columns(case_label *out, const recipe_label *l, const names *
     return OK;
 }
 
+/* Regions of a slide on a tile: a mask, or the class of most of it. */
+static status load_regions(one_case *c, case_label *out, const source *s, const place *at, int i, const image *original)
+{
+    const recipe_label *l = &s->r->label[i];
+    if (l->task == TASK_SEGMENTATION) {
+        TRY(image_alloc(&out->mask, 1, original->H, original->W, 1, DT_U8, l->name), "label %s", l->name);
+        TRY(slide_paint(at->in->slide, i, at->part, out->mask.data, &out->present), "label %s", l->name);
+        if (!out->present) image_free(&out->mask);
+        return out->present ? mask_finish(c, out, s) : OK;
+    }
+    int k;
+    TRY(slide_class(at->in->slide, i, at->part, &k), "label %s", l->name);
+    out->present = k >= 0;
+    out->cls = k >= 0 ? k : IGNORE_CLASS;
+    return OK;
+}
+
+/* Labels that lie beside the images in an NPZ file: a number of a class, a value, or a column of 0 and 1 for each class. */
+static status load_npz(case_label *out, const recipe_label *l, const place *at)
+{
+    int k;
+    const int32_t *row = npz_label(at->in->npz, at->part, &k);
+    char text[24];
+    if (l->task == TASK_MULTILABEL) {
+        CHECK(k == l->n_classes, ST_DATA, "label %s: %d columns for %d classes", l->name, k, l->n_classes);
+        TRY(mem_alloc(&out->vec, (size_t)k, "a label vector"), "label %s", l->name);
+        for (int i = 0; i < k; i++) {
+            CHECK(row[i] == 0 || row[i] == 1, ST_DATA, "label %s: %d in column %d is neither 0 nor 1", l->name, row[i], i);
+            out->vec[i] = (uint8_t)row[i];
+        }
+        out->present = true;
+        return OK;
+    }
+    CHECK(k == 1, ST_DATA, "label %s: %d columns, a %s has one", l->name, k, l->kind);
+    snprintf(text, sizeof text, "%d", row[0]);
+    if (l->task == TASK_REGRESSION || l->n_map || is_missing(l, text)) return take_value(out, l, text);
+    CHECK(row[0] >= 0 && row[0] < l->n_classes, ST_DATA, "label %s: class %d of %d, counted from 0", l->name, row[0], l->n_classes);
+    out->cls = row[0];
+    out->present = true;
+    return OK;
+}
+
 /* ---- boxes --------------------------------------------------------------------------------------------------------------------- */
 
 static float clip(float v, int size) { return v < 0 ? 0 : v > (float)size ? (float)size : v; }
 
+status boxes_fit(const one_case *c, const boxes *b, const image *original, const char *path)
+{
+    CHECK(c->px.D == 1, ST_DATA, "%s: objects need 2-D images", path);
+    CHECK((b->width == 0 || b->width == original->W) && (b->height == 0 || b->height == original->H), ST_DATA,
+          "%s: made for an image of %d x %d pixels, the image has %d x %d", path, b->width, b->height, original->W, original->H);
+    return OK;
+}
+
 /* original: size in source pixels, which the boxes are given in; c->px: as stored. */
 static status take_boxes(one_case *c, case_label *out, const recipe_label *l, const boxes *b, const image *original, const char *path)
 {
-    CHECK(c->px.D == 1, ST_DATA, "%s: boxes need 2-D images", path);
-    CHECK((b->width == 0 || b->width == original->W) && (b->height == 0 || b->height == original->H), ST_DATA,
-          "%s: made for an image of %d x %d pixels, the image has %d x %d", path, b->width, b->height, original->W, original->H);
+    TRY(boxes_fit(c, b, original, path), "label %s", l->name);
     TRY(mem_alloc(&out->box, ((size_t)b->n + 1) * 4 * sizeof(float), "boxes"), "label %s", l->name);
     TRY(mem_alloc(&out->box_cls, ((size_t)b->n + 1) * sizeof(int32_t), "boxes"), "label %s", l->name);
     float sx = (float)c->px.W / (float)original->W, sy = (float)c->px.H / (float)original->H;
     for (int i = 0; i < b->n; i++) {
-        int k = class_of(l, b->name[i]);
+        int k = label_class_of(l, b->name[i]);
         CHECK(k != VALUE_UNKNOWN, ST_DATA, "%s: class \"%s\" is none of label %s", path, b->name[i], l->name);
         const float *e = b->edge[i];
         float x0 = clip(e[0], original->W), y0 = clip(e[1], original->H), x1 = clip(e[2], original->W), y1 = clip(e[3], original->H);
@@ -132,20 +186,27 @@ static status take_boxes(one_case *c, case_label *out, const recipe_label *l, co
     return OK;
 }
 
-/* Class numbers of YOLO are places in the list of classes, unless the recipe maps them. */
+static status take_objects(one_case *c, case_label *out, const source *s, int i, const boxes *b, const image *original, const char *path)
+{
+    const recipe_label *l = &s->r->label[i];
+    return l->task == TASK_SEGMENTATION ? mask_paint(c, out, s, i, b, original, path) : take_boxes(c, out, l, b, original, path);
+}
+
+/* Class numbers of YOLO are places in the list of classes, behind a mask's background, unless the recipe maps them. */
 static status name_numbers(boxes *b, const recipe_label *l, const char *path)
 {
     for (int i = 0; i < b->n && l->n_map == 0; i++) {
-        int k = atoi(b->name[i]);
-        CHECK(k < l->n_classes, ST_DATA, "%s: class %d, label %s has %d classes, counted from 0", path, k, l->name, l->n_classes);
+        int first = l->task == TASK_SEGMENTATION, k = atoi(b->name[i]) + first;
+        CHECK(k < l->n_classes, ST_DATA, "%s: class %d, label %s has %d classes, counted from 0", path, k - first, l->name, l->n_classes - first);
         snprintf(b->name[i], sizeof *b->name, "%s", l->classes[k]);
     }
     return OK;
 }
 
 /* One annotation file of an image: Pascal VOC or YOLO. */
-static status load_box_file(one_case *c, case_label *out, const source *s, const names *n, const recipe_label *l, const image *original)
+static status load_box_file(one_case *c, case_label *out, const source *s, const names *n, int i, const image *original)
 {
+    const recipe_label *l = &s->r->label[i];
     found_list files = {0};
     boxes b = {0};
     char *text = NULL, path[2 * PATTERN_PATH];
@@ -160,7 +221,7 @@ static status load_box_file(one_case *c, case_label *out, const source *s, const
         TRY_TO(out, yolo_parse(&b, text, bytes, original->W, original->H, path), "label %s", l->name);
         TRY_TO(out, name_numbers(&b, l, path), "label %s", l->name);
     } else TRY_TO(out, voc_parse(&b, text, bytes, l->one_based, path), "label %s", l->name);
-    TRY_TO(out, take_boxes(c, out, l, &b, original, path), "label %s", l->name);
+    TRY_TO(out, take_objects(c, out, s, i, &b, original, path), "label %s", l->name);
 out:
     free(text);
     boxes_free(&b);
@@ -174,10 +235,10 @@ static status load_coco(one_case *c, case_label *out, const source *s, const nam
     char name[PATTERN_PATH];
     TRY(pattern_expand(l->image_name, &n->is, name, sizeof name), "label %s", l->name);
     const coco_image *hit = coco_find(&s->coco[i], name);
-    return hit ? take_boxes(c, out, l, &hit->boxes, original, l->file) : OK;
+    return hit ? take_objects(c, out, s, i, &hit->boxes, original, l->file) : OK;
 }
 
-status labels_load(one_case *c, const source *s, const names *n, const image *original)
+status labels_load(one_case *c, const source *s, const names *n, const place *at, const image *original)
 {
     for (int i = 0; i < s->r->n_labels; i++) {
         const recipe_label *l = &s->r->label[i];
@@ -186,9 +247,11 @@ status labels_load(one_case *c, const source *s, const names *n, const image *or
         out->scalar = NAN;
         if (!strcmp(l->source, "columns")) TRY(load_columns(out, l, n), "%s", bindings_find(&n->is, "path"));
         else if (!strcmp(l->source, "value")) TRY(load_value(out, l, n), "%s", bindings_find(&n->is, "path"));
+        else if (!strcmp(l->source, "npz")) TRY(load_npz(out, l, at), "%s", bindings_find(&n->is, "path"));
+        else if (!strcmp(l->source, "regions")) TRY(load_regions(c, out, s, at, i, original), "%s", bindings_find(&n->is, "path"));
         else if (!strcmp(l->source, "mask")) TRY(mask_load(c, out, s, n, i, original), "%s", bindings_find(&n->is, "path"));
         else if (!strcmp(l->source, "coco")) TRY(load_coco(c, out, s, n, i, original), "%s", bindings_find(&n->is, "path"));
-        else TRY(load_box_file(c, out, s, n, l, original), "%s", bindings_find(&n->is, "path"));
+        else TRY(load_box_file(c, out, s, n, i, original), "%s", bindings_find(&n->is, "path"));
         CHECK(out->present || !l->required, ST_DATA, "%s: no label %s", bindings_find(&n->is, "path"), l->name);
     }
     return OK;

@@ -1,4 +1,4 @@
-/* case_mask: the segmentation masks of one source image: found, held against the image, and turned into classes. */
+/* case_mask: the segmentation masks of one source image: found, held against the image, and turned into classes; or painted from outlines. */
 #include "case.h"
 
 #include "readers.h"
@@ -71,13 +71,29 @@ static status merge_mask(image *to, const source *s, int i, const image *origina
     TRY(read_mask(&m, &s->r->label[i], path), "%s", path);
     status st = same_place(original, &m, path);
     uint8_t *out = to->data;
+    const recipe_label *l = &s->r->label[i];
+    bool table = m.type == DT_U8 && m.C == 1 && !l->by_colour && l->threshold <= 0; /* nearly all masks */
     for (size_t v = 0, n = (size_t)m.D * (size_t)m.H * (size_t)m.W; !st && v < n; v++) {
+        if (table) {
+            int k = s->lut[i][LUT_ZERO + ((const uint8_t *)m.data)[v]];
+            if (k > 0) out[v] = (uint8_t)k;
+            if (k >= 0) continue;
+        }
         int k = class_at(&m, v, s, i);
         if (k < 0) st = no_class(&m, v, &s->r->label[i], path);
         else if (k > 0) out[v] = (uint8_t)k;
     }
     image_free(&m);
     return st;
+}
+
+status mask_finish(const one_case *c, case_label *out, const source *s)
+{
+    out->mask.is_volume = c->px.is_volume;
+    if (c->px.is_volume) TRY(image_across(&out->mask, s->r->axis), "mask");
+    TRY(image_shrink(&out->mask, s->r->images.max_side, true), "mask");
+    out->present = true;
+    return OK;
 }
 
 status mask_load(one_case *c, case_label *out, const source *s, const names *n, int i, const image *original)
@@ -93,11 +109,25 @@ status mask_load(one_case *c, case_label *out, const source *s, const names *n, 
         snprintf(path, sizeof path, "%s/%s", s->root, files.v[f].path);
         TRY_TO(out, merge_mask(&out->mask, s, i, original, path), "label %s", l->name);
     }
-    out->mask.is_volume = c->px.is_volume;
-    if (c->px.is_volume) TRY_TO(out, image_across(&out->mask, s->r->axis), "label %s", l->name);
-    TRY_TO(out, image_shrink(&out->mask, s->r->images.max_side, true), "label %s", l->name);
-    out->present = true;
+    TRY_TO(out, mask_finish(c, out, s), "label %s", l->name);
 out:
     found_free(&files);
     return st;
+}
+
+/* Crowd regions first, then objects in the order of the file: a later one covers an earlier one. */
+status mask_paint(one_case *c, case_label *out, const source *s, int i, const boxes *b, const image *original, const char *path)
+{
+    const recipe_label *l = &s->r->label[i];
+    TRY(boxes_fit(c, b, original, path), "label %s", l->name);
+    TRY(image_alloc(&out->mask, 1, original->H, original->W, 1, DT_U8, l->name), "label %s", l->name);
+    for (int crowd = 1; crowd >= 0; crowd--)
+        for (int o = 0; o < b->n; o++) {
+            int k = label_class_of(l, b->name[o]);
+            CHECK(k != VALUE_UNKNOWN, ST_DATA, "%s: class \"%s\" is none of label %s", path, b->name[o], l->name);
+            CHECK(!outline_empty(&b->shape[o]), ST_DATA, "%s: object %d is a box, a mask needs polygons or runs", path, o + 1);
+            if (k < 0 || b->shape[o].crowd != crowd) continue;
+            TRY(outline_paint(&b->shape[o], out->mask.data, original->H, original->W, crowd ? IGNORE_MASK : (uint8_t)k, false), "%s: object %d", path, o + 1);
+        }
+    return mask_finish(c, out, s);
 }

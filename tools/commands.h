@@ -5,6 +5,7 @@
 #include "medley/core.h"
 
 MUST status cmd_convert(int argc, char **argv); /* source files and a recipe to shards */
+MUST status cmd_index(int argc, char **argv);   /* parts of a conversion to one data set folder */
 MUST status cmd_synth(int argc, char **argv);   /* a small learnable stand-in, as ordinary source files and as shards */
 MUST status cmd_verify(int argc, char **argv);  /* checksums, ranges, label consistency, split leakage */
 MUST status cmd_info(int argc, char **argv);    /* what a data set folder holds */

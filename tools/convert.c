@@ -1,116 +1,53 @@
-/* convert: the conversion of one data set from beginning to end, its summary, and the command. */
+/* convert: a conversion from beginning to end, whole, by parts, or the join of parts; and the two commands. */
 #include "commands.h"
 #include "convert_internal.h"
 
 #include "medley/command.h"
 
+#include <ctype.h>
+#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- list ------------------------------------------------------------------------------------------------------------------- */
-
-static status list_images(const recipe *r, const char *root, found_list *files)
+void conversion_free(conversion *c)
 {
-    for (int i = 0; i < r->images.n_files; i++) TRY(pattern_list(root, r->images.files[i], NULL, files), "images.files");
+    convert_items_free(c);
+    source_close(&c->source);
+}
+
+/* What a join reads comes from the notes alone, so that parts of a whole conversion and of an array are joined alike. */
+static status join_and_report(const recipe *r, const convert_options *how, const char *out_dir, int n_parts)
+{
+    conversion c = {.r = r, .options = *how};
+    status st = convert_join(&c, out_dir, n_parts);
+    if (!st && !how->quiet) convert_report(&c, out_dir);
+    if (!st && !how->quiet) st = likeness_report(&c);
+    conversion_free(&c);
+    return st;
+}
+
+static status run_part(conversion *c, const char *recipe_path, const char *source_dir, const char *out_dir, int part, int n_parts)
+{
+    char parts_dir[1024], dir[1024];
+    snprintf(parts_dir, sizeof parts_dir, "%.900s/%s" PARTS_SUFFIX, out_dir, c->r->name);
+    part_dir(dir, parts_dir, part, n_parts);
+    TRY(convert_list(c, source_dir), "%s", c->r->name);
+    if (c->options.part && c->options.force) part_remove(dir);
+    status st = convert_part(c, recipe_path, parts_dir, part, n_parts);
+    if (st == ST_RESOURCE) return status_note(st, __FILE__, __LINE__, "%s: what is complete stays in %s; the same command goes on", c->r->name, dir);
+    TRY(st, "%s", c->r->name);
+    if (!c->options.part || c->options.quiet) return OK;
+    log_line(LOG_INFO, "%s: part %d of %d is in %s", c->r->name, part, n_parts, dir);
+    log_line(LOG_INFO, "  when all parts are: medley-data index %s/%s", out_dir, c->r->name);
     return OK;
 }
 
-/* The data set's own folder, or the one that holds NAME/. */
-static status find_root(const recipe *r, const char *source_dir, char *root, size_t room, found_list *files)
+static status check_target(const recipe *r, const char *out_dir, bool force)
 {
-    CHECK(path_exists(source_dir), ST_DATA, "no folder %s", source_dir);
-    int n = snprintf(root, room, "%s", source_dir);
-    CHECK(n < (int)room, ST_DATA, "path too long: %.80s...", source_dir);
-    TRY(list_images(r, root, files), "%s", root);
-    if (files->n > 0) return OK;
-    n = snprintf(root, room, "%s/%s", source_dir, r->name);
-    CHECK(n < (int)room, ST_DATA, "path too long: %.80s...", source_dir);
-    TRY(list_images(r, root, files), "%s", root);
-    CHECK(files->n > 0, ST_DATA, "no file matches images.files = \"%s\" of %s under %s or %s", r->images.files[0], r->file, source_dir, root);
-    return OK;
-}
-
-static int by_path(const void *a, const void *b) { return strcmp(((const found *)a)->path, ((const found *)b)->path); }
-
-/* Two patterns may find the same file. */
-static void unite(found_list *l)
-{
-    qsort(l->v, (size_t)l->n, sizeof *l->v, by_path);
-    int n = 0;
-    for (int i = 0; i < l->n; i++)
-        if (n == 0 || strcmp(l->v[i].path, l->v[n - 1].path)) l->v[n++] = l->v[i];
-    l->n = n;
-}
-
-static int by_pointed(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
-
-/* Label files that belong to no image: named and counted, so that a wrong pattern does not go unnoticed. */
-static status find_orphans(conversion *c)
-{
-    for (int i = 0; i < c->r->n_labels; i++) {
-        const recipe_label *l = &c->r->label[i];
-        if (strcmp(l->source, "mask") && strcmp(l->source, "voc") && strcmp(l->source, "yolo")) continue;
-        found_list all = {0}, used = {0};
-        char **path = NULL;
-        status st = pattern_list(c->source.root, l->file, NULL, &all);
-        for (int k = 0; !st && k < c->n; k++) {
-            names n;
-            if (names_open(&n, &c->source, &c->item[k].file->is)) continue;
-            st = pattern_list(c->source.root, l->file, &n.is, &used);
-        }
-        if (!st) st = mem_alloc(&path, ((size_t)used.n + 1) * sizeof *path, "label files");
-        for (int k = 0; !st && k < used.n; k++) path[k] = used.v[k].path;
-        if (!st) qsort(path, (size_t)used.n, sizeof *path, by_pointed);
-        for (int k = 0; !st && k < all.n; k++) {
-            const char *file = all.v[k].path;
-            if (bsearch(&file, path, (size_t)used.n, sizeof *path, by_pointed)) continue;
-            if (++c->n_orphans <= 20) log_line(LOG_WARN, "%s: %s has no image", c->r->name, file);
-        }
-        free(path);
-        found_free(&all);
-        found_free(&used);
-        if (st) return status_note(st, __FILE__, __LINE__, "label %s", l->name);
-    }
-    return OK;
-}
-
-static status count_unused_rows(conversion *c)
-{
-    for (int t = 0; t < c->r->n_tables; t++) {
-        bool *used;
-        TRY(mem_alloc(&used, (size_t)c->source.table[t].n_rows + 1, "table rows"), "%s", c->r->name);
-        c->n_rows_unused[t] = c->source.table[t].n_rows;
-        for (int i = 0; i < c->n; i++) {
-            names n;
-            if (names_open(&n, &c->source, &c->item[i].file->is) || n.row[t] < 0 || used[n.row[t]]) continue;
-            used[n.row[t]] = true;
-            c->n_rows_unused[t]--;
-        }
-        free(used);
-    }
-    return OK;
-}
-
-/* ---- the whole --------------------------------------------------------------------------------------------------------------- */
-
-static status run(conversion *c, const char *source_dir, const char *out_dir)
-{
-    char root[PATTERN_PATH], target[1024];
-    int n = snprintf(target, sizeof target, "%s/%s", out_dir, c->r->name);
-    CHECK(n < (int)sizeof target, ST_USAGE, "path too long: %.80s...", out_dir);
-    CHECK(c->options.force || !path_exists(target), ST_USAGE, "%s exists; --force replaces it", target);
-    TRY(find_root(c->r, source_dir, root, sizeof root, &c->files), "%s", c->r->name);
-    unite(&c->files);
-    TRY(source_open(&c->source, c->r, root), "%s", c->r->name);
-    c->n = c->files.n;
-    TRY(mem_alloc(&c->item, (size_t)c->n * sizeof *c->item, "list of images"), "%s", c->r->name);
-    for (int i = 0; i < c->n; i++) c->item[i].file = &c->files.v[i];
-    TRY(convert_scan(c), "%s", c->r->name);
-    TRY(find_orphans(c), "%s", c->r->name);
-    TRY(count_unused_rows(c), "%s", c->r->name);
-    TRY(convert_split(c), "%s", c->r->name);
-    TRY(path_make_dirs(out_dir), "%s", c->r->name);
-    TRY(convert_write(c, out_dir), "%s", c->r->name);
+    char target[1024];
+    CHECK(strlen(out_dir) < 400, ST_USAGE, "path too long: %.80s...", out_dir);
+    snprintf(target, sizeof target, "%s/%s", out_dir, r->name);
+    CHECK(force || !path_exists(target), ST_USAGE, "%s exists; --force replaces it", target);
     return OK;
 }
 
@@ -119,23 +56,75 @@ status convert_run(const char *recipe_path, const char *source_dir, const char *
     recipe *r;
     TRY(recipe_load(&r, recipe_path), "recipe");
     conversion c = {.r = r};
+    pthread_mutex_init(&c.lock, NULL);
+    pthread_mutex_init(&c.hashing, NULL);
     if (options) c.options = *options;
-    status st = run(&c, source_dir, out_dir);
-    if (!st && !c.options.quiet) convert_report(&c, out_dir);
-    if (!st && !c.options.quiet) st = likeness_report(&c);
-    for (int i = 0; c.item && i < c.n; i++) {
-        for (int l = 0; l < SHARD_MAX_LABELS; l++) free(c.item[i].count[l]);
-        if (c.item[i].kept) case_free(c.item[i].kept);
-        free(c.item[i].kept);
-    }
-    free(c.item);
-    found_free(&c.files);
-    source_close(&c.source);
+    status st = check_target(r, out_dir, c.options.force || c.options.part);
+    if (!st) st = run_part(&c, recipe_path, source_dir, out_dir, c.options.part ? c.options.part : 1, c.options.part ? c.options.n_parts : 1);
+    conversion_free(&c); /* before the join makes its own list */
+    pthread_mutex_destroy(&c.lock);
+    pthread_mutex_destroy(&c.hashing);
+    if (!st && !c.options.part) st = join_and_report(r, &c.options, out_dir, 1);
     free(r);
     return st;
 }
 
-/* ---- command ------------------------------------------------------------------------------------------------------------------ */
+/* ---- joining what an array of jobs made ------------------------------------------------------------------------------------------- */
+
+/* The one number of parts in the folder; all parts must be of the same. */
+static status find_parts(const char *parts_dir, int *n_parts)
+{
+    DIR *d = opendir(parts_dir);
+    CHECK(d, ST_DATA, "no folder %s: nothing to join", parts_dir);
+    int seen[2] = {0};
+    for (struct dirent *e; (e = readdir(d));) {
+        int part, of, end = 0;
+        if (sscanf(e->d_name, "%d-of-%d%n", &part, &of, &end) != 2 || e->d_name[end] || part < 1 || part > of) continue;
+        if (!seen[0]) seen[0] = of;
+        else if (of != seen[0]) seen[1] = of;
+    }
+    closedir(d);
+    CHECK(seen[0], ST_DATA, "%s: holds no parts", parts_dir);
+    CHECK(!seen[1], ST_DATA, "%s: holds parts of %d and parts of %d; remove those that do not belong here", parts_dir, seen[0], seen[1]);
+    CHECK(seen[0] <= CONVERT_PARTS_MOST, ST_DATA, "%s: %d parts, at most %d are joined", parts_dir, seen[0], CONVERT_PARTS_MOST);
+    *n_parts = seen[0];
+    return OK;
+}
+
+status convert_index(const char *folder, const convert_options *options)
+{
+    char out_dir[1024], name[256], parts_dir[1500], dir[1024], path[1100];
+    size_t n = strlen(folder), suffix = strlen(PARTS_SUFFIX);
+    while (n > 1 && folder[n - 1] == '/') n--;
+    if (n > suffix && !strncmp(folder + n - suffix, PARTS_SUFFIX, suffix)) n -= suffix;
+    CHECK(n < 400, ST_USAGE, "path too long: %.80s...", folder);
+    size_t slash = n;
+    while (slash > 0 && folder[slash - 1] != '/') slash--;
+    CHECK(n > slash && n - slash < sizeof name, ST_USAGE, "%s: names no data set folder", folder);
+    snprintf(name, sizeof name, "%.*s", (int)(n - slash), folder + slash);
+    snprintf(out_dir, sizeof out_dir, "%.*s", slash == 0 ? 1 : slash == 1 ? 1 : (int)slash - 1, slash == 0 ? "." : folder);
+    snprintf(parts_dir, sizeof parts_dir, "%s/%s" PARTS_SUFFIX, out_dir, name);
+    int n_parts = 0, p = 1;
+    TRY(find_parts(parts_dir, &n_parts), "index");
+    for (; p <= n_parts; p++) { /* any part has the recipe; those that are missing are named later */
+        part_dir(dir, parts_dir, p, n_parts);
+        snprintf(path, sizeof path, "%s/recipe.cfg", dir);
+        if (path_exists(path)) break;
+    }
+    CHECK(p <= n_parts, ST_DATA, "%s: no part has a recipe.cfg", parts_dir);
+    recipe *r;
+    TRY(recipe_load(&r, path), "index");
+    status st = OK;
+    convert_options how = options ? *options : (convert_options){0};
+    CHECK_TO(out, !strcmp(r->name, name), ST_DATA, "%s: is of data set %s, not %s", path, r->name, name);
+    TRY_TO(out, check_target(r, out_dir, how.force), "index");
+    TRY_TO(out, join_and_report(r, &how, out_dir, n_parts), "index");
+out:
+    free(r);
+    return st;
+}
+
+/* ---- commands ------------------------------------------------------------------------------------------------------------------ */
 
 static status print_recipe(const char *path)
 {
@@ -146,9 +135,18 @@ static status print_recipe(const char *path)
     return st;
 }
 
+static status parse_part(const char *text, convert_options *how)
+{
+    int end = 0;
+    bool good = isdigit((unsigned char)*text) && sscanf(text, "%d/%d%n", &how->part, &how->n_parts, &end) == 2 && !text[end];
+    CHECK(good && how->part >= 1 && how->part <= how->n_parts && how->n_parts <= CONVERT_PARTS_MOST, ST_USAGE,
+          "--part %s: give it as I/N, part I of N, 1 <= I <= N <= %d", text, CONVERT_PARTS_MOST);
+    return OK;
+}
+
 status cmd_convert(int argc, char **argv)
 {
-    const char *source_dir = NULL, *out_dir = NULL, *args[1];
+    const char *source_dir = NULL, *out_dir = NULL, *part = NULL, *args[1];
     convert_options how = {0};
     int64_t jobs = 1, shard_mib = 256;
     bool explain = false, print = false;
@@ -158,18 +156,22 @@ status cmd_convert(int argc, char **argv)
          .help = "the data set's folder, or the one that holds it under the recipe's name"},
         {.name = "--out", .arg = "DIR", .text = &out_dir,
          .help = "where the folder NAME is made; it appears only when it is complete"},
-        {.name = "--force", .help = "replace OUT/NAME", .flag = &how.force},
-        {.name = "--jobs", .arg = "N", .number = &jobs, .lo = 1, .hi = 64,
-         .help = "threads that read source files (default 1); the result is the same for any number"},
+        {.name = "--force", .help = "replace OUT/NAME; with --part: convert the part again from its beginning", .flag = &how.force},
+        {.name = "--part", .arg = "I/N", .text = &part,
+         .help = "convert only part I of N, for an array of jobs, into OUT/NAME.parts; `medley-data index OUT/NAME` joins the parts"},
+        {.name = "--jobs", .arg = "N", .number = &jobs, .lo = 1, .hi = CONVERT_JOBS,
+         .help = "threads that read, decode and compress (default 1); the result is the same for any number"},
         {.name = "--shard-mib", .arg = "N", .number = &shard_mib, .lo = 1, .hi = 1 << 20,
          .help = "cut shards at about this size (default 256)"},
         {.name = "--explain", .help = "print every key of a recipe with type, default, range and meaning", .flag = &explain},
         {.name = "--print", .help = "print the recipe with all its keys, the ones left out too, and convert nothing", .flag = &print},
         {0}};
-    const command_line command = {"medley-data convert RECIPE.cfg --source DIR --out DIR [--force] [--jobs N] [--shard-mib N]\n"
+    const command_line command = {"medley-data convert RECIPE.cfg --source DIR --out DIR [--force] [--jobs N] [--part I/N] [--shard-mib N]\n"
                                   "       medley-data convert RECIPE.cfg --print\n"
                                   "       medley-data convert --explain",
                                   "Turns source files into a data set folder OUT/NAME of shards, as the recipe says (see datasets/example.cfg).\n"
+                                  "Until it is complete, shards lie in OUT/NAME.parts; a conversion that was interrupted goes on there when it "
+                                  "is run again, unless source files, recipe, options or program have changed since.\n"
                                   "Exit status 0: done (files that were skipped, where the recipe allows it, are named and counted); 2: "
                                   "recipe or command line; 3: a bad source file where the recipe says on_error = \"fatal\", or nothing to "
                                   "convert; 4: disk or memory.",
@@ -180,7 +182,26 @@ status cmd_convert(int argc, char **argv)
     if (print && n_args) return print_recipe(args[0]);
     if (!n_args || !source_dir || !out_dir)
         return command_missing(&command, !n_args ? "RECIPE.cfg" : !source_dir ? "--source DIR" : "--out DIR");
+    if (part) TRY(parse_part(part, &how), "convert");
     how.jobs = (int)jobs;
     how.shard_bytes = shard_mib << 20;
     return convert_run(args[0], source_dir, out_dir, &how);
+}
+
+status cmd_index(int argc, char **argv)
+{
+    const char *args[1];
+    convert_options how = {0};
+    int n_args;
+    const command_option options[] = {{.name = "--force", .help = "replace the data set folder if there is one", .flag = &how.force}, {0}};
+    const command_line command = {"medley-data index DIR [--force]",
+                                  "Joins the parts that `medley-data convert --part I/N` left in DIR.parts into the data set folder DIR. Splits, "
+                                  "duplicates and images that look alike are found over all parts: the samples are those of one conversion, in the "
+                                  "same order. The parts are removed when DIR is complete. Parts that are missing, not complete, still being "
+                                  "converted, or of another recipe or source are named and refused.\n"
+                                  "Exit status 0: done; 2: command line, or DIR exists; 3: parts; 4: disk or memory.",
+                                  options, 1, 1};
+    if (command_help(&command, argc, argv)) return OK;
+    TRY(command_parse(&command, argc, argv, args, &n_args), "index");
+    return convert_index(args[0], &how);
 }

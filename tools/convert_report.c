@@ -42,20 +42,6 @@ static void expect(const conversion *c, const char *what, int64_t got, int64_t w
         log_line(LOG_WARN, "%s: %lld %s, the recipe expects %lld: another edition of the source?", c->r->name, (long long)got, what, (long long)want);
 }
 
-/* Same subject in this list as in an earlier item? Items are sorted by path, subjects need not be. */
-static int64_t count_subjects(const conversion *c)
-{
-    int64_t n = 0;
-    for (int i = 0; i < c->n; i++) {
-        if (c->item[i].st) continue;
-        bool seen = false;
-        for (int k = 0; k < i && !seen; k++)
-            seen = !c->item[k].st && c->item[k].group == c->item[i].group && !strcmp(c->item[k].subject, c->item[i].subject);
-        n += !seen;
-    }
-    return n;
-}
-
 void convert_report(const conversion *c, const char *out_dir)
 {
     int64_t n[N_SPLITS] = {0}, images[N_SPLITS] = {0}, dropped = 0, clipped = 0;
@@ -67,7 +53,7 @@ void convert_report(const conversion *c, const char *out_dir)
         dropped += it->n_box_dropped;
         clipped += it->n_box_clipped;
     }
-    int64_t samples = n[0] + n[1] + n[2], subjects = count_subjects(c);
+    int64_t samples = n[0] + n[1] + n[2], subjects = c->n_subjects;
     log_line(LOG_INFO, "%s: %lld samples from %d images of %lld subjects in %s/%s", c->r->name, (long long)samples, c->n_good,
              (long long)subjects, out_dir, c->r->name);
     log_line(LOG_INFO, "  samples (images): train %lld (%lld), val %lld (%lld), test %lld (%lld)", (long long)n[0], (long long)images[0],
@@ -78,18 +64,24 @@ void convert_report(const conversion *c, const char *out_dir)
     if (dropped || clipped)
         log_line(LOG_INFO, "  boxes: %lld dropped (no area, or marked as missing), %lld clipped to the image", (long long)dropped, (long long)clipped);
     for (int i = 0; i < c->r->n_labels; i++) {
-        const coco *k = &c->source.coco[i];
-        if (k->n_no_category + k->n_no_image + k->n_crowd)
-            log_line(LOG_INFO, "  label %s: annotations left out: %d without a category, %d without an image, %d crowd regions", c->r->label[i].name,
-                     k->n_no_category, k->n_no_image, k->n_crowd);
+        const leftovers *k = &c->left;
+        if (k->n_no_category[i] + k->n_no_image[i] + k->n_no_outline[i])
+            log_line(LOG_INFO, "  label %s: annotations left out: %d without a category, %d without an image, %d without an outline", c->r->label[i].name,
+                     k->n_no_category[i], k->n_no_image[i], k->n_no_outline[i]);
+        if (k->n_crowd[i]) log_line(LOG_INFO, "  label %s: %d crowd regions are no objects", c->r->label[i].name, k->n_crowd[i]);
     }
     for (int t = 0; t < c->r->n_tables; t++)
-        if (c->n_rows_unused[t])
-            log_line(LOG_INFO, "  table %s: %d of %d rows have no image here", c->r->table[t].name, c->n_rows_unused[t], c->source.table[t].n_rows);
-    if (c->n_orphans) log_line(LOG_INFO, "  %d label files have no image", c->n_orphans);
+        if (c->left.n_rows_unused[t])
+            log_line(LOG_INFO, "  table %s: %d of %d rows have no image here", c->r->table[t].name, c->left.n_rows_unused[t], c->left.n_rows[t]);
+    if (c->left.n_orphans) log_line(LOG_INFO, "  %d label files have no image", c->left.n_orphans);
     log_line(LOG_INFO, "  skipped: %d of %d files", c->n - c->n_good, c->n);
     for (int i = 0; i < c->n; i++)
         if (c->item[i].st) log_line(LOG_INFO, "    %s", c->item[i].reason);
+    int n_telling = 0;
+    for (int i = 0; i < c->n; i++) n_telling += !c->item[i].st && c->item[i].path_tells;
+    if (n_telling)
+        log_line(LOG_WARN, "%s: in %d images the patient's name or number, as the DICOM header has it, is part of the path, which /source keeps, and ids may: "
+                 "rename the files first if these are not pseudonyms", c->r->name, n_telling);
     expect(c, "images", c->n_good, c->r->expect.images);
     expect(c, "samples", samples, c->r->expect.samples);
     expect(c, "subjects", subjects, c->r->expect.subjects);

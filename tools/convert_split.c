@@ -62,6 +62,7 @@ static status make_groups(conversion *c)
             if (!c->item[i].st) list[good++] = (text_of){c->item[i].subject, i};
         }
         join_equal(list, good, parent);
+        for (int k = 0; k < good; k++) c->n_subjects += k == 0 || strcmp(list[k].text, list[k - 1].text);
         for (int k = 0; k < good; k++) list[k].text = c->item[list[k].i].pixel_hash;
         join_equal(list, good, parent);
         for (int k = 1; k < good; k++)
@@ -121,10 +122,10 @@ static int shares_of(const recipe *r, double share[PARTS])
     return 1 + k;
 }
 
-static enum split split_of_part(const recipe *r, int part)
+static enum split split_of_part(const recipe *r, int number)
 {
-    if (r->split.folds == 0) return (enum split)part;
-    return part == 0 ? SPLIT_TEST : part - 1 == r->split.fold ? SPLIT_VAL : SPLIT_TRAIN;
+    if (r->split.folds == 0) return (enum split)number;
+    return number == 0 ? SPLIT_TEST : number - 1 == r->split.fold ? SPLIT_VAL : SPLIT_TRAIN;
 }
 
 static void deal(const recipe *r, group **sorted, int n_groups, int n_columns, enum split *to)

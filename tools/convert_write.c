@@ -1,14 +1,11 @@
-/* convert_write: cases to samples to shards. */
+/* convert_write: cases to samples. */
 #include "convert_internal.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
-/* shard_meta of a recipe; class names are allocated. */
-static status make_meta(shard_meta *m, const conversion *c)
+status convert_meta(shard_meta *m, const recipe *r, bool volumes)
 {
-    const recipe *r = c->r;
     *m = (shard_meta){.pixel = r->pixel, .channels = r->images.channels, .n_labels = r->n_labels};
     snprintf(m->name, sizeof m->name, "%s", r->name);
     snprintf(m->title, sizeof m->title, "%s", r->title);
@@ -17,8 +14,6 @@ static status make_meta(shard_meta *m, const conversion *c)
     snprintf(m->citation, sizeof m->citation, "%s", r->citation);
     snprintf(m->origin, sizeof m->origin, "%s", r->origin);
     snprintf(m->recipe_sha256, sizeof m->recipe_sha256, "%s", r->sha256);
-    bool volumes = false;
-    for (int i = 0; i < c->n; i++) volumes |= !c->item[i].st && c->item[i].is_volume;
     snprintf(m->spacing_units, sizeof m->spacing_units, "%s", volumes ? "mm" : r->images.units);
     for (int i = 0; i < r->n_labels; i++) {
         const recipe_label *l = &r->label[i];
@@ -41,25 +36,28 @@ static void put_source(char out[SHARD_TEXT], const char *path)
     else snprintf(out, SHARD_TEXT, "...%s", path + n - (SHARD_TEXT - 4));
 }
 
-static status write_case(shard_writer *w, const conversion *c, const item *it, const one_case *k)
+/* Samples [first,..) of the item, until one of them cuts a shard: *at is behind the last that was added. */
+status convert_write(shard_cutter *to_shard, const recipe *r, const item *it, int first, int *at, bool *cut)
 {
+    const one_case *k = it->loaded;
     const image *px = &k->px;
     size_t plane = (size_t)px->H * (size_t)px->W;
-    for (int s = 0; s < k->n_slices; s++) {
+    *cut = false;
+    for (int s = first; s < k->n_slices && !*cut; s++) {
         int d = k->slice[s];
-        sample out = {.slice = px->is_volume ? d : -1, .H = px->H, .W = px->W, .split = it->split, .range = {k->range[0], k->range[1]},
+        sample out = {.slice = px->is_volume ? d : -1, .H = px->H, .W = px->W, .range = {k->range[0], k->range[1]},
                       .spacing = {(float)px->spacing[1], (float)px->spacing[2]},
                       .pixels = (const char *)px->data + plane * (size_t)px->C * dtype_bytes(px->type) * (size_t)d};
         if (px->is_volume) {
             int length = snprintf(out.id, sizeof out.id, "%s/%03d", it->id, d);
-            CHECK(length < (int)sizeof out.id, ST_DATA, "%s: id \"%s\" is too long", it->file->path, it->id);
-        } else memcpy(out.id, it->id, sizeof out.id);
-        memcpy(out.subject, it->subject, sizeof out.subject);
-        memcpy(out.centre, it->centre, sizeof out.centre);
-        memcpy(out.case_id, it->id, sizeof out.case_id);
+            CHECK(length < (int)sizeof out.id, ST_DATA, "%s: id \"%s\" is too long", it->path, it->id);
+        } else snprintf(out.id, sizeof out.id, "%s", it->id);
+        snprintf(out.subject, sizeof out.subject, "%s", it->subject);
+        snprintf(out.centre, sizeof out.centre, "%s", it->centre);
+        snprintf(out.case_id, sizeof out.case_id, "%s", it->id);
         memcpy(out.source_sha256, it->file_sha256, sizeof out.source_sha256);
-        put_source(out.source, it->file->path);
-        for (int i = 0; i < c->r->n_labels; i++) {
+        put_source(out.source, it->path);
+        for (int i = 0; i < r->n_labels; i++) {
             const case_label *from = &k->label[i];
             sample_label *to = &out.label[i];
             *to = (sample_label){.present = k->has[s] >> i & 1, .cls = IGNORE_CLASS, .scalar = NAN};
@@ -68,46 +66,8 @@ static status write_case(shard_writer *w, const conversion *c, const item *it, c
             to->n_box = from->n_box, to->box = from->box, to->box_cls = from->box_cls;
             if (from->mask.data) to->mask = (uint8_t *)from->mask.data + plane * (size_t)d;
         }
-        TRY(shard_writer_add(w, &out), "%s", it->file->path);
+        TRY(shard_cutter_add(to_shard, &out, cut), "%s", it->path);
+        *at = s + 1;
     }
-    return OK;
-}
-
-static status write_item(shard_writer *w, conversion *c, item *it)
-{
-    if (it->kept) {
-        TRY(write_case(w, c, it, it->kept), "writing");
-        case_free(it->kept);
-        free(it->kept);
-        it->kept = NULL;
-        return OK;
-    }
-    char path[2 * PATTERN_PATH];
-    names n;
-    one_case k;
-    snprintf(path, sizeof path, "%s/%s", c->source.root, it->file->path);
-    TRY(names_open(&n, &c->source, &it->file->is), "%s", it->file->path);
-    TRY(case_load(&k, &c->source, &n, path), "%s was good a moment ago", it->file->path);
-    status st = OK;
-    CHECK_TO(out, !strcmp(k.pixel_hash, it->pixel_hash), ST_DATA, "%s changed while it was converted", path);
-    st = write_case(w, c, it, &k);
-out:
-    case_free(&k);
-    return st;
-}
-
-status convert_write(conversion *c, const char *out_dir)
-{
-    shard_meta meta;
-    shard_writer *w = NULL;
-    status st = make_meta(&meta, c);
-    int64_t bytes = c->options.shard_bytes > 0 ? c->options.shard_bytes : (int64_t)256 << 20;
-    if (!st) st = shard_writer_open(&w, out_dir, &meta, bytes, c->options.force);
-    for (int i = 0; !st && i < c->n; i++)
-        if (!c->item[i].st) st = write_item(w, c, &c->item[i]);
-    if (!st) st = shard_writer_close(w);
-    else if (w) shard_writer_discard(w);
-    shard_meta_free(&meta);
-    if (st) return status_note(st, __FILE__, __LINE__, "writing %s/%s", out_dir, c->r->name);
     return OK;
 }

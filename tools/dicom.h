@@ -1,5 +1,6 @@
 /* dicom: one DICOM file taken apart (dicom_parse.c), and its pixels (dicom_pixels.c).
- * Of the header only what geometry and pixels need is read: no name, id or date of a patient enters our memory structures. */
+ * Of the header only what geometry and pixels need is kept: no name, id or date of a patient enters our memory structures. Name and number
+ * are compared with the file's path where they lie, for paths do reach shards. */
 #ifndef MEDLEY_TOOLS_DICOM_H
 #define MEDLEY_TOOLS_DICOM_H
 
@@ -26,6 +27,7 @@ typedef struct dicom_file {
     double spacing[2];                   /* mm between rows, between columns */
     double position[3], orientation[6];  /* of a file with one frame, in mm of DICOM's world (left, back, head): centre of the first pixel;
                                             directions in which columns and rows are counted */
+    bool   path_tells;                   /* the patient's name or number is a word of `what` */
     uint32_t series;                     /* checksum of the series' UID, to tell series apart */
     enum dicom_pixels kind;
     dicom_span pixels;                   /* not encapsulated */

@@ -2,6 +2,7 @@
  * Source: DICOM PS3.5 (data structures and encoding) and PS3.10 (files). */
 #include "dicom.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -175,12 +176,41 @@ static void take_geometry(dicom_file *f, uint32_t tag, dicom_span v)
     }
 }
 
+static bool letter(int c) { return isalnum((unsigned char)c); }
+
+/* Is it a word, or some words, of the path? Upper and lower case are the same. */
+static bool mentions(const char *path, const char *words)
+{
+    size_t n = strlen(words);
+    for (const char *at = path; n >= 3 && (at = strcasestr(at, words)); at++)
+        if ((at == path || !letter(at[-1])) && !letter(at[n])) return true;
+    return false;
+}
+
+/* A patient's name, "family^given^middle^...", or number. */
+static bool path_tells(const char *path, dicom_span v)
+{
+    char whole[65], part[65];
+    text_of(v, whole, sizeof whole);
+    if (mentions(path, whole)) return true;
+    for (const char *at = whole; *at;) {
+        size_t n = strcspn(at, "^= ,");
+        snprintf(part, sizeof part, "%.*s", (int)n, at);
+        if (mentions(path, part)) return true;
+        at += n;
+        at += strspn(at, "^= ,");
+    }
+    return false;
+}
+
 static void take_top(dicom_file *f, uint32_t tag, dicom_span v, bool big)
 {
     int number = v.n >= 2 ? (int)u16_at(v.at, big) : 0;
     double d;
     switch (tag) {
     case TAG(0x0008, 0x0060): text_of(v, f->modality, sizeof f->modality); break;
+    case TAG(0x0010, 0x0010):
+    case TAG(0x0010, 0x0020): f->path_tells |= path_tells(f->what, v); break;
     case TAG(0x0020, 0x000e): f->series = crc32c(0, v.at, v.n); break;
     case TAG(0x0020, 0x0032): f->has_position = decimals(v, f->position, 3); break;
     case TAG(0x0020, 0x0037): f->has_orientation = decimals(v, f->orientation, 6); break;

@@ -322,6 +322,7 @@ status dicom_pixels(image *m, const dicom_file *f, enum image_use use)
         TRY_TO(out, fill(m, f, &fr, &how, k), "DICOM");
     }
     m->is_volume = f->frames > 1;
+    m->path_tells = f->path_tells;
     if (f->has_spacing) m->spacing[1] = f->spacing[0], m->spacing[2] = f->spacing[1];
     if (use == USE_PIXELS && how.scaled) TRY_TO(out, settle_type(m, f), "%s", f->what);
 out:

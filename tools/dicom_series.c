@@ -164,6 +164,7 @@ static void affine_of(const series *s, double a[3][4])
 static status take_plane(image *m, image *plane, int n, int k, const char *path)
 {
     if (k == 0) TRY(image_alloc(m, n, plane->H, plane->W, plane->C, plane->type, path), "DICOM series");
+    m->path_tells |= plane->path_tells;
     CHECK(plane->C == m->C, ST_DATA, "%s: %d channels, the slices before have %d", path, plane->C, m->C);
     if (plane->type != m->type) {
         TRY(image_to_type(m, DT_F32), "%s", path);

@@ -1,6 +1,7 @@
 /* image: types, channels, size and orientation of decoded source images. */
 #include "image.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,16 +23,6 @@ void image_free(image *m)
 {
     free(m->data);
     *m = (image){0};
-}
-
-double image_at(const image *m, size_t i)
-{
-    switch (m->type) {
-    case DT_U8: return ((const uint8_t *)m->data)[i];
-    case DT_U16: return ((const uint16_t *)m->data)[i];
-    case DT_I16: return ((const int16_t *)m->data)[i];
-    default: return (double)((const float *)m->data)[i];
-    }
 }
 
 static void put(const image *m, size_t i, double v)
@@ -71,13 +62,19 @@ status image_to_type(image *m, enum dtype type)
     case DT_F32: break;
     default: return status_raise(ST_BUG, __FILE__, __LINE__, "images are not kept as %s", dtype_name(type));
     }
+    if (m->type == type && type != DT_F32) return OK;
+    if (m->type == type) {
+        const float *p = m->data;
+        bool finite = true;
+        for (size_t i = 0; i < n; i++) finite &= fabsf(p[i]) <= FLT_MAX;
+        if (finite) return OK; /* else the loop below says where it is not */
+    }
     for (size_t i = 0; i < n; i++) {
         double v = image_at(m, i);
         CHECK(isfinite(v), ST_DATA, "value %zu is not finite", i);
         CHECK(type == DT_F32 || (v == rint(v) && v >= lo && v <= hi), ST_DATA,
               "value %g does not fit the recipe's pixel type %s without loss", v, dtype_name(type));
     }
-    if (m->type == type) return OK;
     image out;
     TRY(twin(&out, m, m->D, m->H, m->W, m->C, type), "changing the pixel type");
     for (size_t i = 0; i < n; i++) put(&out, i, image_at(m, i));

@@ -18,13 +18,23 @@ typedef struct image {
     double affine[3][4];               /* volumes: voxel (x,y,z) of `data` to millimetres in NIfTI's world (left to right, ...) */
     bool   has_affine;
     bool   is_volume;                  /* read from a volume format */
+    bool   path_tells;                 /* DICOM: the patient's name or number is a word of the file's path */
 } image;
 
 MUST status image_alloc(image *m, int D, int H, int W, int C, enum dtype type, const char *what);
 void image_free(image *m);
 static inline size_t image_count(const image *m) { return (size_t)m->D * (size_t)m->H * (size_t)m->W * (size_t)m->C; }
 static inline size_t image_bytes(const image *m) { return image_count(m) * dtype_bytes(m->type); }
-double image_at(const image *m, size_t i);     /* element i as a number */
+/* Element i as a number. */
+static inline double image_at(const image *m, size_t i)
+{
+    switch (m->type) {
+    case DT_U8: return ((const uint8_t *)m->data)[i];
+    case DT_U16: return ((const uint16_t *)m->data)[i];
+    case DT_I16: return ((const int16_t *)m->data)[i];
+    default: return (double)((const float *)m->data)[i];
+    }
+}
 
 /* In place. Type: every value must be representable exactly (u8 in u16 is; 0.5 or 300 in u8 is not), else ST_DATA. f32 takes all and
  * must be finite. Channels: 1 <-> 3; colour to grey is exact where R = G = B, else Rec. 601 luma, rounded for integers. */

@@ -149,6 +149,14 @@ static void put_row(const char *name, const int64_t v[N_SPLITS])
     printf("    %-24.24s %9lld %9lld %9lld %9lld\n", name, (long long)v[0], (long long)v[1], (long long)v[2], (long long)(v[0] + v[1] + v[2]));
 }
 
+/* A class, with its share of all that is counted. */
+static void put_class(const char *name, const int64_t v[N_SPLITS], int64_t of)
+{
+    int64_t sum = v[0] + v[1] + v[2];
+    printf("    %-24.24s %9lld %9lld %9lld %9lld  %5.1f %%\n", name, (long long)v[0], (long long)v[1], (long long)v[2], (long long)sum,
+           of > 0 ? 100 * (double)sum / (double)of : 0);
+}
+
 static void put_span(const char *name, double lo, double hi, const char *unit)
 {
     if (lo == hi) printf("%s%g%s", name, lo, unit);
@@ -179,8 +187,11 @@ static void put_head(const summary *s)
         printf("  %-11s ", "spacing");
         put_span("rows ", (double)s->spacing[0][0], (double)s->spacing[0][1], ", ");
         put_span("columns ", (double)s->spacing[1][0], (double)s->spacing[1][1], " ");
-        printf("%s\n", m->spacing_units);
-    }
+        printf("%s", m->spacing_units);
+        int64_t n = s->n[0] + s->n[1] + s->n[2];
+        if (s->n_spaced < n) printf(", unknown for %lld samples", (long long)(n - s->n_spaced));
+        printf("\n");
+    } else put_text("spacing", "unknown");
 }
 
 static void put_label(const summary *s, const shard_list *list, int l)
@@ -192,10 +203,13 @@ static void put_label(const summary *s, const shard_list *list, int l)
     if (label->kind == TASK_REGRESSION) printf(", range %g to %g\n", label->lo, label->hi);
     else printf(", %d class%s%s%s\n", label->n_classes, label->n_classes == 1 ? "" : "es", count ? "; counts are " : "", count ? unit[label->kind] : "");
     put_row("(labelled samples)", s->present[l]);
+    int64_t of = s->present[l][0] + s->present[l][1] + s->present[l][2]; /* boxes: of all boxes */
+    if (label->kind == TASK_DETECTION) of = 0;
+    for (int64_t k = 0; count && label->kind == TASK_DETECTION && k < (int64_t)N_SPLITS * label->n_classes; k++) of += count[k];
     for (int k = 0; label->kind != TASK_REGRESSION && k < label->n_classes; k++) {
         char name[80];
         snprintf(name, sizeof name, "%d %s", k, label->class_name[k]);
-        if (count) put_row(name, (int64_t[]){count[k], count[label->n_classes + k], count[2 * label->n_classes + k]});
+        if (count) put_class(name, (int64_t[]){count[k], count[label->n_classes + k], count[2 * label->n_classes + k]}, of);
         else printf("    %s\n", name);
     }
     if (label->kind == TASK_DETECTION && s->box_side[1] > 0) {
@@ -207,7 +221,7 @@ static void put_label(const summary *s, const shard_list *list, int l)
 static void put_summary(summary *s, const shard_list *list)
 {
     put_head(s);
-    printf("\n    %-24s %9s %9s %9s %9s\n", "", split_name[0], split_name[1], split_name[2], "all");
+    printf("\n    %-24s %9s %9s %9s %9s    share\n", "", split_name[0], split_name[1], split_name[2], "all");
     put_row("samples", s->n);
     int64_t subjects[N_SPLITS], cases[N_SPLITS];
     for (int k = 0; k < N_SPLITS; k++) subjects[k] = tally_distinct(&s->subject[k]), cases[k] = tally_distinct(&s->cases[k]);
@@ -244,7 +258,7 @@ static status show_one(const char *path)
 /* One line per data set below a folder, from the indexes alone. */
 static status show_below(const char *path, int n, char (*name)[256])
 {
-    printf("%-24s %-14s %8s %8s %8s  labels\n", "data set", "modality", split_name[0], split_name[1], split_name[2]);
+    printf("%-24s %-14s %8s %8s %8s  %-20s labels\n", "data set", "modality", split_name[0], split_name[1], split_name[2], "licence");
     for (int i = 0; i < n; i++) {
         char dir[1400];
         catalogue c;
@@ -253,7 +267,8 @@ static status show_below(const char *path, int n, char (*name)[256])
         int64_t count[N_SPLITS] = {0};
         for (int k = 0; k < c.n_shards; k++)
             for (int split = 0; split < N_SPLITS; split++) count[split] += c.n_split[k * N_SPLITS + split];
-        printf("%-24s %-14s %8lld %8lld %8lld  ", name[i], c.meta.modality, (long long)count[0], (long long)count[1], (long long)count[2]);
+        printf("%-24s %-14.14s %8lld %8lld %8lld  %-20.20s ", name[i], c.meta.modality, (long long)count[0], (long long)count[1], (long long)count[2],
+               *c.meta.licence ? c.meta.licence : "not stated");
         for (int l = 0; l < c.meta.n_labels; l++)
             printf("%s%s (%s, %d)", l ? ", " : "", c.meta.label[l].name, task_kind_name[c.meta.label[l].kind], c.meta.label[l].n_classes);
         printf("\n");
@@ -267,7 +282,7 @@ status cmd_info(int argc, char **argv)
     const command_option options[] = {{0}};
     const command_line command = {"medley-data info DIR|FILE",
                                   "Tells what a data set folder or one shard holds: samples, subjects and cases per split, label sets with "
-                                  "the counts of their classes, sizes, intensities, spacing, licence, citation, files. For a folder of "
+                                  "counts and shares of their classes, sizes, intensities, spacing, licence, citation, files. For a folder of "
                                   "data sets: one line each. Reads no pixels.",
                                   options, 1, 1};
     const char *args[1];

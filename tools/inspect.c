@@ -2,6 +2,7 @@
 #include "canvas.h"
 #include "commands.h"
 #include "shard_list.h"
+#include "thumbnail.h"
 
 #include "medley/command.h"
 
@@ -18,8 +19,8 @@ typedef struct sheet {
     const char *label_name;
 } sheet;
 
-enum { MARGIN = 16, GAP = 10, LINE = 12, CAPTION = 2 * LINE + 6 };
-static const rgb8 paper = {24, 26, 31}, panel = {36, 39, 46}, bright = {236, 238, 242}, dim = {150, 156, 168}, black = {0, 0, 0};
+enum { MARGIN = 16, GAP = 10, LINE = 12, WORD_LINES = 3, CAPTION = (WORD_LINES + 1) * LINE + 6 }; /* id and labels, then numbers */
+static const rgb8 paper = {24, 26, 31}, panel = {36, 39, 46}, bright = {236, 238, 242}, dim = {150, 156, 168};
 
 /* ---- which samples ------------------------------------------------------------------------------------------------------ */
 
@@ -72,97 +73,7 @@ static status choose(sheet *s, int64_t wanted)
     return OK;
 }
 
-/* ---- one thumbnail -------------------------------------------------------------------------------------------------------- */
-
-typedef struct thumb { int x, y, w, h, H, W; } thumb; /* place on the sheet, size there; size of the image */
-
-static float pixel_at(enum dtype t, const void *px, int64_t i)
-{
-    switch (t) {
-    case DT_U8: return ((const uint8_t *)px)[i];
-    case DT_U16: return ((const uint16_t *)px)[i];
-    case DT_I16: return ((const int16_t *)px)[i];
-    default: return ((const float *)px)[i];
-    }
-}
-
-/* Mean over the source area of one thumbnail pixel, or bilinear if the image is enlarged. */
-static float sampled(const shard *f, const void *px, const thumb *t, int x, int y, int c)
-{
-    int C = f->meta.channels;
-    float sx = (float)t->W / (float)t->w, sy = (float)t->H / (float)t->h;
-    float x0 = (float)x * sx, y0 = (float)y * sy;
-    if (sx <= 1) {
-        float u = fminf(fmaxf(x0 + 0.5f * sx - 0.5f, 0), (float)t->W - 1), v = fminf(fmaxf(y0 + 0.5f * sy - 0.5f, 0), (float)t->H - 1);
-        int iu = (int)u, iv = (int)v, ju = iu + 1 < t->W ? iu + 1 : iu, jv = iv + 1 < t->H ? iv + 1 : iv;
-        float fu = u - (float)iu, fv = v - (float)iv;
-#define AT(yy, xx) pixel_at(f->meta.pixel, px, ((int64_t)(yy) * t->W + (xx)) * C + c)
-        return (1 - fv) * ((1 - fu) * AT(iv, iu) + fu * AT(iv, ju)) + fv * ((1 - fu) * AT(jv, iu) + fu * AT(jv, ju));
-    }
-    int ax = (int)x0, bx = (int)fminf((float)t->W, ceilf(x0 + sx)), ay = (int)y0, by = (int)fminf((float)t->H, ceilf(y0 + sy));
-    double sum = 0;
-    for (int yy = ay; yy < by; yy++)
-        for (int xx = ax; xx < bx; xx++) sum += (double)AT(yy, xx);
-#undef AT
-    int area = (by - ay) * (bx - ax);
-    return area > 0 ? (float)(sum / area) : 0;
-}
-
-static void draw_pixels(canvas *c, const shard *f, int64_t i, const void *px, const thumb *t)
-{
-    float lo = f->range[2 * i], scale = 255 / (f->range[2 * i + 1] - lo);
-    for (int y = 0; y < t->h; y++)
-        for (int x = 0; x < t->w; x++) {
-            uint8_t v[3] = {0};
-            for (int k = 0; k < f->meta.channels; k++) {
-                float g = (sampled(f, px, t, x, y, k) - lo) * scale;
-                v[k] = (uint8_t)(g > 0 ? g < 255 ? g + 0.5f : 255 : 0); /* not a number: 0 */
-            }
-            if (f->meta.channels == 1) v[1] = v[2] = v[0];
-            canvas_put(c, t->x + x, t->y + y, (rgb8){v[0], v[1], v[2]});
-        }
-}
-
-static void draw_mask(canvas *c, const uint8_t *mask, const thumb *t, int first_colour)
-{
-#define AT(yy, xx) mask[(int64_t)((yy) * t->H / t->h) * t->W + (int64_t)((xx) * t->W / t->w)]
-    for (int y = 0; y < t->h; y++)
-        for (int x = 0; x < t->w; x++) {
-            int v = AT(y, x);
-            if (v == 0) continue;
-            if (v == IGNORE_MASK) {
-                if ((x + y) % 6 == 0) canvas_mix(c, t->x + x, t->y + y, bright, 0.5f); /* hatched: takes no part */
-                continue;
-            }
-            bool edge = (x > 0 && AT(y, x - 1) != v) || (x + 1 < t->w && AT(y, x + 1) != v) || (y > 0 && AT(y - 1, x) != v) ||
-                        (y + 1 < t->h && AT(y + 1, x) != v);
-            canvas_mix(c, t->x + x, t->y + y, canvas_colour(first_colour + v - 1), edge ? 1 : 0.25f);
-        }
-#undef AT
-}
-
-/* A name on a dark ground; cut to `width` pixels, at least one letter. */
-static void draw_tag(canvas *c, int x, int y, int width, rgb8 ink, const char *name)
-{
-    char text[64];
-    int letters = (width - 1) / CANVAS_LETTER_W;
-    snprintf(text, sizeof text, "%.*s", letters < 1 ? 1 : letters, name);
-    canvas_fill(c, x, y, x + canvas_text_width(text, 1) + 2, y + CANVAS_LETTER_H + 1, black, 0.6f);
-    canvas_text(c, x + 1, y + 1, 1, ink, text);
-}
-
-static void draw_boxes(canvas *c, const shard *f, int l, int64_t i, const thumb *t, int first_colour)
-{
-    float sx = (float)t->w / (float)t->W, sy = (float)t->h / (float)t->H;
-    for (int pass = 0; pass < 2; pass++) /* names over all frames */
-        for (int64_t b = f->label[l].box_off[i]; b < f->label[l].box_off[i + 1]; b++) {
-            const float *e = f->label[l].box + 4 * b;
-            int k = f->label[l].box_cls[b];
-            int x0 = t->x + (int)floorf(e[0] * sx), y0 = t->y + (int)floorf(e[1] * sy), x1 = t->x + (int)ceilf(e[2] * sx), y1 = t->y + (int)ceilf(e[3] * sy);
-            if (!pass) canvas_frame(c, x0, y0, x1, y1, canvas_colour(first_colour + k), 1);
-            else if (x1 - x0 > 7 && y1 - y0 > 12) draw_tag(c, x0 + 1, y0 + 1, x1 - x0 - 3, canvas_colour(first_colour + k), f->meta.label[l].class_name[k]);
-        }
-}
+/* ---- one thumbnail and its caption ------------------------------------------------------------------------------------------- */
 
 /* Text of a label of the whole image. Returns the class for its colour. */
 static int image_label(const shard *f, int l, int64_t i, char *out, size_t room)
@@ -192,47 +103,88 @@ static int label_colour(const shard_meta *m, int l)
     return at;
 }
 
-/* One word of the caption; false when the line is full. */
-static bool put_word(canvas *c, const sheet *s, int x, int y, int *left, rgb8 ink, const char *word)
+typedef struct caption { canvas *c; int x0, x1, x, y, lines_left; } caption;
+
+/* One word; a line that is full is followed by the next, the last one ends in dots. */
+static void put_word(caption *k, rgb8 ink, const char *word)
 {
     char fitted[SHARD_TEXT];
-    int room = x + s->tile - 8 - *left;
-    if (!word[0]) return true;
-    if (room < 3 * CANVAS_LETTER_W) return false;
-    canvas_text_fit(word, room, 1, fitted, sizeof fitted);
-    canvas_text(c, *left, y, 1, ink, fitted);
-    *left += canvas_text_width(fitted, 1) + CANVAS_LETTER_W + 3;
-    return true;
+    if (!word[0] || k->lines_left < 1) return;
+    if (k->x > k->x0 && k->x + canvas_text_width(word, 1) > k->x1) {
+        if (k->lines_left == 1) {
+            canvas_text_fit("...", k->x1 - k->x, 1, fitted, sizeof fitted);
+            canvas_text(k->c, k->x, k->y, 1, dim, fitted);
+        }
+        k->x = k->x0, k->y += LINE;
+        if (--k->lines_left < 1) return;
+    }
+    canvas_text_fit(word, k->x1 - k->x, 1, fitted, sizeof fitted);
+    canvas_text(k->c, k->x, k->y, 1, ink, fitted);
+    k->x += canvas_text_width(fitted, 1) + CANVAS_LETTER_W + 3;
 }
 
-/* The id, and below it classes, mask classes that show, boxes per class. shown (SHARD_MAX_LABELS,256): which mask values were drawn. */
-static void draw_caption(canvas *c, const sheet *s, const shard *f, int64_t i, const bool (*shown)[256], int x, int y)
+/* The id, all of it: over two lines if it is long. */
+static void put_id(caption *k, const char *id)
+{
+    int letters = (k->x1 - k->x0) / CANVAS_LETTER_W;
+    char first[SHARD_TEXT];
+    if ((int)strlen(id) > letters && letters > 8) {
+        snprintf(first, sizeof first, "%.*s", letters, id);
+        canvas_text(k->c, k->x0, k->y, 1, bright, first);
+        k->y += LINE, k->lines_left--, id += letters;
+    }
+    canvas_text_fit(id, k->x1 - k->x0, 1, first, sizeof first);
+    canvas_text(k->c, k->x0, k->y, 1, bright, first);
+    k->y += LINE, k->lines_left--;
+}
+
+static void put_label(caption *to, const shard *f, int l, int64_t i, const bool shown[256])
 {
     char text[256];
-    int left = x;
-    put_word(c, s, x, y, &left, dim, f->id[i]);
-    left = x, y += LINE;
+    const shard_label *label = &f->meta.label[l];
+    int colour = label_colour(&f->meta, l), n_shown = 0;
+    if (!f->label[l].present[i]) {
+        snprintf(text, sizeof text, "%s: not labelled", label->name);
+        put_word(to, dim, text);
+    } else if (label->kind == TASK_SEGMENTATION) {
+        for (int k = 1; k < label->n_classes; k++)
+            if (shown[k]) put_word(to, canvas_colour(colour + k - 1), label->class_name[k]), n_shown++;
+    } else if (label->kind == TASK_DETECTION) {
+        for (int k = 0; k < label->n_classes; k++) {
+            int n = 0;
+            for (int64_t b = f->label[l].box_off[i]; b < f->label[l].box_off[i + 1]; b++) n += f->label[l].box_cls[b] == k;
+            snprintf(text, sizeof text, "%s %d", label->class_name[k], n);
+            if (n) put_word(to, canvas_colour(colour + k), text), n_shown++;
+        }
+    } else {
+        int k = image_label(f, l, i, text, sizeof text);
+        put_word(to, canvas_colour(colour + k), text);
+        n_shown = 1;
+    }
+    if (f->label[l].present[i] && !n_shown) {
+        snprintf(text, sizeof text, "%s: none", label->name);
+        put_word(to, dim, text);
+    }
+}
+
+/* The id; classes, mask classes that show, boxes per class; below: split, size, spacing, and the window that is drawn from black to white.
+ * shown (SHARD_MAX_LABELS,256): which mask values were drawn. */
+static void draw_caption(canvas *c, const sheet *s, const shard *f, int64_t i, const bool (*shown)[256], int x, int y)
+{
+    caption to = {c, x, x + s->tile - 8, x, y, WORD_LINES};
+    put_id(&to, f->id[i]);
     for (int turn = 0; turn < 2 * f->meta.n_labels; turn++) { /* labels of the whole image first: their names stand nowhere else */
         int l = turn % f->meta.n_labels;
-        const shard_label *label = &f->meta.label[l];
-        bool drawn = label->kind == TASK_SEGMENTATION || label->kind == TASK_DETECTION;
-        if ((s->label >= 0 && l != s->label) || !f->label[l].present[i] || drawn != (turn >= f->meta.n_labels)) continue;
-        int colour = label_colour(&f->meta, l);
-        if (label->kind == TASK_SEGMENTATION) {
-            for (int k = 1; k < label->n_classes; k++)
-                if (shown[l][k] && !put_word(c, s, x, y, &left, canvas_colour(colour + k - 1), label->class_name[k])) return;
-        } else if (label->kind == TASK_DETECTION) {
-            for (int k = 0; k < label->n_classes; k++) {
-                int n = 0;
-                for (int64_t b = f->label[l].box_off[i]; b < f->label[l].box_off[i + 1]; b++) n += f->label[l].box_cls[b] == k;
-                snprintf(text, sizeof text, "%s %d", label->class_name[k], n);
-                if (n && !put_word(c, s, x, y, &left, canvas_colour(colour + k), text)) return;
-            }
-        } else {
-            int k = image_label(f, l, i, text, sizeof text);
-            if (!put_word(c, s, x, y, &left, canvas_colour(colour + k), text)) return;
-        }
+        bool drawn = f->meta.label[l].kind == TASK_SEGMENTATION || f->meta.label[l].kind == TASK_DETECTION;
+        if ((s->label < 0 || l == s->label) && drawn == (turn >= f->meta.n_labels)) put_label(&to, f, l, i, shown[l]);
     }
+    char text[160], spacing[64] = "", fitted[160];
+    const float *mm = f->spacing + 2 * i, *range = f->range + 2 * i;
+    if (mm[0] == mm[1]) snprintf(spacing, sizeof spacing, " %.3g %s", (double)mm[0], f->meta.spacing_units);
+    else if (!isnan(mm[0]) && !isnan(mm[1])) snprintf(spacing, sizeof spacing, " %.3gx%.3g %s", (double)mm[1], (double)mm[0], f->meta.spacing_units);
+    snprintf(text, sizeof text, "%s %dx%d%s [%.4g,%.4g]", split_name[f->split[i]], f->size[2 * i + 1], f->size[2 * i], spacing, (double)range[0], (double)range[1]);
+    canvas_text_fit(text, s->tile - 8, 1, fitted, sizeof fitted);
+    canvas_text(c, x, y + WORD_LINES * LINE, 1, dim, fitted);
 }
 
 static status draw_sample(sheet *s, shard *f, int64_t i, int place, void *px, uint8_t *mask)
@@ -241,21 +193,20 @@ static status draw_sample(sheet *s, shard *f, int64_t i, int place, void *px, ui
     int x = MARGIN + place % s->cols * (s->tile + GAP), y = top + place / s->cols * (s->tile + CAPTION + GAP);
     canvas_fill(&s->c, x, y, x + s->tile, y + s->tile + CAPTION, panel, 1);
     thumb t = {.H = f->size[2 * i], .W = f->size[2 * i + 1]};
-    float fit = fminf((float)s->tile / (float)t.H, (float)s->tile / (float)t.W);
-    t.w = (int)fmaxf(1, rintf((float)t.W * fit)), t.h = (int)fmaxf(1, rintf((float)t.H * fit));
+    thumb_fit(&t, s->tile, f->spacing + 2 * i);
     t.x = x + (s->tile - t.w) / 2, t.y = y + (s->tile - t.h) / 2;
     TRY(shard_read_image(f, i, px), "sample %s", f->id[i]);
-    draw_pixels(&s->c, f, i, px, &t);
+    thumb_pixels(&s->c, f, i, px, &t);
     bool shown[SHARD_MAX_LABELS][256] = {{false}};
     for (int l = 0; l < f->meta.n_labels; l++) {
         if ((s->label >= 0 && l != s->label) || !f->label[l].present[i]) continue;
         int colour = label_colour(&f->meta, l);
         if (f->label[l].has_mask) {
             TRY(shard_read_mask(f, i, l, mask), "sample %s", f->id[i]);
-            draw_mask(&s->c, mask, &t, colour);
+            thumb_mask(&s->c, mask, &t, colour);
             for (int64_t k = 0, area = (int64_t)t.H * t.W; k < area; k++) shown[l][mask[k]] = true;
         }
-        if (f->meta.label[l].kind == TASK_DETECTION) draw_boxes(&s->c, f, l, i, &t, colour);
+        if (f->meta.label[l].kind == TASK_DETECTION) thumb_boxes(&s->c, f, l, i, &t, colour);
     }
     draw_caption(&s->c, s, f, i, (const bool(*)[256])shown, x + 4, y + s->tile + 5);
     return OK;
@@ -330,6 +281,8 @@ static status draw_head(sheet *s, const shard_meta *m)
     snprintf(text, sizeof text, "%s, %s%s: %d of %lld samples%s%s", m->modality, s->split < 0 ? "all splits" : "split ",
              s->split < 0 ? "" : split_name[s->split], s->n, (long long)s->n_eligible, s->label_name ? " with label " : "",
              s->label_name ? s->label_name : "");
+    size_t length = strlen(text);
+    snprintf(text + length, sizeof text - length, "; below each: split, width x height, column x row spacing, [black, white]");
     canvas_text_fit(text, width - 2 * MARGIN, 1, fitted, sizeof fitted);
     canvas_text(&s->c, MARGIN, MARGIN + 24, 1, dim, fitted);
     draw_legend(&s->c, s, m, width, MARGIN + 24 + LINE + 4);
@@ -355,7 +308,7 @@ static status make_sheet(sheet *s, const shard_list *list, int64_t wanted, int64
 status cmd_inspect(int argc, char **argv)
 {
     const char *png = NULL, *split = NULL, *args[1];
-    int64_t n = 24, cols = 0, tile = 176;
+    int64_t n = 24, cols = 0, tile = 224;
     sheet s = {.split = -1, .label = -1};
     int n_args;
     const command_option options[] = {
@@ -364,11 +317,12 @@ status cmd_inspect(int argc, char **argv)
         {.name = "--split", .arg = "S", .help = "only samples of train, val or test", .text = &split, .choices = "train|val|test"},
         {.name = "--label", .arg = "NAME", .help = "draw one label set, only samples that have it (default: all label sets)", .text = &s.label_name},
         {.name = "--cols", .arg = "C", .help = "thumbnails a row (default: about 4:3)", .number = &cols, .lo = 1, .hi = 100},
-        {.name = "--tile", .arg = "P", .help = "side of a thumbnail in pixels (default 176)", .number = &tile, .lo = 48, .hi = 1024},
+        {.name = "--tile", .arg = "P", .help = "side of a thumbnail in pixels (default 224)", .number = &tile, .lo = 48, .hi = 1024},
         {0}};
     const command_line command = {"medley-data inspect DIR|FILE --png SHEET.png [--n N] [--split S] [--label NAME] [--cols C] [--tile P]",
                                   "Draws a contact sheet: thumbnails with the intensities the trainer maps to 0 and 1, masks as outlines "
-                                  "and tints (ignored pixels hatched), boxes with their class names, classes and sample ids below.",
+                                  "(ignored pixels hatched), boxes with their class names; below it id, classes, split, size, spacing and the "
+                                  "intensities drawn black and white. Pixels that are not square are drawn in their proportions.",
                                   options, 1, 1};
     if (command_help(&command, argc, argv)) return OK;
     TRY(command_parse(&command, argc, argv, args, &n_args), "inspect");

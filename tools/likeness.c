@@ -9,6 +9,20 @@
 enum { CELLS = 16, BITS_APART = 10, PAIRS_MOST = 20, IMAGES_MOST = 200000 };
 #define FAINT 0.02 /* of the range of the cells: neighbours that differ by less say nothing */
 
+/* Of n elements from the first. */
+static double sum_of(const image *m, size_t first, size_t n)
+{
+    int64_t whole = 0;
+    double sum = 0;
+    switch (m->type) {
+    case DT_U8: for (size_t i = 0; i < n; i++) whole += ((const uint8_t *)m->data)[first + i]; break;
+    case DT_U16: for (size_t i = 0; i < n; i++) whole += ((const uint16_t *)m->data)[first + i]; break;
+    case DT_I16: for (size_t i = 0; i < n; i++) whole += ((const int16_t *)m->data)[first + i]; break;
+    default: for (size_t i = 0; i < n; i++) sum += (double)((const float *)m->data)[first + i]; break;
+    }
+    return sum + (double)whole;
+}
+
 void likeness_of(const image *m, likeness *out)
 {
     double cell[CELLS][CELLS + 1], lo = INFINITY, hi = -INFINITY;
@@ -19,9 +33,7 @@ void likeness_of(const image *m, likeness *out)
         for (int c = 0; c <= CELLS; c++) {
             int y0 = r * m->H / CELLS, y1 = (r + 1) * m->H / CELLS, x0 = c * m->W / (CELLS + 1), x1 = (c + 1) * m->W / (CELLS + 1);
             double sum = 0;
-            for (int y = y0; y < y1; y++)
-                for (size_t i = (plane + (size_t)y * (size_t)m->W + (size_t)x0) * (size_t)m->C, n = (size_t)((x1 - x0) * m->C); n > 0; i++, n--)
-                    sum += image_at(m, i);
+            for (int y = y0; y < y1; y++) sum += sum_of(m, (plane + (size_t)y * (size_t)m->W + (size_t)x0) * (size_t)m->C, (size_t)((x1 - x0) * m->C));
             cell[r][c] = sum / ((double)(y1 - y0) * (x1 - x0) * m->C);
             lo = fmin(lo, cell[r][c]), hi = fmax(hi, cell[r][c]);
         }
@@ -45,20 +57,25 @@ int likeness_apart(const likeness *a, const likeness *b)
 /* Warns of pairs in different splits: what is scored may have been seen. They stay where they are, for likeness is no proof. */
 status likeness_report(const conversion *c)
 {
-    int *list, n = 0, n_pairs = 0;
+    struct { likeness like; enum split split; int item; } *list; /* close together: all pairs are looked at */
+    int n = 0, n_pairs = 0;
     TRY(mem_alloc(&list, ((size_t)c->n + 1) * sizeof *list, "list of images"), "likeness");
     for (int i = 0; i < c->n; i++)
-        if (!c->item[i].st && c->item[i].likeness.known) list[n++] = i;
+        if (!c->item[i].st && c->item[i].likeness.known) {
+            list[n].like = c->item[i].likeness, list[n].split = c->item[i].split;
+            list[n++].item = i;
+        }
     if (n > IMAGES_MOST) {
         log_line(LOG_INFO, "  more than %d images: not looked at for pairs that look alike", IMAGES_MOST);
         n = 0;
     }
     for (int a = 0; a < n; a++)
         for (int b = a + 1; b < n; b++) {
-            const item *x = &c->item[list[a]], *y = &c->item[list[b]];
-            if (x->split == y->split || likeness_apart(&x->likeness, &y->likeness) > BITS_APART) continue;
+            if (list[a].split == list[b].split || likeness_apart(&list[a].like, &list[b].like) > BITS_APART) continue;
+            const item *x = &c->item[list[a].item], *y = &c->item[list[b].item];
             if (++n_pairs <= PAIRS_MOST)
-                log_line(LOG_WARN, "%s: %s (%s) and %s (%s) look alike", c->r->name, x->file->path, split_name[x->split], y->file->path, split_name[y->split]);
+                log_line(LOG_WARN, "%s: %s (%s) and %s (%s) look alike", c->r->name, x->is_part ? x->id : x->path, split_name[x->split], y->is_part ? y->id : y->path,
+                         split_name[y->split]);
         }
     if (n_pairs) log_line(LOG_INFO, "  %d pairs of images in different splits look alike: give them one subject if they are of one", n_pairs);
     free(list);

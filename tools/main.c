@@ -6,6 +6,7 @@
 
 static const command_entry commands[] = {
     {"convert", cmd_convert, "source files and a recipe become shards"},
+    {"index", cmd_index, "the parts of a conversion (convert --part) become one data set"},
     {"synth", cmd_synth, "a small learnable stand-in for real data, as source files and as shards"},
     {"verify", cmd_verify, "checksums, ranges, label consistency and split leakage of shards"},
     {"info", cmd_info, "what a data set folder or a shard holds"},

@@ -27,6 +27,8 @@ static status bind(bindings *b, const char *name, const char *text, size_t n)
     return OK;
 }
 
+status bindings_add(bindings *b, const char *name, const char *text) { return bind(b, name, text, strlen(text)); }
+
 /* The name that starts at "{"; *next is behind its "}". */
 static status name_at(const char *p, char out[32], const char **next)
 {
@@ -139,16 +141,35 @@ static bool leads_out(const char *text)
 
 /* ---- walking ------------------------------------------------------------------------------------------------------------ */
 
-static status add_match(const char *path, const bindings *b, bool is_folder, found_list *out)
+static status pack(const bindings *b, found *f)
+{
+    size_t n = 0;
+    for (int i = 0; i < b->n; i++) n += strlen(b->v[i].name) + strlen(b->v[i].text) + 2;
+    TRY(mem_alloc(&f->parts, n + 1, "list of files"), "%s", f->path);
+    char *at = f->parts;
+    for (int i = 0; i < b->n; i++) at = stpcpy(stpcpy(at, b->v[i].name) + 1, b->v[i].text) + 1;
+    f->n_parts = b->n;
+    return OK;
+}
+
+void found_parts(const found *f, bindings *out)
+{
+    *out = (bindings){.n = f->n_parts};
+    const char *at = f->parts;
+    for (int i = 0; i < f->n_parts; i++) {
+        at += snprintf(out->v[i].name, sizeof out->v->name, "%s", at) + 1;
+        at += snprintf(out->v[i].text, sizeof out->v->text, "%s", at) + 1;
+    }
+}
+
+static status add_match(const char *path, const bindings *known, bool is_folder, found_list *out)
 {
     if (out->n == out->room) {
         int room = out->room ? 2 * out->room : 64;
         TRY(mem_grow(&out->v, (size_t)room * sizeof *out->v, "list of files"), "%s", path);
         out->room = room;
     }
-    found *f = &out->v[out->n];
-    f->is = *b;
-    snprintf(f->path, sizeof f->path, "%s", path);
+    bindings is = *known;
     const char *slash = strrchr(path, '/'), *file = slash ? slash + 1 : path, *folder = slash;
     size_t stem = strlen(file);
     for (int i = 0; i < 2 && !is_folder; i++) { /* name.nii.gz -> name */
@@ -157,12 +178,16 @@ static status add_match(const char *path, const bindings *b, bool is_folder, fou
         stem = (size_t)(dot - file);
     }
     while (folder && folder > path && folder[-1] != '/') folder--;
-    TRY(bind(&f->is, "path", path, strlen(path)), "%s", path);
-    TRY(bind(&f->is, "file", file, strlen(file)), "%s", path);
-    TRY(bind(&f->is, "stem", file, stem), "%s", path);
-    TRY(bind(&f->is, "folder", slash ? folder : "", slash ? (size_t)(slash - folder) : 0), "%s", path);
-    out->n++;
-    return OK;
+    TRY(bind(&is, "path", path, strlen(path)), "%s", path);
+    TRY(bind(&is, "file", file, strlen(file)), "%s", path);
+    TRY(bind(&is, "stem", file, stem), "%s", path);
+    TRY(bind(&is, "folder", slash ? folder : "", slash ? (size_t)(slash - folder) : 0), "%s", path);
+    found f = {0};
+    status st = mem_copy(&f.path, path, strlen(path), "list of files");
+    if (!st) st = pack(&is, &f);
+    if (st) found_drop(&f);
+    else out->v[out->n++] = f;
+    return st;
 }
 
 static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
@@ -235,8 +260,16 @@ status pattern_list(const char *root, const char *pattern, const bindings *known
     return walk(root, "", pattern, known ? known : &none, out);
 }
 
+void found_drop(found *f)
+{
+    free(f->path);
+    free(f->parts);
+    *f = (found){0};
+}
+
 void found_free(found_list *l)
 {
+    for (int i = 0; i < l->n; i++) found_drop(&l->v[i]);
     free(l->v);
     *l = (found_list){0};
 }

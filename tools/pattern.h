@@ -18,6 +18,7 @@ typedef struct bindings {
     const void *ctx;
 } bindings;
 const char *bindings_find(const bindings *b, const char *name); /* NULL */
+MUST status bindings_add(bindings *b, const char *name, const char *text); /* or replaces it */
 
 /* Syntax: braces closed, names not empty. Calls `each` for every name. ST_USAGE. */
 MUST status pattern_names(const char *pattern, status (*each)(void *ctx, const char *name), void *ctx);
@@ -25,8 +26,11 @@ MUST status pattern_names(const char *pattern, status (*each)(void *ctx, const c
 /* Template to text: every {name} must be known. */
 MUST status pattern_expand(const char *pattern, const bindings *known, char *out, size_t out_bytes);
 
-typedef struct found { char path[PATTERN_PATH]; bindings is; } found; /* path relative to the root */
+/* path: relative to the root. parts: names and texts one behind the other, each with its NUL, as there may be millions of files. */
+typedef struct found { char *path, *parts; int n_parts; } found;
 typedef struct found_list { int n, room; found *v; } found_list;
+void found_parts(const found *f, bindings *out);
+void found_drop(found *f);
 void found_free(found_list *l);
 
 /* All regular files under `root` that match, or all folders if the pattern ends with '/', in path order. `*` stands for any text and {name}

@@ -51,6 +51,7 @@ static double get_f64(const unsigned char *p, bool swap)
 /* Unpacks at most `limit` bytes. to_end: goes on to the end of the file without keeping the rest, so that its checksum is seen. */
 static status gunzip(const void *bytes, size_t n, unsigned char *out, size_t limit, bool to_end, size_t *got, const char *what)
 {
+    if (to_end && unpack_gzip(bytes, n, out, limit, got)) return OK;
     z_stream z = {0};
     CHECK(inflateInit2(&z, 15 + 16) == Z_OK, ST_RESOURCE, "%s: no memory for zlib", what);
     const unsigned char *in = bytes;
@@ -193,6 +194,21 @@ static double voxel(const unsigned char *p, int code, bool swap)
     }
 }
 
+/* Voxels that are kept as they are, n_channels apart. */
+#define COPY(type)                                                                                                              \
+    do {                                                                                                                        \
+        type *to = (type *)m->data + c;                                                                                         \
+        for (int z = 0; z < m->D; z++)                                                                                          \
+            for (int y = 0; y < m->H; y++) {                                                                                    \
+                const unsigned char *p = data + from + z * step[2] + y * step[1];                                               \
+                if (m->C == 1 && step[0] == -(int64_t)sizeof *to) /* by far the most: a loop for vectors */                      \
+                    for (int x = 0; x < m->W; x++) memcpy(to + x, p - (ptrdiff_t)x * (ptrdiff_t)sizeof *to, sizeof *to);         \
+                else                                                                                                            \
+                    for (int x = 0; x < m->W; x++) memcpy(to + (ptrdiff_t)x * m->C, p + (ptrdiff_t)x * step[0], sizeof *to);     \
+                to += (ptrdiff_t)m->W * m->C;                                                                                   \
+            }                                                                                                                   \
+    } while (0)
+
 /* One volume into channel c. */
 static status copy_voxels(image *m, const header *h, const unsigned char *data, int t, double slope, double inter, const int axis[3],
                           const bool flip[3], int c, const char *what)
@@ -200,6 +216,12 @@ static status copy_voxels(image *m, const header *h, const unsigned char *data, 
     int64_t step[3], from = orient_steps(h->dim + 1, types[t].bytes, axis, flip, step);
     bool whole = types[t].code != 16 && types[t].code != 64, scaled = slope != 1 || inter != 0;
     size_t i = (size_t)c, n_channels = (size_t)m->C;
+    if (!scaled && !h->swap && (types[t].code == 2 || types[t].code == 4 || types[t].code == 512 || types[t].code == 16)) {
+        if (types[t].bytes == 1) COPY(uint8_t);
+        else if (types[t].bytes == 2) COPY(uint16_t);
+        else COPY(float);
+        return OK;
+    }
     for (int z = 0; z < m->D; z++)
         for (int y = 0; y < m->H; y++)
             for (int x = 0; x < m->W; x++, i += n_channels) {

@@ -11,7 +11,8 @@ enum { NUMBERS_MAX = 2 + 4096 }; /* of a line: a polygon of so many corners */
 /* Shares lie in 0 to 1; tools overshoot by a little. Numbers beyond are pixels: another format. */
 static bool is_share(double v) { return v >= -0.5 && v <= 1.5; }
 
-static status add_line(boxes *b, const double *v, int n, int width, int height, const char *what, int line)
+/* v (n) is used up: corners of a polygon become pixels. */
+static status add_line(boxes *b, double *v, int n, int width, int height, const char *what, int line)
 {
     double x0, y0, x1, y1;
     char name[24];
@@ -30,7 +31,10 @@ static status add_line(boxes *b, const double *v, int n, int width, int height, 
         }
     }
     snprintf(name, sizeof name, "%.0f", v[0]);
-    return boxes_add(b, x0 * width, y0 * height, x1 * width, y1 * height, name);
+    TRY(boxes_add(b, x0 * width, y0 * height, x1 * width, y1 * height, name), "%s:%d", what, line);
+    if (n == 5) return OK;
+    for (int i = 1; i < n; i += 2) v[i] *= width, v[i + 1] *= height;
+    return outline_add_ring(&b->shape[b->n - 1], (const double (*)[2])(v + 1), n / 2);
 }
 
 /* The numbers of a line, or -1 if there is anything else in it, or too many. text ends with 0. */

@@ -23,9 +23,12 @@ static const key label_keys[] = {
     TEXT(recipe_label, name, NULL, "name of the label set"),
     {.name = "kind", .type = KEY_TEXT, .offset = offsetof(recipe_label, kind), .size = 20,
      .choices = "classification|multilabel|regression|segmentation|detection", .help = "what the label is"},
-    {.name = "source", .type = KEY_TEXT, .offset = offsetof(recipe_label, source), .size = 12, .choices = "value|columns|mask|voc|yolo|coco",
+    {.name = "source", .type = KEY_TEXT, .offset = offsetof(recipe_label, source), .size = 12, .choices = "value|columns|mask|voc|yolo|coco|npz|regions",
      .help = "where it comes from: a value (folder name, table column), a table with one column per class, mask files, Pascal VOC files, YOLO text files (a class number is a "
-             "place in classes, or is mapped), one COCO file"},
+             "place in classes; behind the background, if these are masks; or is mapped), one COCO file, the "
+             "arrays of an NPZ file in MedMNIST's form (train_images, train_labels, val_..., test_...: each image a sample, named by {split} and {index}; classes are numbered in "
+             "order, several labels are one column each), a GeoJSON file of regions on a slide (as QuPath exports them: polygons with a classification). Masks from YOLO and COCO: polygons and runs, a later object "
+             "of the file covers an earlier one"},
     TEXT(recipe_label, value, "", "source \"value\": template, \"{class}\" or \"{table.column}\"; source \"columns\": name of the table, whose columns have the "
          "classes' names"),
     {.name = "yes", .type = KEY_TEXT_LIST, .offset = offsetof(recipe_label, yes), .size = RECIPE_WORDS, .item_bytes = 64, .def = "[\"1\", \"1.0\"]",
@@ -36,6 +39,8 @@ static const key label_keys[] = {
     TEXT(recipe_label, file, "", "other sources: path pattern; may use the names of images.files. Several mask files of one image are merged; "
          "a pattern that ends with / finds a DICOM series of masks"),
     TEXT(recipe_label, image_name, "{file}", "coco: file_name of an image, a template"),
+    {.name = "share", .type = KEY_FLOAT, .offset = offsetof(recipe_label, share), .def = "0.5", .lo = 0, .hi = 1,
+     .help = "regions, classification: a tile has the class that covers most of it, if that is at least this share; else it has no such label"},
     {.name = "one_based", .type = KEY_BOOL, .offset = offsetof(recipe_label, one_based), .def = "true",
      .help = "voc: pixels count from 1 and both corners belong to the object; false: the numbers are pixel edges"},
     {.name = "required", .type = KEY_BOOL, .offset = offsetof(recipe_label, required), .def = "true",
@@ -55,6 +60,8 @@ static const key label_keys[] = {
              "without a map a mask's values are class numbers. \"#ff0000 -> tumour\" in all lines: masks by colour, black is background"},
     {.name = "threshold", .type = KEY_FLOAT, .offset = offsetof(recipe_label, threshold), .def = "0", .lo = 0, .hi = 1e9,
      .help = "masks of two classes with soft or noisy edges (JPEG): grey values from here on are the second class; 0: none"},
+    {.name = "crowd", .type = KEY_TEXT, .offset = offsetof(recipe_label, crowd), .size = 8, .def = "ignore", .choices = "ignore|object",
+     .help = "coco: a region marked iscrowd gives no box, and pixels of a mask that are ignored where no object lies; or it is an object like any other"},
     {.name = "missing", .type = KEY_TEXT_LIST, .offset = offsetof(recipe_label, missing), .size = RECIPE_MISSING, .item_bytes = 64, .def = "[\"\"]",
      .count_offset = offsetof(recipe_label, n_missing), .help = "values that mean: not labelled"},
     {.name = "expect", .type = KEY_INT_LIST, .offset = offsetof(recipe_label, expect), .size = RECIPE_CLASSES, .def = "",
@@ -79,13 +86,24 @@ static const key image_keys[] = {
      .help = "4-D NIfTI: the volumes that become the channels, counted from 0; as many as channels says. Empty: such files are refused"},
     {.name = "max_side", .type = KEY_INT, .offset = IN(images, max_side), .def = "0", .lo = 0, .hi = 65535,
      .help = "larger images are stored smaller (area average), 0: as they are"},
-    TEXT_IN(images, id, "{stem}", "template of the sample's id; must differ between images"),
-    TEXT_IN(images, subject, "{stem}", "template of the subject; a subject never falls into two splits"),
+    TEXT_IN(images, id, "{stem}", "template of the sample's id; must differ between images; NPZ: \"/{split}-{index}\" is added unless {index} is in it, slides: \"/{x},{y}\""),
+    TEXT_IN(images, subject, "{stem}", "template of the subject; a subject never falls into two splits; NPZ: {stem} stands for the id"),
     TEXT_IN(images, centre, "", "template of the centre"),
     {.name = "spacing", .type = KEY_FLOAT_LIST, .offset = IN(images, spacing), .size = 2, .least = 2, .def = "[0, 0]", .lo = 0, .hi = 1e6,
      .help = "pixel height and width, for formats that do not say; 0: unknown"},
     {.name = "units", .type = KEY_TEXT, .offset = IN(images, units), .size = 8, .def = "", .choices = "mm|um", .help = "of the spacing"},
     LINE_IN(images),
+    {0}};
+
+static const key slide_keys[] = {
+    {.name = "mpp", .type = KEY_FLOAT, .offset = IN(slide, mpp), .def = "0", .lo = 0, .hi = 1000,
+     .help = "images are whole slides, of which each tile becomes a sample, named by {x} and {y} (its corner in pixels of the finest level): micrometres per pixel of a tile, "
+             "averaged from the nearest finer level; 0: no slides"},
+    {.name = "tile", .type = KEY_INT, .offset = IN(slide, tile), .def = "256", .lo = 16, .hi = 8192,
+     .help = "side of a tile in pixels; tiles lie side by side, those cut by the edge are left out"},
+    {.name = "tissue", .type = KEY_FLOAT, .offset = IN(slide, tissue), .def = "0.5", .lo = 0, .hi = 1,
+     .help = "least share of a tile that is tissue: more saturated than Otsu's threshold over the slide's tiles, and than 0.05; 0: all tiles"},
+    LINE_IN(slide),
     {0}};
 
 static const key range_keys[] = {
@@ -115,7 +133,7 @@ static const key split_keys[] = {
      .help = "train, validation, test; of the images, by whole subjects"},
     {.name = "seed", .type = KEY_INT, .offset = IN(split, seed), .size = 8, .def = "1", .help = "of the order in which subjects are dealt"},
     TEXT_IN(split, stratify, "", "label whose classes get even shares; empty: the first that has classes per image or boxes"),
-    TEXT_IN(split, value, "", "template of the split that the publisher gives an image: \"{part}\" or \"{table.column}\"; empty: all are dealt"),
+    TEXT_IN(split, value, "", "template of the split that the publisher gives an image: \"{part}\" or \"{table.column}\"; empty: all are dealt; NPZ: \"{split}\""),
     {.name = "map", .type = KEY_TEXT_LIST, .offset = IN(split, map), .size = RECIPE_SPLIT_MAPS, .item_bytes = 64, .def = "",
      .count_offset = IN(split, n_map),
      .help = "\"value -> train\", \"-> val\", \"-> test\" or \"-> rest\" for values that are none of train, val and test; the rest is dealt by fractions"},
@@ -143,6 +161,7 @@ static const key recipe_keys[] = {
     {.name = "images", .type = KEY_GROUP, .offset = offsetof(recipe, images), .sub = image_keys, .help = "the files"},
     {.name = "tables", .type = KEY_GROUP_LIST, .offset = offsetof(recipe, table), .size = RECIPE_TABLES, .def = "", .sub = table_keys,
      .sub_bytes = sizeof(recipe_table), .count_offset = offsetof(recipe, n_tables), .help = "CSV and XLSX tables joined to the images"},
+    GROUP(slide, slide_keys, "whole slides"),
     GROUP(range, range_keys, "intensities that become 0 and 1"),
     GROUP(slices, slice_keys, "how volumes become samples"),
     {.name = "labels", .type = KEY_GROUP_LIST, .offset = offsetof(recipe, label), .size = SHARD_MAX_LABELS, .sub = label_keys,
@@ -210,9 +229,11 @@ static status is_same(void *ctx, const char *name)
 static status is_known(void *ctx, const char *name)
 {
     names_check *c = ctx;
-    static const char *const always[] = {"path", "file", "stem", "folder"};
+    static const char *const always[] = {"path", "file", "stem", "folder"}, *const parts[][2] = {[FORM_NPZ] = {"split", "index"}, [FORM_SLIDE] = {"x", "y"}};
     for (size_t i = 0; i < 4; i++)
         if (!strcmp(name, always[i])) return OK;
+    for (size_t i = 0; i < 2 && c->r->form != FORM_FILES; i++)
+        if (!strcmp(name, parts[c->r->form][i])) return OK;
     const char *dot = strchr(name, '.');
     for (int i = 0; dot && c->tables && i < c->r->n_tables; i++)
         if (strlen(c->r->table[i].name) == (size_t)(dot - name) && !strncmp(c->r->table[i].name, name, (size_t)(dot - name))) return OK;
@@ -260,20 +281,21 @@ static void check_label(recipe *r, int i, config_faults *f)
 {
     recipe_label *l = &r->label[i];
     char where[64];
-    static const char *const sources[N_TASK_KINDS] = {"value|columns", "value|columns", "value", "mask", "voc|yolo|coco"};
+    static const char *const sources[N_TASK_KINDS] = {"value|columns|npz|regions", "value|columns|npz", "value|npz", "mask|yolo|coco|regions", "voc|yolo|coco"};
 #define KEY(field) (snprintf(where, sizeof where, "labels[%d]." field, i), where)
     l->task = (enum task_kind)task_kind_find(l->kind);
     if ((int)l->task < 0) return;
     if (*l->source && !strstr(sources[l->task], l->source))
         config_fault(f, l->line, KEY("source"), "kind \"%s\" comes from \"%s\"", l->kind, sources[l->task]);
-    bool value = !strcmp(l->source, "value"), columns = !strcmp(l->source, "columns");
+    bool value = !strcmp(l->source, "value"), columns = !strcmp(l->source, "columns"), npz = !strcmp(l->source, "npz");
     if (value && !*l->value) config_fault(f, l->line, KEY("value"), "missing; source \"value\" needs a template");
     if (columns && recipe_table_find(r, l->value) < 0) config_fault(f, l->line, KEY("value"), "\"%s\" is no table of this recipe", l->value);
-    if (!value && !columns && !*l->file) config_fault(f, l->line, KEY("file"), "missing; source \"%s\" needs a path pattern", l->source);
+    if (!value && !columns && !npz && !*l->file) config_fault(f, l->line, KEY("file"), "missing; source \"%s\" needs a path pattern", l->source);
     if (leads_out(l->file)) config_fault(f, l->line, KEY("file"), "must lie under the source folder");
     check_template(r, f, l->line, KEY("value"), l->value, true);
     check_template(r, f, l->line, KEY("file"), l->file, strcmp(l->source, "coco") != 0);
     check_template(r, f, l->line, KEY("image_name"), l->image_name, true);
+    if (!strcmp(l->source, "regions") && l->n_classes > IGNORE_MASK - 1) config_fault(f, l->line, KEY("classes"), "regions have at most %d", IGNORE_MASK - 1);
     int least = l->task == TASK_REGRESSION ? 0 : l->task == TASK_DETECTION || l->task == TASK_MULTILABEL ? 1 : 2;
     if (l->n_classes < least) config_fault(f, l->line, KEY("classes"), "%s needs at least %d class names", l->kind, least);
     if (l->task == TASK_REGRESSION && !(l->hi > l->lo)) config_fault(f, l->line, KEY("hi"), "must be above lo");
@@ -282,7 +304,8 @@ static void check_label(recipe *r, int i, config_faults *f)
     for (int a = 0; a < l->n_classes; a++)
         for (int b = 0; b < a; b++)
             if (!strcmp(l->classes[a], l->classes[b])) config_fault(f, l->line, KEY("classes"), "\"%s\" appears twice", l->classes[a]);
-    l->by_colour = l->task == TASK_SEGMENTATION && l->n_map > 0 && l->map[0][0] == '#';
+    bool files = l->task == TASK_SEGMENTATION && !strcmp(l->source, "mask"); /* of values or colours; else objects have class names */
+    l->by_colour = files && l->n_map > 0 && l->map[0][0] == '#';
     for (int m = 0; m < l->n_map && l->task != TASK_REGRESSION; m++) {
         char from[160], to[160];
         snprintf(where, sizeof where, "labels[%d].map[%d]", i, m);
@@ -292,9 +315,9 @@ static void check_label(recipe *r, int i, config_faults *f)
         }
         if (label_class_find(l, to) < 0 && !(l->task == TASK_SEGMENTATION && !strcmp(to, "ignore")))
             config_fault(f, l->line, where, "\"%s\" is none of the classes", to);
-        else if (l->task == TASK_SEGMENTATION) check_mask_value(l, m, from, to, f, where);
+        else if (files) check_mask_value(l, m, from, to, f, where);
     }
-    if (l->threshold > 0 && (l->task != TASK_SEGMENTATION || l->n_classes != 2 || l->n_map))
+    if (l->threshold > 0 && (!files || l->n_classes != 2 || l->n_map))
         config_fault(f, l->line, KEY("threshold"), "is for masks of two classes without a map");
     if (l->n_map && l->task == TASK_REGRESSION) config_fault(f, l->line, KEY("map"), "a regression label has no classes");
     if (l->n_expect && l->n_expect != l->n_classes)
@@ -351,9 +374,38 @@ static void check_split(recipe *r, config_faults *f)
         config_fault(f, r->split.line, "split.stratify", "\"%s\" is no label of this recipe", r->split.stratify);
 }
 
+/* Images of one file need ids of their own, and have no subjects but themselves. */
+static void name_parts(recipe *r, config_faults *f)
+{
+    const size_t room = sizeof r->images.id;
+    r->form = FORM_FILES;
+    for (int i = 0; i < r->n_labels; i++)
+        if (!strcmp(r->label[i].source, "npz")) r->form = FORM_NPZ;
+    if (r->slide.mpp > 0) {
+        if (r->form == FORM_NPZ) config_fault(f, r->slide.line, "slide.mpp", "a slide has no label of source \"npz\"");
+        r->form = FORM_SLIDE;
+    }
+    for (int i = 0; i < r->n_labels; i++)
+        if (!strcmp(r->label[i].source, "regions") && r->form != FORM_SLIDE) config_fault(f, r->label[i].line, "slide.mpp", "regions lie on slides: say how fine");
+    if (r->form == FORM_FILES) return;
+    static const char *const own[] = {[FORM_NPZ] = "{index}", [FORM_SLIDE] = "{x}"}, *const add[] = {[FORM_NPZ] = "/{split}-{index}", [FORM_SLIDE] = "/{x},{y}"};
+    if (!strstr(r->images.id, own[r->form])) {
+        if (strlen(r->images.id) + strlen(add[r->form]) >= room) config_fault(f, r->images.line, "images.id", "is too long");
+        else strcat(r->images.id, add[r->form]);
+    }
+    if (r->form == FORM_SLIDE) {
+        if (!strcmp(r->images.units, "mm")) config_fault(f, r->images.line, "images.units", "slides are measured in um");
+        else snprintf(r->images.units, sizeof r->images.units, "um");
+        return;
+    }
+    if (!strcmp(r->images.subject, "{stem}")) snprintf(r->images.subject, room, "%s", r->images.id);
+    if (!*r->split.value) snprintf(r->split.value, sizeof r->split.value, "{split}");
+}
+
 static void check(void *out, config_faults *f)
 {
     recipe *r = out;
+    name_parts(r, f);
     static const char *const pixel[] = {"u8", "u16", "i16", "f32"}, *const axis[] = {"axial", "coronal", "sagittal"};
     static const enum dtype type[] = {DT_U8, DT_U16, DT_I16, DT_F32};
     for (int i = 0; i < 4; i++)

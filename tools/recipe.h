@@ -21,7 +21,7 @@ typedef struct recipe_label {
     char   value[128], separator[8];         /* source = "value" */
     char   file[PATTERN_PATH], image_name[128];
     bool   one_based, required;
-    double min_box, lo, hi;
+    double min_box, share, lo, hi;
     char   where[64];                        /* a mask label: slices without enough of it do not carry this label */
     double where_share;
     int    n_classes, n_map, n_missing, n_expect, n_yes, n_no, line;
@@ -30,11 +30,14 @@ typedef struct recipe_label {
     char   missing[RECIPE_MISSING][64], yes[RECIPE_WORDS][64], no[RECIPE_WORDS][64];
     int    expect[RECIPE_CLASSES];
     double threshold;
+    char   crowd[8];
     bool   by_colour;                        /* the map's values are colours */
     uint32_t colour[RECIPE_MAPS];            /* (n_map) 0xrrggbb, and its class */
     int16_t colour_class[RECIPE_MAPS];
     enum task_kind task;                     /* kind as a number */
 } recipe_label;
+
+enum recipe_form { FORM_FILES, FORM_NPZ, FORM_SLIDE }; /* what a file is: an image or volume, an NPZ file of many, a whole slide */
 
 typedef struct recipe {
     char file[512], sha256[65];
@@ -46,6 +49,7 @@ typedef struct recipe {
         char   pixel[8], id[128], subject[128], centre[128], units[8];
         double spacing[2];                   /* y, x; for files that do not say; 0: unknown */
     } images;
+    struct { double mpp, tissue; int tile, line; } slide;
     struct { char rule[12]; double lo, hi; int line; } range;
     struct { char axis[12], empty[8], label[64]; int every, min_foreground, line; double empty_share; } slices;
     struct {
@@ -58,6 +62,7 @@ typedef struct recipe {
     int  n_tables, n_labels;
     recipe_table table[RECIPE_TABLES];
     recipe_label label[SHARD_MAX_LABELS];
+    enum recipe_form form;
     enum dtype pixel;
     int  axis;                               /* 0 axial, 1 coronal, 2 sagittal */
     int  slice_label;                        /* the mask label that tells empty slices; -1 none */

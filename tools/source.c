@@ -61,7 +61,9 @@ static status open_coco(source *s, int i)
     size_t n;
     snprintf(path, sizeof path, "%s/%s", s->root, s->r->label[i].file);
     TRY(file_read_all(path, (size_t)1 << 31, &text, &n), "label %s", s->r->label[i].name);
-    status st = coco_parse(&s->coco[i], text, n, path);
+    const recipe_label *l = &s->r->label[i];
+    coco_rules rules = {.outlines = l->task == TASK_SEGMENTATION, .crowd_is_object = !strcmp(l->crowd, "object")};
+    status st = coco_parse(&s->coco[i], text, n, &rules, path);
     free(text);
     return st;
 }
@@ -108,7 +110,7 @@ status source_open(source *s, const recipe *r, const char *root)
     snprintf(s->root, sizeof s->root, "%s", root);
     for (int t = 0; t < r->n_tables; t++) TRY_TO(fail, open_table(s, t), "%s", r->name);
     for (int i = 0; i < r->n_labels; i++) {
-        if (r->label[i].task == TASK_SEGMENTATION) TRY_TO(fail, open_lut(s, i), "%s", r->name);
+        if (!strcmp(r->label[i].source, "mask")) TRY_TO(fail, open_lut(s, i), "%s", r->name);
         if (!strcmp(r->label[i].source, "coco")) TRY_TO(fail, open_coco(s, i), "%s", r->name);
     }
     TRY_TO(fail, check_columns(s), "%s", r->name);

@@ -107,6 +107,7 @@ typedef struct sha256 { uint32_t h[8]; uint64_t n; uint8_t buf[64]; } sha256;
 void sha256_begin(sha256 *s);
 void sha256_add(sha256 *s, const void *data, size_t n_bytes);
 void sha256_end(sha256 *s, char hex[65]);
+bool sha256_hardware(bool wanted); /* for tests: with the CPU's own instructions, as is the rule, or without. False: it has none */
 MUST status sha256_file(const char *path, char hex[65]);
 
 /* ---- time, signals, log, fault points ------------------------------------------------------------------------- */

@@ -54,6 +54,10 @@ MUST status store_get_f64(store *s, const char *name, const char *key, double *o
 /* Names of the members of a group, in name order: char[n][width 128]; free(). */
 MUST status store_list(store *s, const char *group, int *n, char (**out)[128]);
 
+/* One whole gzip file into `room` bytes, faster than zlib. False: it is something else (several members, damaged, longer), or this build
+ * has no libdeflate; the caller asks zlib then, and gets its messages. */
+bool unpack_gzip(const void *bytes, size_t n, void *out, size_t room, size_t *n_out);
+
 /* ---- shards ------------------------------------------------------------------------------------------------- *
  *
  * One HDF5 file (format "medley-shard", version 1) with N samples of one image set and one or more label sets:
@@ -129,6 +133,28 @@ MUST status shard_writer_open(shard_writer **out, const char *out_dir, const sha
 MUST status shard_writer_add(shard_writer *w, const sample *s);
 MUST status shard_writer_close(shard_writer *w); /* frees w in every case */
 void        shard_writer_discard(shard_writer *w);
+
+/* Shard files DIR/NAME-00000.h5, ... alone, for a data set whose splits are known only when all of it has been read, perhaps by several
+ * processes: with open_splits /split holds SPLIT_OPEN, which no reader takes. `meta` must outlive the cutter. */
+#define SPLIT_OPEN 255
+typedef struct shard_note { char file[SHARD_TEXT], sha256[65]; int64_t n, bytes, n_split[N_SPLITS]; } shard_note;
+typedef struct shard_cutting {
+    int64_t shard_bytes; /* cut at about this size; 0: 256 MiB */
+    int     first, jobs; /* number of the first shard; threads that pack pixels, 0 = 1 */
+    bool    open_splits;
+} shard_cutting;
+typedef struct shard_cutter shard_cutter;
+MUST status shard_cutter_open(shard_cutter **out, const char *dir, const shard_meta *meta, const shard_cutting *how);
+MUST status shard_cutter_add(shard_cutter *k, const sample *s, bool *cut); /* *cut: a shard with all samples before s is on disk */
+MUST status shard_cutter_flush(shard_cutter *k, bool *cut);                /* the rest becomes a shard; *cut: there was one */
+const shard_note *shard_cutter_last(const shard_cutter *k);                /* without sha256 and bytes */
+void        shard_cutter_close(shard_cutter *k);                           /* NULL allowed; what was not flushed is dropped */
+/* Such a shard, whole, becomes the next of a data set: want[0..*n) says split and case of its samples, in order. It is changed in place and
+ * linked (moved where there are no links), so that asking again after a run that died does no harm. ST_DATA: not what was expected. */
+typedef struct shard_pledge { const char *case_id; uint8_t split; } shard_pledge;
+MUST status shard_writer_adopt(shard_writer *w, const char *path, const shard_pledge *want, int64_t n_left, int64_t *n);
+/* Adopted shards bring no counts for n_class of the index (masks would have to be read): they are added here. */
+void        shard_writer_count(shard_writer *w, int label, enum split split, int cls, int64_t n);
 
 /* Reader of one shard: the index arrays are read and checked at open; pixels and masks one sample at a time. */
 typedef struct shard {

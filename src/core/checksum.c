@@ -4,8 +4,9 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
-#if defined(__SSE4_2__)
-#include <nmmintrin.h> /* _mm_crc32_u64 */
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <immintrin.h> /* _mm_crc32_u64, _mm_sha256rnds2_epu32 */
 #endif
 
 #if !defined(__SSE4_2__)
@@ -51,29 +52,89 @@ static const uint32_t K[64] = {
 
 static uint32_t rotr(uint32_t x, int n) { return x >> n | x << (32 - n); }
 
-static void sha256_block(uint32_t h[8], const uint8_t *p)
+/* n blocks of 64 bytes. */
+static void blocks_portable(uint32_t h[8], const uint8_t *p, size_t n)
 {
-    uint32_t w[64], s[8];
-    for (int i = 0; i < 16; i++) w[i] = (uint32_t)p[4 * i] << 24 | (uint32_t)p[4 * i + 1] << 16 | (uint32_t)p[4 * i + 2] << 8 | p[4 * i + 3];
-    for (int i = 16; i < 64; i++) {
-        uint32_t s0 = rotr(w[i - 15], 7) ^ rotr(w[i - 15], 18) ^ w[i - 15] >> 3;
-        uint32_t s1 = rotr(w[i - 2], 17) ^ rotr(w[i - 2], 19) ^ w[i - 2] >> 10;
-        w[i] = w[i - 16] + s0 + w[i - 7] + s1;
+    for (; n > 0; n--, p += 64) {
+        uint32_t w[64], a = h[0], b = h[1], c = h[2], d = h[3], e = h[4], f = h[5], g = h[6], k = h[7];
+        for (int i = 0; i < 16; i++) w[i] = (uint32_t)p[4 * i] << 24 | (uint32_t)p[4 * i + 1] << 16 | (uint32_t)p[4 * i + 2] << 8 | p[4 * i + 3];
+        for (int i = 16; i < 64; i++) {
+            uint32_t s0 = rotr(w[i - 15], 7) ^ rotr(w[i - 15], 18) ^ w[i - 15] >> 3;
+            uint32_t s1 = rotr(w[i - 2], 17) ^ rotr(w[i - 2], 19) ^ w[i - 2] >> 10;
+            w[i] = w[i - 16] + s0 + w[i - 7] + s1;
+        }
+        /* the letters move on instead of the values */
+#define ROUND(a, b, c, d, e, f, g, h, i)                                                                                             \
+    do {                                                                                                                             \
+        uint32_t t_ = h + (rotr(e, 6) ^ rotr(e, 11) ^ rotr(e, 25)) + ((e & f) ^ (~e & g)) + K[i] + w[i];                             \
+        d += t_;                                                                                                                     \
+        h = t_ + (rotr(a, 2) ^ rotr(a, 13) ^ rotr(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));                                           \
+    } while (0)
+        for (int i = 0; i < 64; i += 8) {
+            ROUND(a, b, c, d, e, f, g, k, i);
+            ROUND(k, a, b, c, d, e, f, g, i + 1);
+            ROUND(g, k, a, b, c, d, e, f, i + 2);
+            ROUND(f, g, k, a, b, c, d, e, i + 3);
+            ROUND(e, f, g, k, a, b, c, d, i + 4);
+            ROUND(d, e, f, g, k, a, b, c, i + 5);
+            ROUND(c, d, e, f, g, k, a, b, i + 6);
+            ROUND(b, c, d, e, f, g, k, a, i + 7);
+        }
+#undef ROUND
+        h[0] += a, h[1] += b, h[2] += c, h[3] += d, h[4] += e, h[5] += f, h[6] += g, h[7] += k;
     }
-    memcpy(s, h, sizeof s);
-    for (int i = 0; i < 64; i++) {
-        uint32_t e1 = rotr(s[4], 6) ^ rotr(s[4], 11) ^ rotr(s[4], 25), choose = (s[4] & s[5]) ^ (~s[4] & s[6]);
-        uint32_t t1 = s[7] + e1 + choose + K[i] + w[i];
-        uint32_t e0 = rotr(s[0], 2) ^ rotr(s[0], 13) ^ rotr(s[0], 22), major = (s[0] & s[1]) ^ (s[0] & s[2]) ^ (s[1] & s[2]);
-        memmove(s + 1, s, 7 * sizeof *s);
-        s[4] += t1;
-        s[0] = t1 + e0 + major;
+}
+
+#if defined(__x86_64__)
+/* With the SHA instructions of x86 CPUs, which want the state as (a b e f) and (c d g h), highest lane first, and do two rounds each. */
+__attribute__((target("sha,sse4.1"))) static void blocks_x86(uint32_t h[8], const uint8_t *p, size_t n)
+{
+    const __m128i big_endian = _mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3);
+    __m128i cdab = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)(const void *)h), 0xb1);
+    __m128i efgh = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)(const void *)(h + 4)), 0x1b);
+    __m128i abef = _mm_alignr_epi8(cdab, efgh, 8), cdgh = _mm_blend_epi16(efgh, cdab, 0xf0);
+    for (; n > 0; n--, p += 64) {
+        __m128i w[4], abef0 = abef, cdgh0 = cdgh;
+        for (int i = 0; i < 4; i++) w[i] = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(const void *)(p + 16 * i)), big_endian);
+        for (int i = 0; i < 16; i++) { /* four rounds, and w four groups ahead */
+            __m128i k = _mm_add_epi32(w[i & 3], _mm_loadu_si128((const __m128i *)(const void *)(K + 4 * i)));
+            cdgh = _mm_sha256rnds2_epu32(cdgh, abef, k);
+            abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(k, 0x0e));
+            __m128i ago7 = _mm_alignr_epi8(w[(i + 3) & 3], w[(i + 2) & 3], 4);
+            w[i & 3] = _mm_sha256msg2_epu32(_mm_add_epi32(_mm_sha256msg1_epu32(w[i & 3], w[(i + 1) & 3]), ago7), w[(i + 3) & 3]);
+        }
+        abef = _mm_add_epi32(abef, abef0), cdgh = _mm_add_epi32(cdgh, cdgh0);
     }
-    for (int i = 0; i < 8; i++) h[i] += s[i];
+    __m128i feba = _mm_shuffle_epi32(abef, 0x1b), dchg = _mm_shuffle_epi32(cdgh, 0xb1);
+    _mm_storeu_si128((__m128i *)(void *)h, _mm_blend_epi16(feba, dchg, 0xf0));
+    _mm_storeu_si128((__m128i *)(void *)(h + 4), _mm_alignr_epi8(dchg, feba, 8));
+}
+
+static bool cpu_has_sha(void)
+{
+    unsigned a, b, c, d;
+    return __builtin_cpu_supports("sse4.1") && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b >> 29 & 1);
+}
+#else
+#define blocks_x86 blocks_portable
+static bool cpu_has_sha(void) { return false; }
+#endif
+
+static void (*blocks)(uint32_t h[8], const uint8_t *p, size_t n) = blocks_portable;
+static pthread_once_t blocks_once = PTHREAD_ONCE_INIT;
+
+static void blocks_choose(void) { blocks = cpu_has_sha() ? blocks_x86 : blocks_portable; }
+
+bool sha256_hardware(bool wanted)
+{
+    pthread_once(&blocks_once, blocks_choose);
+    blocks = wanted && cpu_has_sha() ? blocks_x86 : blocks_portable;
+    return blocks != blocks_portable;
 }
 
 void sha256_begin(sha256 *s)
 {
+    pthread_once(&blocks_once, blocks_choose);
     *s = (sha256){.h = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19}};
 }
 
@@ -87,9 +148,10 @@ void sha256_add(sha256 *s, const void *data, size_t n_bytes)
         memcpy(s->buf + fill, p, take);
         p += take, n_bytes -= take;
         if (fill + take < 64) return;
-        sha256_block(s->h, s->buf);
+        blocks(s->h, s->buf, 1);
     }
-    for (; n_bytes >= 64; n_bytes -= 64, p += 64) sha256_block(s->h, p);
+    blocks(s->h, p, n_bytes / 64);
+    p += n_bytes / 64 * 64, n_bytes %= 64;
     if (n_bytes) memcpy(s->buf, p, n_bytes);
 }
 

@@ -1,5 +1,5 @@
-/* shard_folder: the writer of a data set folder. Keeps copies of samples until they fill a shard, writes shards, index and
- * SHA256SUMS into OUT/NAME.part and renames that to OUT/NAME when everything is on disk. */
+/* shard_folder: the writer of a data set folder. Shards that it cuts from samples, or takes over as files, index and SHA256SUMS go into
+ * OUT/NAME.part, which is renamed to OUT/NAME when everything is on disk. */
 #include "store_internal.h"
 
 #include <dirent.h>
@@ -10,9 +10,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { DEFAULT_SHARD_BYTES = 256 << 20, PADDING_LIMIT = 4 };
-
-typedef struct shard_note { char file[SHARD_TEXT], sha256[65]; int64_t n, bytes, n_split[N_SPLITS]; } shard_note;
 /* What the index keeps of every sample. */
 typedef struct index_note {
     char id[SHARD_TEXT], case_id[SHARD_TEXT];
@@ -23,26 +20,15 @@ typedef struct index_note {
 struct shard_writer {
     shard_meta  meta;
     char        final[512], part[520];
-    int64_t     shard_bytes, held_bytes;  /* held: raw bytes of the samples in memory */
-    int         Hmax, Wmax;               /* of the held ones */
     bool        force;
-    sample    **held;
-    int64_t     n_held, cap_held;
+    shard_cutter *cutter;                 /* made by the first shard_writer_add */
+    int64_t     shard_bytes;
     shard_note *shard;
-    int         n_shards, cap_shards;
+    int64_t     n_shards, cap_shards;
     index_note *note;
     int64_t     n_notes, cap_notes;
     int64_t    *n_class[SHARD_MAX_LABELS]; /* (3,K): samples, or positives, or pixels-with-samples per class */
 };
-
-static status grow(void *array_ptr, int64_t n, int64_t *cap, size_t bytes, const char *what)
-{
-    if (n < *cap) return OK;
-    int64_t want = *cap ? 2 * *cap : 64;
-    TRY(mem_grow(array_ptr, (size_t)want * bytes, what), "data set");
-    *cap = want;
-    return OK;
-}
 
 /* ---- folders ---- */
 
@@ -95,7 +81,7 @@ status shard_writer_open(shard_writer **out, const char *out_dir, const shard_me
     shard_writer *w;
     TRY(mem_alloc(&w, sizeof *w, "shard writer"), "%s", meta->name);
     w->force = force;
-    w->shard_bytes = shard_bytes > 0 ? shard_bytes : DEFAULT_SHARD_BYTES;
+    w->shard_bytes = shard_bytes;
     status st = meta_copy(&w->meta, meta);
     if (!st && snprintf(w->final, sizeof w->final, "%s/%s", out_dir, meta->name) >= (int)sizeof w->final)
         st = status_raise(ST_RESOURCE, __FILE__, __LINE__, "path too long: %.80s...", out_dir);
@@ -120,48 +106,6 @@ status shard_writer_open(shard_writer **out, const char *out_dir, const shard_me
 
 /* ---- samples ---- */
 
-static void drop_held(shard_writer *w)
-{
-    for (int64_t i = 0; i < w->n_held; i++) free(w->held[i]);
-    w->n_held = w->held_bytes = w->Hmax = w->Wmax = 0;
-}
-
-/* One block: the sample, then its pixels and labels. */
-static status keep_copy(const shard_meta *m, const sample *s, sample **out, int64_t *bytes)
-{
-    size_t area = (size_t)s->H * (size_t)s->W, pixels = area * (size_t)m->channels * dtype_bytes(m->pixel);
-    size_t size = sizeof *s + pixels + 16;
-    for (int l = 0; l < m->n_labels; l++) {
-        if (!s->label[l].present) continue;
-        enum task_kind kind = m->label[l].kind;
-        size += 16 + (kind == TASK_MULTILABEL ? (size_t)m->label[l].n_classes : kind == TASK_SEGMENTATION ? area
-                      : kind == TASK_DETECTION ? (size_t)s->label[l].n_box * 20 : 0);
-    }
-    sample *k;
-    TRY(mem_alloc(&k, size, "sample"), "%s", s->id);
-    *k = *s;
-    char *at = (char *)(k + 1);
-#define KEEP(field, n_bytes)                                                                                        \
-    do { size_t n_ = (n_bytes); if (n_) memcpy(at, field, n_); field = (void *)at; at += (n_ + 15) / 16 * 16; } while (0)
-    KEEP(k->pixels, pixels);
-    for (int l = 0; l < m->n_labels; l++) {
-        sample_label *v = &k->label[l];
-        if (!v->present) {
-            *v = (sample_label){0};
-            continue;
-        }
-        if (m->label[l].kind == TASK_MULTILABEL) KEEP(v->vec, (size_t)m->label[l].n_classes);
-        if (m->label[l].kind == TASK_SEGMENTATION) KEEP(v->mask, area);
-        if (m->label[l].kind == TASK_DETECTION) {
-            KEEP(v->box, (size_t)v->n_box * 16);
-            KEEP(v->box_cls, (size_t)v->n_box * 4);
-        }
-    }
-    *out = k;
-    *bytes = (int64_t)size;
-    return OK;
-}
-
 static void count_classes(shard_writer *w, const sample *s, int l)
 {
     const shard_label *label = &w->meta.label[l];
@@ -180,55 +124,29 @@ static void count_classes(shard_writer *w, const sample *s, int l)
     }
 }
 
-static status flush_shard(shard_writer *w)
+/* A shard that lies in the folder becomes the next of the index. */
+static status note_shard(shard_writer *w, const shard_note *written)
 {
-    if (w->n_held == 0) return OK;
-    int64_t cap = w->cap_shards;
-    TRY(grow(&w->shard, w->n_shards, &cap, sizeof *w->shard, "shards"), "%s", w->meta.name);
-    w->cap_shards = (int)cap;
+    TRY(grow_array(&w->shard, w->n_shards, &w->cap_shards, sizeof *w->shard, "shards"), "%s", w->meta.name);
     shard_note *note = &w->shard[w->n_shards];
-    *note = (shard_note){.n = w->n_held};
-    snprintf(note->file, sizeof note->file, "%s-%05d.h5", w->meta.name, w->n_shards);
+    *note = *written;
     char path[1024];
     snprintf(path, sizeof path, "%s/%s", w->part, note->file);
-    TRY(shard_write_file(path, &w->meta, (const sample *const *)w->held, w->n_held), "%s", w->meta.name);
     TRY(sha256_file(path, note->sha256), "%s", w->meta.name);
     struct stat info;
     CHECK(stat(path, &info) == 0, ST_RESOURCE, "%s: %s", path, strerror(errno));
     note->bytes = info.st_size;
-    for (int64_t i = 0; i < w->n_held; i++) note->n_split[w->held[i]->split]++;
     w->n_shards++;
-    drop_held(w);
     return OK;
-}
-
-/* Would this sample make the shard too large? Padding to the largest sample costs reading time, so it counts at a quarter. */
-static bool overflows(const shard_writer *w, const sample *s, int64_t bytes)
-{
-    int64_t H = s->H > w->Hmax ? s->H : w->Hmax, W = s->W > w->Wmax ? s->W : w->Wmax;
-    int64_t padded = (w->n_held + 1) * H * W * w->meta.channels * (int64_t)dtype_bytes(w->meta.pixel);
-    return w->held_bytes + bytes > w->shard_bytes || padded / PADDING_LIMIT > w->shard_bytes;
 }
 
 status shard_writer_add(shard_writer *w, const sample *s)
 {
-    TRY(sample_check(&w->meta, s), "data set");
-    TRY(grow(&w->held, w->n_held, &w->cap_held, sizeof *w->held, "samples"), "%s", w->meta.name);
-    TRY(grow(&w->note, w->n_notes, &w->cap_notes, sizeof *w->note, "index entries"), "%s", w->meta.name);
-    sample *copy = NULL;
-    int64_t bytes = 0;
-    TRY(keep_copy(&w->meta, s, &copy, &bytes), "%s", w->meta.name);
-    if (w->n_held && overflows(w, s, bytes)) {
-        status st = flush_shard(w);
-        if (st) {
-            free(copy);
-            return st;
-        }
-    }
-    w->held[w->n_held++] = copy;
-    w->held_bytes += bytes;
-    if (s->H > w->Hmax) w->Hmax = s->H;
-    if (s->W > w->Wmax) w->Wmax = s->W;
+    bool cut;
+    if (!w->cutter) TRY(shard_cutter_open(&w->cutter, w->part, &w->meta, &(shard_cutting){.shard_bytes = w->shard_bytes}), "data set");
+    TRY(grow_array(&w->note, w->n_notes, &w->cap_notes, sizeof *w->note, "index entries"), "%s", w->meta.name);
+    TRY(shard_cutter_add(w->cutter, s, &cut), "data set");
+    if (cut) TRY(note_shard(w, shard_cutter_last(w->cutter)), "data set");
     index_note *note = &w->note[w->n_notes++];
     *note = (index_note){.split = (uint8_t)s->split};
     memcpy(note->id, s->id, sizeof note->id);
@@ -239,6 +157,61 @@ status shard_writer_add(shard_writer *w, const sample *s)
         if (s->label[l].present) count_classes(w, s, l);
     }
     return OK;
+}
+
+/* ---- shards made before ---- */
+
+/* In the folder under its new name: linked, so that what made the shard can be asked again if this run dies; or moved. */
+static status take_file(shard_writer *w, const char *path, const char *name)
+{
+    char to[1024];
+    snprintf(to, sizeof to, "%s/%s", w->part, name);
+    if (link(path, to) == 0) return OK;
+    CHECK(rename(path, to) == 0, ST_RESOURCE, "cannot move %s to %s: %s", path, to, strerror(errno));
+    return OK;
+}
+
+static status note_adopted(shard_writer *w, const shard *s, const shard_pledge *want, const char *path)
+{
+    for (int64_t i = 0; i < s->n; i++) {
+        CHECK(!strcmp(s->case_id[i], want[i].case_id), ST_DATA, "%s: sample %lld is of case %s, its part says %s", path, (long long)i, s->case_id[i],
+              want[i].case_id);
+        TRY(grow_array(&w->note, w->n_notes, &w->cap_notes, sizeof *w->note, "index entries"), "%s", w->meta.name);
+        index_note *note = &w->note[w->n_notes++];
+        *note = (index_note){.split = s->split[i]};
+        memcpy(note->id, s->id[i], sizeof note->id);
+        memcpy(note->case_id, s->case_id[i], sizeof note->case_id);
+        for (int l = 0; l < w->meta.n_labels; l++) {
+            note->present[l] = s->label[l].present[i];
+            note->cls[l] = s->label[l].cls ? s->label[l].cls[i] : IGNORE_CLASS;
+        }
+    }
+    return OK;
+}
+
+status shard_writer_adopt(shard_writer *w, const char *path, const shard_pledge *want, int64_t n_left, int64_t *n)
+{
+    shard s;
+    shard_note note = {0};
+    TRY(shard_set_splits(path, w->meta.spacing_units, want, n_left, n), "data set %s", w->meta.name);
+    TRY(shard_open(&s, path), "data set %s", w->meta.name);
+    status st = OK;
+    CHECK_TO(out, !strcmp(s.meta.name, w->meta.name) && !strcmp(s.meta.recipe_sha256, w->meta.recipe_sha256) && s.meta.n_labels == w->meta.n_labels,
+             ST_DATA, "%s: made for another data set or with another recipe", path);
+    note.n = s.n;
+    for (int64_t i = 0; i < s.n; i++) note.n_split[s.split[i]]++;
+    snprintf(note.file, sizeof note.file, "%s-%05lld.h5", w->meta.name, (long long)w->n_shards);
+    TRY_TO(out, note_adopted(w, &s, want, path), "%s", w->meta.name);
+    TRY_TO(out, take_file(w, path, note.file), "%s", w->meta.name);
+    TRY_TO(out, note_shard(w, &note), "%s", w->meta.name);
+out:
+    shard_close(&s);
+    return st;
+}
+
+void shard_writer_count(shard_writer *w, int label, enum split split, int cls, int64_t n)
+{
+    w->n_class[label][(int)split * w->meta.label[label].n_classes + cls] += n;
 }
 
 /* ---- index ---- */
@@ -314,7 +287,7 @@ static status write_sums(shard_writer *w)
     snprintf(path, sizeof path, "%s/index.h5", w->part);
     TRY(sha256_file(path, hex), "%s", w->meta.name);
     TRY(mem_alloc(&text, room, "checksums"), "%s", w->meta.name);
-    for (int i = 0; i < w->n_shards; i++)
+    for (int64_t i = 0; i < w->n_shards; i++)
         used += (size_t)snprintf(text + used, room - used, "%s  %s\n", w->shard[i].sha256, w->shard[i].file);
     used += (size_t)snprintf(text + used, room - used, "%s  index.h5\n", hex);
     snprintf(path, sizeof path, "%s/SHA256SUMS", w->part);
@@ -328,7 +301,9 @@ status shard_writer_close(shard_writer *w)
     char parent[512];
     snprintf(parent, sizeof parent, "%s", w->final);
     *strrchr(parent, '/') = 0;
-    status st = flush_shard(w);
+    bool cut = false;
+    status st = w->cutter ? shard_cutter_flush(w->cutter, &cut) : OK;
+    if (!st && cut) st = note_shard(w, shard_cutter_last(w->cutter));
     if (!st && w->n_shards == 0) st = status_raise(ST_DATA, __FILE__, __LINE__, "data set %s: no samples", w->meta.name);
     if (!st) st = write_index(w);
     if (!st) st = write_sums(w);
@@ -344,10 +319,10 @@ status shard_writer_close(shard_writer *w)
 void shard_writer_discard(shard_writer *w)
 {
     if (!w) return;
-    drop_held(w);
+    shard_cutter_close(w->cutter);
     if (w->part[0] && remove_folder(w->part)) log_line(LOG_WARN, "%s", status_message());
     for (int l = 0; l < SHARD_MAX_LABELS; l++) free(w->n_class[l]);
-    free(w->held), free(w->shard), free(w->note);
+    free(w->shard), free(w->note);
     shard_meta_free(&w->meta);
     free(w);
 }

@@ -64,8 +64,18 @@ MUST status read_texts(store *s, const char *name, int64_t n, size_t width, void
 /* The texts at first, first + stride, ... as a fixed-length string array as wide as the longest. */
 MUST status write_texts(store *s, const char *name, int64_t n, const char *first, size_t stride);
 
-/* One shard file from samples in memory (the writer of the folder cuts). */
-MUST status shard_write_file(const char *path, const shard_meta *m, const sample *const *samples, int64_t n);
+/* One shard file from samples in memory; `jobs` threads pack the pixels, which changes no byte. */
+MUST status shard_write_file(const char *path, const shard_meta *m, const sample *const *samples, int64_t n, int jobs);
+/* pack.c: one chunk through shuffle (elements of more than a byte), deflate and Fletcher32; *out: malloc'ed. A packer is one thread's. */
+typedef struct packer packer;
+bool packer_here(void);                               /* false: built without libdeflate */
+MUST status packer_open(packer **out, size_t chunk_bytes);
+MUST status packer_pack(packer *p, const void *chunk, size_t n, size_t element_bytes, char **out, size_t *n_out);
+void packer_close(packer *p);
+/* Room for one more after n elements: *cap grows by doubling. */
+MUST status grow_array(void *array_ptr, int64_t n, int64_t *cap, size_t bytes, const char *what);
+/* shard_splits.c: in place, the splits and the unit of spacing of a shard that was cut with open splits. *n: its samples, <= n_left. */
+MUST status shard_set_splits(const char *path, const char *units, const shard_pledge *want, int64_t n_left, int64_t *n);
 MUST status sample_check(const shard_meta *m, const sample *s); /* everything a reader relies on */
 
 #endif

@@ -143,6 +143,52 @@ sed 's/#00FF00/#00FF0/' "$work/masks.cfg" >"$work/wrong.cfg"
 convert "$work/wrong.cfg" --source "$work/masks" --out "$work/out2"
 result "a colour that is none is a fault of the recipe" 2 "map[1]" "#rrggbb"
 
+# ---- masks from outlines: COCO polygons and runs, YOLO polygons
+mkdir -p "$work/outlines"
+for i in 0 1 2 3; do bmp "$work/outlines/$i.bmp" "$red$green$black$grey$white$black$black\\00$i\\00$i\\00$i"; done
+cat >"$work/outlines/coco.json" <<'EOF'
+{"images": [{"id": 10, "file_name": "0.bmp", "width": 4, "height": 2}, {"id": 11, "file_name": "1.bmp"}, {"id": 12, "file_name": "2.bmp", "width": 5, "height": 2}],
+ "categories": [{"id": 1, "name": "tumour"}, {"id": 2, "name": "stroma"}, {"id": 3, "name": "fold"}],
+ "annotations": [{"image_id": 10, "category_id": 1, "segmentation": [[0, 0, 3, 0, 3, 1, 0, 1]]}, {"image_id": 10, "category_id": 2, "segmentation": [[2, 0, 4, 0, 4, 2, 2, 2]]},
+                 {"image_id": 10, "category_id": 1, "iscrowd": 1, "segmentation": {"size": [2, 4], "counts": [1, 5, 2]}},
+                 {"image_id": 10, "category_id": 3, "segmentation": {"size": [2, 4], "counts": "71"}}, {"image_id": 10, "category_id": 2, "segmentation": []}]}
+EOF
+printf '0 0 0 0.5 0 0.5 1 0 1\n1 0.5 0 1 0 1 0.5 0.5 0.5\n' >"$work/outlines/0.txt"
+: >"$work/outlines/1.txt"
+: >"$work/outlines/2.txt"
+echo '0 0.5 0.5 0.5 0.5' >"$work/outlines/3.txt"
+cat >"$work/outlines.cfg" <<'EOF'
+name = "outlines"; title = "Outlines"; modality = "histology"; licence = "none";
+images: { files = "{i}.bmp"; id = "{i}"; };
+labels: ( { name = "coco"; kind = "segmentation"; source = "coco"; file = "coco.json"; classes = ["background", "tumour", "stroma"]; map = ["fold -> ignore"]; required = false; },
+          { name = "yolo"; kind = "segmentation"; source = "yolo"; file = "{i}.txt"; classes = ["background", "a", "b"]; },
+          { name = "boxes"; kind = "detection"; source = "coco"; file = "boxed.json"; classes = ["tumour", "stroma"]; map = ["fold -> stroma"]; required = false; } );
+split: { fractions = [1.0, 0.0, 0.0]; };
+EOF
+sed 's/"segmentation": \[\]/"bbox": [0, 0, 1, 1]/' "$work/outlines/coco.json" >"$work/outlines/boxed.json"
+convert "$work/outlines.cfg" --source "$work/outlines" --out "$work/out"
+result "masks and boxes from polygons and runs" 0 "2 samples from 2 images" "tumour 1, stroma 1" "tumour 1, stroma 3" "1 without an outline" "1 crowd regions are no objects" \
+    "2.bmp: label coco: coco.json: made for an image of 5 x 2" "3.txt: object 1 is a box" "skipped: 2 of 4"
+if [ -n "$python" ] && "$python" -c 'import h5py' 2>/dev/null; then
+    "$python" - "$work/out/outlines/outlines-00000.h5" >"$work/log" 2>&1 <<'EOF'
+import sys, h5py
+f = h5py.File(sys.argv[1])
+at = [x.decode() for x in f["id"][:]]
+# tumour, stroma over it; the crowd (1,0) to (1,2) only where nothing else lies; the fold is ignored: its runs are 7 off, 1 on
+want = {"coco": [[[1, 1, 2, 2], [255, 255, 2, 255]], [[0] * 4] * 2], "yolo": [[[1, 1, 2, 2], [1, 1, 0, 0]], [[0] * 4] * 2]}
+for name in want:
+    for i in (0, 1):
+        got = f[f"label/{name}/mask"][at.index(str(i))].tolist()
+        assert got == want[name][i], (name, i, got)
+i = at.index("0")
+a, b = f["label/boxes/box_off"][i : i + 2]
+got = f["label/boxes/box"][a:b].tolist()
+assert got == [[0, 0, 3, 1], [2, 0, 4, 2], [3, 1, 4, 2], [0, 0, 1, 1]], got
+EOF
+    code=$?
+    result "every pixel and corner of them" 0
+else skip "every pixel and corner of them" "no Python with h5py"; fi
+
 # ---- the publisher's splits and folds
 mkdir -p "$work/given"
 for i in 0 1 2 3 4 5 6 7; do

@@ -25,6 +25,8 @@ door 'expat\.h' tools
 result "jansson.h only in tools and the safetensors files" "$(grep -rnE '#include <jansson\.h' src tools include --include='*.[ch]' |
     grep -vE '^(tools/|src/store/safetensors)')"
 door 'zip\.h' tools
+door 'libdeflate\.h' src/store
+door 'openslide\.h' tools
 
 # room NAME HEADER...: what files of src/NAME and their public headers may include of include/medley
 room() {

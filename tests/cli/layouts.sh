@@ -1,7 +1,7 @@
 #!/bin/sh
 # layouts: the recipes of public sets that are not here, on made-up files in the layout of their publishers: every file is found, labelled,
-# and goes with its subject. TAP. Usage: layouts.sh MEDLEY-DATA SOURCE-ROOT
-program=$1 root=$2
+# and goes with its subject. TAP. Usage: layouts.sh MEDLEY-DATA SOURCE-ROOT [PYTHON]
+program=$1 root=$2 python=${3:-}
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 n=0 bad=0 number=0
@@ -117,6 +117,31 @@ table "Path,Sex,Age,Frontal/Lateral,AP/PA,No Finding,Enlarged Cardiomediastinum,
     $c/train/patient00002/study2/view2_lateral.jpg,Female,87,Lateral,,,,-1.0,1.0,,-1.0,-1.0,,-1.0,,-1.0,,1.0,
 mv "$work/src/table" "$work/src/$c/train.csv"
 converts xray-chexpert-small "3 samples from 3 images of 2 subjects" "No Finding 1" "Lung Opacity 2" "Edema 0"
+
+# npz FILE SHAPE N-LABELS: arrays as numpy writes them, 4 images to train, 2 val, 2 test; labels 0 and 1
+npz() {
+    mkdir -p "$work/src"
+    "$python" - "$work/src/$1" "$2" "$3" 2>/dev/null <<'END'
+import sys, numpy as np
+shape, k, r, out = eval(sys.argv[2]), int(sys.argv[3]), np.random.default_rng(1), {}
+for split, n in (("train", 4), ("val", 2), ("test", 2)):
+    out[split + "_images"] = r.integers(0, 256, (n, *shape), dtype=np.uint8)
+    out[split + "_labels"] = (np.arange(n * k).reshape(n, k) % 2).astype(np.uint8)
+np.savez(sys.argv[1], **out)
+END
+}
+if [ -n "$python" ] && npz pathmnist_224.npz 224,224,3 1; then
+    converts medmnist-pathmnist "train 4 (4), val 2 (2), test 2 (2)" "adipose 2, background 2"
+    npz pneumoniamnist_224.npz 224,224 1
+    converts medmnist-pneumoniamnist "8 samples from 8 images of 8 subjects" "normal 2, pneumonia 2"
+    npz chestmnist_224.npz 224,224 14
+    converts medmnist-chestmnist "train 4 (4), val 2 (2), test 2 (2)" "atelectasis 0, cardiomegaly 4"
+    npz organmnist3d_64.npz 64,64,64 1
+    converts medmnist-organmnist3d "128 samples from 8 images" "train 64 (4), val 32 (2), test 32 (2)"
+else
+    n=$((n + 1))
+    echo "ok $n - MedMNIST # SKIP no Python with numpy"
+fi
 
 echo "1..$n"
 [ $bad = 0 ]

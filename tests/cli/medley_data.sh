@@ -22,10 +22,10 @@ expect() {
 run() { "$program" "$@" >out 2>err; code=$?; }
 
 run --help
-expect "help names all commands" 0 out "  convert " "  synth " "  verify " "  info " "  inspect " "Exit status:"
+expect "help names all commands" 0 out "  convert " "  index " "  synth " "  verify " "  info " "  inspect " "Exit status:"
 run --version
 expect "version" 0 out "medley-data " "reads: NIfTI"
-for word in convert synth verify info inspect; do
+for word in convert index synth verify info inspect; do
     run $word --help
     expect "$word --help" 0 out "usage: medley-data $word"
     [ -s err ] && { bad=1; echo "# $word --help wrote to standard error"; }
@@ -55,6 +55,8 @@ run synth --out d --only synth-histo
 expect "synth" 0 out "synth-histo: source files in"
 run verify d/shards
 expect "verify a folder of data sets" 0 out "204 samples in 1 shard: no errors, 0 warnings"
+run info d/shards/synth-histo
+expect "info: splits, shares of classes, licence, spacing" 0 out "train       val      test       all    share" "licence     CC0" "spacing     unknown" "0 gland                         48        10        10        68   33.3 %"
 run convert d/source/synth-histo.cfg --source d/source --out again
 expect "its recipe works by hand" 0 out "204 samples from 204 images of 34 subjects"
 cmp -s d/shards/synth-histo/synth-histo-00000.h5 again/synth-histo/synth-histo-00000.h5

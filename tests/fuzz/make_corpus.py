@@ -204,8 +204,45 @@ put("boxes", "coco.json", json.dumps({
     "categories": [{"id": 7, "name": "cell"}],
     "annotations": [{"image_id": 1, "category_id": 7, "bbox": [0, 1, 2.5, 3]}, {"image_id": 2, "category_id": 7, "bbox": [0, 0, 1, 1], "iscrowd": 1},
                     {"image_id": 9, "category_id": 7, "bbox": [0, 0, 1, 1]}]}))
+put("boxes", "outlines.json", json.dumps({
+    "images": [{"id": 1, "file_name": "b.png", "width": 64, "height": 48}], "categories": [{"id": 1, "name": "c"}],
+    "annotations": [{"image_id": 1, "category_id": 1, "segmentation": s, "iscrowd": i % 2} for i, s in enumerate([
+        [[1, 2, 30.5, 2, 30, 40]], {"size": [48, 64], "counts": [100, 30, 2942]}, [[0, 0, 9, 0, 9, 9], [20, 20, 60, -5, 80, 50, 3, 3]],
+        {"size": [48, 64], "counts": "T3n0nk2"}, [], None])]}))
 put("boxes", "far.json", json.dumps({"images": [{"id": 1, "file_name": "b"}], "categories": [{"id": 1, "name": "c"}],
                                      "annotations": [{"image_id": 1, "category_id": 1, "bbox": [1e300, 1, 2, 3]}]}))
+
+def npy(descr, shape, data, version=1, order=False):
+    text = f"{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY" + bytes([version, 0]) + struct.pack("<H" if version == 1 else "<I", len(text)) + text + data
+
+
+def npz(name, method, **arrays):
+    b = io.BytesIO()
+    with zipfile.ZipFile(b, "w", method) as z:
+        for key, data in arrays.items():
+            z.writestr(zipfile.ZipInfo(key + ".npy"), data, method)
+    put("npz", name, b.getvalue())
+
+
+npz("grey.npz", zipfile.ZIP_STORED, train_images=npy("|u1", (3, 2, 2), bytes(range(12))), train_labels=npy("|u1", (3, 1), b"\0\1\2"),
+    val_images=npy("|u1", (1, 2, 2), bytes(4)), val_labels=npy("<i8", (1,), bytes(8), 2))
+npz("colour.npz", zipfile.ZIP_DEFLATED, test_images=npy(">u2", (2, 4, 4, 3), bytes(192), 3), test_labels=npy("|b1", (2, 5), bytes(10)))
+npz("volume.npz", zipfile.ZIP_DEFLATED, train_images=npy("<i2", (2, 3, 4, 5), bytes(240)), train_labels=npy(">i4", (2, 1), bytes(8)))
+npz("wide.npz", zipfile.ZIP_DEFLATED, train_images=npy("|u1", (60, 128, 128), bytes(60 << 14)), train_labels=npy("|u1", (60, 1), bytes(60)))
+npz("lies.npz", zipfile.ZIP_STORED, train_images=npy("|u1", (3, 65535, 65535), bytes(12)), train_labels=npy("|u1", (3, 1), bytes(3)))
+put("npz", "head.npy", npy("<f4", (3, 5), bytes(60), 1, True))
+
+def region(name, kind, coordinates):
+    return {"type": "Feature", "geometry": {"type": kind, "coordinates": coordinates}, "properties": {"classification": {"name": name}}}
+
+
+square = [[1, 2], [30.5, 2], [30, 40], [1, 40], [1, 2]]
+put("regions", "two.geojson", json.dumps({"type": "FeatureCollection", "features": [
+    region("Tumor", "Polygon", [square, [[5, 5], [9, 5], [9, 9]]]), region("Stroma", "MultiPolygon", [[square], [[[50, 50], [64, 64], [50, 64]]]]), region("x", "Point", [1, 2])]}))
+put("regions", "one.geojson", json.dumps(region("a", "Polygon", [[[-5e5, 3], [5e5, 4], [7, 9e6]]])))
+put("regions", "list.geojson", json.dumps([{"type": "Feature", "geometry": None, "properties": {}}, region("b", "Polygon", [square])]))
+put("regions", "far.geojson", json.dumps([region("b", "Polygon", [[[1e300, 0], [0, 1], [2, 2]]])]))
 
 put("job", "two.cfg", """run = "runs/a"; # a comment
 data_root = "shards";
@@ -241,6 +278,14 @@ split = { fractions = [0.6, 0.2, 0.2]; seed = 9L; };
 tables = ( { name = "t"; file = "t.csv"; match = ["id = {stem}"]; } );
 labels = ( { name = "m"; kind = "segmentation"; source = "mask"; file = "lab/{stem}.nii"; classes = ["bg", "x"]; map = ["0 -> bg", "255 -> x", "9 -> ignore"]; },
            { name = "age"; kind = "regression"; source = "value"; value = "{t.age}"; lo = 0; hi = 100; } );
+""")
+put("recipe", "npz.cfg", """name = "n"; title = "t"; modality = "CT"; licence = "c";
+images = { files = ["*.npz"]; channels = 1; }; split = { map = ["val -> rest"]; };
+labels = ( { name = "b"; kind = "multilabel"; source = "npz"; classes = ["a"]; } );
+""")
+put("recipe", "slide.cfg", """name = "s"; title = "t"; modality = "histology"; licence = "c";
+images = { files = ["{p}_{n}.svs"]; subject = "{p}"; }; slide = { mpp = 0.5; tile = 224; tissue = 0.7; };
+labels = ( { name = "r"; kind = "classification"; source = "regions"; file = "{stem}.geojson"; share = 0.3; classes = ["a", "b"]; map = ["Tumor -> a"]; } );
 """)
 put("recipe", "away.cfg", """name = "../x"; title = "t"; modality = "CT"; licence = "c";
 images = { files = ["../*.png", "/etc/*"]; };

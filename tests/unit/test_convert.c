@@ -69,15 +69,18 @@ static void patterns(void)
     EXPECT(l.n == 2 && !strcmp(l.v[0].path, "a/img/p1_R_10.nii.gz"), "%d files", l.n);
     if (l.n == 2) {
         char out[64];
-        EXPECT_OK(pattern_expand("{patient}-{n}/{group}:{stem}:{folder}:{file}", &l.v[1].is, out, sizeof out));
+        bindings first, second;
+        found_parts(&l.v[0], &first);
+        found_parts(&l.v[1], &second);
+        EXPECT_OK(pattern_expand("{patient}-{n}/{group}:{stem}:{folder}:{file}", &second, out, sizeof out));
         EXPECT(!strcmp(out, "p1-2/a:p1_R_2:img:p1_R_2.nii.gz"), "%s", out);
-        EXPECT_STATUS(pattern_expand("{nothing}", &l.v[1].is, out, sizeof out), ST_DATA);
-        EXPECT_STATUS(pattern_expand("{stem}", &l.v[1].is, out, 4), ST_DATA);
+        EXPECT_STATUS(pattern_expand("{nothing}", &second, out, sizeof out), ST_DATA);
+        EXPECT_STATUS(pattern_expand("{stem}", &second, out, 4), ST_DATA);
         found_list masks = {0};
-        EXPECT_OK(pattern_list(at("s"), "{group}/mask/{patient}_R_{n}.nii.gz", &l.v[1].is, &masks));
+        EXPECT_OK(pattern_list(at("s"), "{group}/mask/{patient}_R_{n}.nii.gz", &second, &masks));
         EXPECT(masks.n == 1 && !strcmp(masks.v[0].path, "a/mask/p1_R_2.nii.gz"), "%d masks", masks.n);
         found_free(&masks);
-        EXPECT_OK(pattern_list(at("s"), "{group}/mask/{patient}_R_{n}.nii.gz", &l.v[0].is, &masks));
+        EXPECT_OK(pattern_list(at("s"), "{group}/mask/{patient}_R_{n}.nii.gz", &first, &masks));
         EXPECT(masks.n == 0, "%d masks of the other", masks.n);
         found_free(&masks);
     }
@@ -134,6 +137,18 @@ static void recipe_faults(void)
     static const char *const words[] = {"bad.cfg:5", "map[1]", "chanels", "channels", "u9", "{who}", "appears twice", "no arrow", "\"z\" is none of the classes",
                                         "\"m\" is no segmentation", "add up to 1.2", "stratify", "range.hi"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) EXPECT(strstr(status_message(), words[i]), "no \"%s\" in:\n%s", words[i], status_message());
+    put_text("bad.cfg", HEAD "images: { files = \"*.svs\"; units = \"mm\"; id = \"{index}\"; };\nslide: { mpp = 0.5; };\n"
+                             "labels: ( { name = \"k\"; kind = \"classification\"; source = \"npz\"; classes = [\"a\", \"b\"]; } );\n");
+    EXPECT_STATUS(recipe_load(&r, at("bad.cfg")), ST_USAGE);
+    static const char *const slides[] = {"bad.cfg:6: slide.mpp: a slide has no label of source \"npz\"", "{index}", "measured in um"};
+    for (size_t i = 0; i < 3; i++) EXPECT(strstr(status_message(), slides[i]), "no \"%s\" in:\n%s", slides[i], status_message());
+    put_text("bad.cfg", HEAD "images: { files = \"*.png\"; };\nlabels: ( { name = \"k\"; kind = \"classification\"; source = \"regions\"; classes = [\"a\", \"b\"]; } );\n");
+    EXPECT_STATUS(recipe_load(&r, at("bad.cfg")), ST_USAGE);
+    EXPECT(strstr(status_message(), "regions lie on slides") && strstr(status_message(), "needs a path pattern"), "%s", status_message());
+    put_text("npz.cfg", HEAD "images: { files = \"{set}.npz\"; };\nlabels: ( { name = \"k\"; kind = \"classification\"; source = \"npz\"; classes = [\"a\", \"b\"]; } );\n");
+    EXPECT_OK(recipe_load(&r, at("npz.cfg")));
+    if (r) EXPECT(!strcmp(r->images.id, "{stem}/{split}-{index}") && !strcmp(r->images.subject, r->images.id) && !strcmp(r->split.value, "{split}"), "%s", r->images.id);
+    free(r);
     put_text("bad.cfg", "name = ;\n");
     EXPECT_STATUS(recipe_load(&r, at("bad.cfg")), ST_USAGE);
     EXPECT_STATUS(recipe_load(&r, at("absent.cfg")), ST_USAGE);

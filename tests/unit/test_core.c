@@ -102,6 +102,42 @@ static void checksums(void)
     EXPECT(strcmp(hex, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0") == 0, "%s", hex);
 }
 
+/* FIPS 180-4's examples, and both ways of computing for every length and alignment around the blocks. */
+static void sha256_twins(void)
+{
+    static const struct { const char *text, *hex; } known[] = {
+        {"", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
+        {"abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
+        {"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq", "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"}};
+    uint8_t data[400];
+    for (int i = 0; i < 400; i++) data[i] = (uint8_t)(i * 89 + 7);
+    bool has = sha256_hardware(true);
+    for (int way = 0; way < 2; way++) {
+        sha256 s;
+        char hex[65];
+        EXPECT(sha256_hardware(way) == (way && has), "way %d", way);
+        for (int k = 0; k < 3; k++) {
+            sha256_begin(&s);
+            sha256_add(&s, known[k].text, strlen(known[k].text));
+            sha256_end(&s, hex);
+            EXPECT(strcmp(hex, known[k].hex) == 0, "way %d: %s", way, hex);
+        }
+    }
+    for (size_t n = 0; n < 380; n++) {
+        char hex[2][65];
+        for (int way = 0; way < 2; way++) {
+            sha256 s;
+            (void)sha256_hardware(way);
+            sha256_begin(&s);
+            sha256_add(&s, data + n % 16, n / 3); /* in two pieces */
+            sha256_add(&s, data + n % 16 + n / 3, n - n / 3);
+            sha256_end(&s, hex[way]);
+        }
+        EXPECT(strcmp(hex[0], hex[1]) == 0, "%zu bytes: %s and %s", n, hex[0], hex[1]);
+    }
+    if (!has) printf("# this CPU has no SHA instructions: one way only\n");
+}
+
 static void arenas(void)
 {
     arena m, a;
@@ -193,6 +229,7 @@ int main(void)
     RUN(many_draws);
     RUN(draws);
     RUN(checksums);
+    RUN(sha256_twins);
     RUN(arenas);
     RUN(doors_to_the_heap);
     RUN(messages);

@@ -388,7 +388,7 @@ static void coco_boxes(void)
                        "\"categories\":[{\"id\":1,\"name\":\"left\"},{\"id\":2,\"name\":\"right\"}],"
                        "\"annotations\":[{\"image_id\":7,\"category_id\":2,\"bbox\":[1,2,3,4.5]},{\"image_id\":7,\"bbox\":[1,2,3,4]},"
                        "{\"image_id\":9,\"category_id\":1,\"bbox\":[1,2,3,4]},{\"image_id\":7,\"category_id\":1,\"iscrowd\":1,\"bbox\":[1,2,3,4]}]}";
-    EXPECT_OK(coco_parse(&c, text, strlen(text), "c.json"));
+    EXPECT_OK(coco_parse(&c, text, strlen(text), &(coco_rules){0}, "c.json"));
     EXPECT(c.n == 2 && c.n_no_category == 1 && c.n_no_image == 1 && c.n_crowd == 1, "%d %d %d", c.n_no_category, c.n_no_image, c.n_crowd);
     const coco_image *hit = coco_find(&c, "b.jpg");
     EXPECT(hit && hit->boxes.n == 1 && !strcmp(hit->boxes.name[0], "right") && hit->boxes.width == 100, "b.jpg");
@@ -399,7 +399,7 @@ static void coco_boxes(void)
                          "{\"images\":[{\"id\":1,\"file_name\":\"a\"}],\"categories\":[{\"id\":1,\"name\":\"x\"}],"
                          "\"annotations\":[{\"image_id\":1,\"category_id\":1,\"bbox\":[1,2,3]}]}"};
     for (int i = 0; i < 5; i++) {
-        EXPECT_STATUS(coco_parse(&c, bad[i], strlen(bad[i]), "c.json"), ST_DATA);
+        EXPECT_STATUS(coco_parse(&c, bad[i], strlen(bad[i]), &(coco_rules){0}, "c.json"), ST_DATA);
         EXPECT(strstr(status_message(), "c.json"), "%s", status_message());
     }
 }

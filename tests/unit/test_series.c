@@ -187,13 +187,16 @@ static void folders_by_pattern(void)
     mkdir(path, 0700);
     write_bytes("study-file", "x", 1);
     found_list l = {0};
+    bindings parts = {0};
     snprintf(path, sizeof path, "%s/study-{n}/", strrchr(dir, '/') + 1);
     EXPECT_OK(pattern_list(parent, path, NULL, &l));
-    EXPECT(l.n == 1 && !strcmp(bindings_find(&l.v[0].is, "stem"), "study-1.2") && !strcmp(bindings_find(&l.v[0].is, "n"), "1.2"), "%d folders", l.n);
+    if (l.n == 1) found_parts(&l.v[0], &parts);
+    EXPECT(l.n == 1 && !strcmp(bindings_find(&parts, "stem"), "study-1.2") && !strcmp(bindings_find(&parts, "n"), "1.2"), "%d folders", l.n);
     found_free(&l);
     path[strlen(path) - 1] = 0;
     EXPECT_OK(pattern_list(parent, path, NULL, &l));
-    EXPECT(l.n == 1 && !strcmp(bindings_find(&l.v[0].is, "n"), "file"), "%d files", l.n);
+    if (l.n == 1) found_parts(&l.v[0], &parts);
+    EXPECT(l.n == 1 && !strcmp(bindings_find(&parts, "n"), "file"), "%d files", l.n);
     found_free(&l);
 }
 

@@ -3,10 +3,12 @@
 #include "commands.h"
 #include "synth.h"
 #include "test.h"
+#include "thumbnail.h"
 #include "../shards.h"
 
 #include <fcntl.h>
 #include <ftw.h>
+#include <math.h>
 #include <stdarg.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -324,6 +326,30 @@ static void png_holds_what_was_given(void)
     free(file), free(back);
 }
 
+/* A mask hides nothing of what it surrounds, pixels keep their proportions, and names of boxes do not cover each other. */
+static void a_thumbnail_is_for_looking(void)
+{
+    canvas c;
+    rgb8 ground = {10, 20, 30}, line = canvas_colour(3);
+    uint8_t mask[64] = {0};
+    for (int y = 2; y < 7; y++)
+        for (int x = 1; x < 6; x++) mask[8 * y + x] = 1;
+    EXPECT_OK(canvas_init(&c, 8, 8, ground));
+    thumb_mask(&c, mask, &(thumb){0, 0, 8, 8, 8, 8}, 3);
+    int n_line = 0, n_ground = 0;
+    for (int i = 0; i < 64; i++) {
+        n_line += memcmp(c.px + 3 * i, &line, 3) == 0;
+        n_ground += memcmp(c.px + 3 * i, &ground, 3) == 0;
+    }
+    EXPECT(n_line == 16 && n_ground == 48, "%d pixels of outline, %d untouched", n_line, n_ground);
+    canvas_free(&c);
+    thumb t = {.H = 40, .W = 100};
+    thumb_fit(&t, 200, (float[]){5, 1}); /* slices 5 mm apart, 1 mm pixels: 200 x 100 mm */
+    EXPECT(t.h == 200 && t.w == 100, "%d x %d", t.w, t.h);
+    thumb_fit(&t, 200, (float[]){NAN, NAN});
+    EXPECT(t.h == 80 && t.w == 200, "%d x %d", t.w, t.h);
+}
+
 static void a_sheet_shows_images_masks_and_names(void)
 {
     const char *png = at("sheet.png");
@@ -386,6 +412,7 @@ int main(void)
     RUN(damage_inside_is_named_by_object);
     RUN(values_out_of_range_are_listed);
     RUN(png_holds_what_was_given);
+    RUN(a_thumbnail_is_for_looking);
     RUN(a_sheet_shows_images_masks_and_names);
     RUN(a_sheet_of_every_kind_of_label);
     RUN(command_lines);

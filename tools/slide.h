@@ -1,0 +1,38 @@
+/* slide: whole slides as tiles: which tiles there are, their pixels, and the regions that are drawn on them. */
+#ifndef MEDLEY_TOOLS_SLIDE_H
+#define MEDLEY_TOOLS_SLIDE_H
+
+#include "boxes.h"
+#include "many.h"
+
+/* ---- the file (read_slide.c): the only place that knows OpenSlide ---- */
+
+typedef struct slide_file slide_file;
+typedef struct slide_facts { int64_t x, y, W, H; double mpp[2]; } slide_facts; /* part that was scanned; um per pixel in x and y, NaN: not said */
+/* ST_DATA: no slide. ST_RESOURCE: built without OpenSlide. */
+MUST status slide_file_open(slide_file **out, const char *path, slide_facts *about);
+void slide_file_close(slide_file *f);
+/* rgb (n,n,3): means of areas of scale[0] x scale[1] pixels of the finest level, the first of which begins at x, y there. Any thread. */
+MUST status slide_file_window(slide_file *f, double x, double y, const double scale[2], int n, uint8_t *rgb);
+
+/* ---- GeoJSON (read_geojson.c) ---- */
+
+/* Polygons and multi-polygons with a classification (QuPath's export: features, a list of them, or one), in pixels of the finest level. Names are
+ * those of the classifications; holes are even-odd. n_left: features that are no areas, or have no classification. */
+MUST status geojson_parse(boxes *b, int *n_left, const char *text, size_t n, const char *what);
+
+/* ---- tiles (slide.c) ---- */
+
+/* Opens the slide and the regions of labels with source "regions"; known: names of the file, for their patterns. */
+struct source;
+MUST status slide_open(slide **out, const struct source *s, const bindings *known, const char *path);
+void slide_close(slide *v);
+/* Tiles on a grid, without the ones cut by the edge, with too little tissue, or outside of the regions of a required classification. */
+MUST status slide_tiles(slide *v, part **out, int *n);
+MUST status slide_read(slide *v, part p, image *out);
+/* Regions of label i on a tile: px (tile,tile) of classes, 0 where none lies (for a classification: class + 1). *any: the slide has the file. */
+MUST status slide_paint(const slide *v, int i, part p, uint8_t *px, bool *any);
+/* The class that covers most of the tile, if that is at least the label's share; -1. */
+MUST status slide_class(const slide *v, int i, part p, int *cls);
+
+#endif
