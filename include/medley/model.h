@@ -79,6 +79,8 @@ void swin_backward(swin_run *r, const params *t, const float *w, float *g, float
 /* The outputs of the last forward in the network's order, named as the parameters of their layers; for runs placed with train. They
  * outlive backward. True: `visit` ended the walk. */
 bool swin_outputs(const swin_run *r, output_visit *visit, void *arg);
+/* vector (C) = mean of sample i of f (B,H,W,C) over its positions: what image-level heads see of pyramid.top. */
+void swin_pool(float *vector, const feature *f, int64_t i);
 double swin_flops(const swin *net, int H, int W); /* multiply-adds of one image's forward */
 double swin_recompute_flops(const swin *net, unsigned stages, int H, int W); /* what recomputing these stages (bits) adds to one image */
 
@@ -90,6 +92,9 @@ extern const char *const naming_name[N_NAMINGS]; /* "medley", "torchvision", ...
 const char *naming_prefix(enum weight_naming naming, int version); /* before every name: "encoder.", "", "swin." */
 const char *naming_head(enum weight_naming naming); /* layer of a linear classifier over the pooled vector; NULL: medley has several */
 bool naming_is_buffer(const char *name);            /* a tensor that follows from the sizes, in any naming: not needed */
+
+/* Is this, behind the prefix, a tensor of the encoder's stages? Of which there may be more than a smaller encoder has. */
+bool naming_is_stage(enum weight_naming naming, const char *name);
 
 enum named_what { NAMED_WEIGHT, NAMED_INDEX, NAMED_COORDS };
 typedef struct named_tensor {

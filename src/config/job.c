@@ -74,7 +74,9 @@ static const key model_keys[] = {
     TEXT("encoder", AT(model.encoder), NULL, "swin_t|swin_s|swin_b|swin_micro|swin_v2_t|swin_v2_s|swin_v2_b|swin_v2_micro",
          "shared encoder"),
     FLOAT("drop_path", AT(model.drop_path), "-1", -1, 0.9, "largest rate of stochastic depth; negative: the encoder's own"),
-    TEXT("init", AT(model.init), "random", "random", "initial weights"),
+    TEXT("init", AT(model.init), "random", NULL,
+         "initial weights: random, or of the encoder in a file: safetensors with the names of torchvision, timm, Microsoft, Hugging Face or Medley "
+         "(medley import looks at one), or a checkpoint (.h5); relative to this file. Decoders and heads are random"),
     END,
 };
 
@@ -207,6 +209,8 @@ static int64_t bytes_of(const char *text)
     return -1;
 }
 
+bool job_starts_from_file(const job *j) { return strcmp(j->model.init, "random") != 0; }
+
 int64_t job_memory(const job *j) { return j->train.memory[0] ? bytes_of(j->train.memory) : 0; }
 
 int job_micro_batch(const job_task *t)
@@ -289,13 +293,20 @@ static bool make_absolute(const char *base, const char *path, char *out, size_t 
     return true;
 }
 
+/* A path of the file becomes absolute: relative to the file, or, given on the command line, to where that was typed. */
+static void resolve(const job *j, const char *name, char path[512], config_faults *f)
+{
+    char full[512];
+    config_setting_t *deepest, *s = set_find(f, name, &deepest);
+    if (!make_absolute(s && set_is_from(s) ? "." : j->dir, path, full, sizeof full)) config_fault(f, 0, name, "path too long");
+    else memcpy(path, full, sizeof full);
+}
+
 static void check_job(job *j, bool look_for_data, config_faults *f)
 {
-    char root[sizeof j->data_root];
-    config_setting_t *deepest, *s = set_find(f, "data_root", &deepest);
-    bool set = s && set_is_from(s); /* given on the command line: relative to where that was typed */
-    if (!make_absolute(set ? "." : j->dir, j->data_root, root, sizeof root)) config_fault(f, 0, "data_root", "path too long");
-    else memcpy(j->data_root, root, sizeof root);
+    resolve(j, "data_root", j->data_root, f);
+    if (!j->model.init[0]) config_fault(f, 0, "model.init", "is empty, expected \"random\" or a file");
+    else if (job_starts_from_file(j)) resolve(j, "model.init", j->model.init, f);
     if (!j->run[0]) config_fault(f, 0, "run", "is empty, expected a folder");
     if (j->optim.min_lr > j->optim.lr)
         config_fault(f, 0, "optim.min_lr", "got %g, more than optim.lr (%g)", j->optim.min_lr, j->optim.lr);

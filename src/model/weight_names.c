@@ -91,6 +91,11 @@ bool naming_is_buffer(const char *name)
     return false;
 }
 
+bool naming_is_stage(enum weight_naming naming, const char *name)
+{
+    return strncmp(name, place_prefix[BLOCK][naming], strcspn(place_prefix[BLOCK][naming], "{")) == 0;
+}
+
 /* Where a parameter stands in the network, and the rest of its name. */
 typedef struct spot { enum place place; int stage, block; const char *tail; } spot;
 
