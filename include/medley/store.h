@@ -56,7 +56,7 @@ MUST status store_list(store *s, const char *group, int *n, char (**out)[128]);
 
 /* ---- shards ------------------------------------------------------------------------------------------------- *
  *
- * One HDF5 file (format "medley-shard", version 1) with N samples of one image set and one or more label sets:
+ * One HDF5 file (format "medley-shard", version 1) with N samples of one image set and its label sets (none: no /label):
  *
  *   attributes of "/"    format, format_version, name (data set), title, modality, licence, citation, origin, recipe_sha256,
  *                        creator, axes="sample,y,x,channel"

@@ -423,7 +423,7 @@ status cmd_embed(int argc, char **argv)
         "medley embed RUN|FILE --out FILE.h5|.npy|.csv [--data DIR]... [--split SPLIT] [--by sample|case] [--stages]",
         "Vectors of images by the encoder of a run, a checkpoint or a safetensors file: the mean over positions after the final norm, 768 numbers for "
         "swin_t. On any number of ranks, with the same bits. Images are seen as in evaluation. Source files (PNG, NIfTI, DICOM ...) become shards "
-        "first: medley-data convert, with a recipe that needs no labels.",
+        "first: medley-data convert, with a recipe that may do without labels.",
         options, 1, 1};
     if (command_help(&c, argc, argv)) return OK;
     TRY(use_open(argc, argv, &b.world), "embed");

@@ -75,7 +75,7 @@ def make_images(size, n):
     with open(f"r{size}.cfg", "w") as f:
         f.write(f"""name = "noise{size}"; title = "noise"; modality = "microscopy"; licence = "CC0 1.0";
 images = {{ files = ["{{patient}}.png"]; id = "{{patient}}"; subject = "{{patient}}"; channels = 3; }};
-labels = ( {{ name = "any"; kind = "classification"; source = "value"; value = "x"; classes = ["x", "y"]; }} );
+labels = ();
 """)
     subprocess.run([medley_data, "convert", f"r{size}.cfg", "--source", f"src{size}", "--out", "shards"], check=True, stdout=subprocess.DEVNULL)
     return pixels
@@ -217,6 +217,22 @@ def check_formats(ours, size):
        and run("embed", ours, "--data", "nowhere", "--out", "q.h5", want=3)[0] and not os.path.exists("q.h5"), "embed: wrong words and files")
 
 
+def check_cases(ours):
+    """Volumes: the mean over the slices of a case."""
+    subprocess.run([medley_data, "synth", "--out", "synth", "--only", "synth-mr"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    data = "synth/shards/synth-mr"
+    good = embed(ours, data, 64, "s.h5") and embed(ours, data, 64, "c.h5", "--by", "case") and embed(ours, data, 64, "v.h5", "--split", "val")
+    with h5py.File("s.h5") as s, h5py.File("c.h5") as c, h5py.File("v.h5") as v:
+        case = s["case"][:]
+        mean = {k: s["vector"][:][case == k].astype("f8").mean(0) for k in c["id"][:]}
+        good &= set(mean) == set(case) and list(c["slices"][:]) == [int((case == k).sum()) for k in c["id"][:]] and c["slices"][:].max() > 1
+        ok(good and near(c["vector"][:], np.array([mean[k] for k in c["id"][:]])) < 1e-6, f"{len(mean)} volumes of {len(case)} slices: means over slices")
+        with h5py.File(f"{data}/synth-mr-00000.h5") as f:
+            same = all(list(s[a][:]) == list(f[b][:]) for a, b in (("id", "id"), ("subject", "subject"), ("slice", "slice"), ("split", "split"), ("source", "source")))
+        val = s["split"][:] == 1
+        ok(same and np.array_equal(v["vector"][:], s["vector"][:][val]) and s.attrs["encoder"].decode() == "swin_micro", "ids, subjects, slices, splits of the shards")
+
+
 with tempfile.TemporaryDirectory() as folder:
     os.chdir(folder)
     os.environ.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMP_NUM_THREADS="1")
@@ -228,5 +244,8 @@ with tempfile.TemporaryDirectory() as folder:
             check_programs(encoder, size, images[size], out, vector, order)
     check_faults("swin_micro.safetensors")
     check_formats("swin_micro.safetensors", 64)
+    check_cases("swin_micro.safetensors")
+    said = subprocess.run([medley_data, "verify", "shards/noise64"], capture_output=True, text=True)
+    ok(said.returncode == 0 and "no errors, no warnings" in said.stdout, "shards without labels are good shards")
     os.chdir("/")
 done()
