@@ -227,14 +227,14 @@ static void check_memory(const job *j, config_faults *f)
     char where[PATH_BYTES], shown[80];
     if (job_memory(j) < 0)
         config_fault(f, 0, "train.memory", "got \"%s\", expected a number with KiB, MiB or GiB behind it, such as \"6GiB\"",
-                     faults_quote(j->train.memory, shown, sizeof shown));
+                     text_shown(j->train.memory, shown, sizeof shown));
     for (int i = 0; i < j->n_tasks; i++) {
         const job_task *t = &j->task[i];
         int n = job_micro_batch(t);
         snprintf(where, sizeof where, "tasks[%d].micro_batch", i);
         if (n < 0)
             config_fault(f, t->line, where, "got \"%s\", expected \"whole\", \"auto\" or a divisor of batch (%d) in quotes",
-                         faults_quote(t->micro_batch, shown, sizeof shown), t->batch);
+                         text_shown(t->micro_batch, shown, sizeof shown), t->batch);
         if (n == 0 && !j->train.memory[0]) config_fault(f, t->line, where, "is \"auto\", but train.memory gives no budget to fit");
     }
 }
@@ -255,7 +255,7 @@ static void check_task(const job *j, int i, bool look_for_data, config_faults *f
     if (!safe_name(t->name))
         config_fault(f, t->line, where,
                      "got \"%s\", expected a name that can be a file name: letters, digits, \"._-\", a letter or digit first",
-                     faults_quote(t->name, shown, sizeof shown));
+                     text_shown(t->name, shown, sizeof shown));
     for (int k = 0; k < i; k++)
         if (t->name[0] && strcasecmp(t->name, j->task[k].name) == 0) {
             config_fault(f, t->line, where, "got \"%s\", which is already the name of tasks[%d] (line %d)", t->name, k,
@@ -340,7 +340,7 @@ status job_load_without_data(job *j, const char *path, const char *const *set, i
 status job_print(const job *j, FILE *out)
 {
     char shown[sizeof j->file];
-    fprintf(out, "# Medley job file, all settings, from %s\n", faults_quote(j->file, shown, sizeof shown));
+    fprintf(out, "# Medley job file, all settings, from %s\n", text_shown(j->file, shown, sizeof shown));
     return config_print(job_keys, j, out);
 }
 

@@ -113,7 +113,8 @@ static spot find_spot(const char *name)
 }
 
 /* PREFIX, the place, the tensor's own name. */
-static status put_name(char *out, size_t room, const char *prefix, const spot *s, enum weight_naming naming, const char *own, const char *rest)
+static status put_name(char *out, size_t room, const char *prefix, const spot *s, enum weight_naming naming, const char *own,
+                       const char *rest)
 {
     size_t n = (size_t)snprintf(out, room, "%s", prefix);
     for (const char *p = place_prefix[s->place][naming]; *p && n < room; p++) {
@@ -196,7 +197,10 @@ static status add_buffers(named_list *l, const swin *net, const char *first, enu
         if (b->naming != naming || !(b->versions & net->version)) continue;
         named_tensor one = {.param = -1, .what = b->what, .ndim = 1, .n = W * W * W * W, .shape = {W * W * W * W}};
         if (b->square) one.ndim = 2, one.shape[0] = one.shape[1] = W * W;
-        if (b->what == NAMED_COORDS) one.ndim = 4, one.n = side * side * 2, one.shape[0] = 1, one.shape[1] = one.shape[2] = side, one.shape[3] = 2;
+        if (b->what == NAMED_COORDS) {
+            one.ndim = 4, one.n = side * side * 2;
+            one.shape[0] = 1, one.shape[1] = one.shape[2] = side, one.shape[3] = 2;
+        }
         TRY(put_name(one.name, sizeof one.name, prefix, &s, naming, b->name, ""), "names");
         TRY(add(l, &one), "names");
     }

@@ -24,8 +24,8 @@ static status find_file(weights *o, const char *from, const char *which)
         snprintf(o->path, sizeof o->path, "%s", from);
     } else if (!which || strcmp(which, "best") == 0) {
         snprintf(o->path, sizeof o->path, "%s/best.h5", from);
-        CHECK(path_exists(o->path), ST_DATA, "%s: no best.h5: no validation has chosen the best weights yet (or this is no run folder); \"last\" takes "
-              "the newest checkpoint", from);
+        CHECK(path_exists(o->path), ST_DATA, "%s: no best.h5: no validation has chosen the best weights yet (or this is no run folder); "
+              "\"last\" takes the newest checkpoint", from);
     } else if (strcmp(which, "last") == 0) {
         TRY(checkpoint_newest(from, found), "weights");
         CHECK(found[0], ST_DATA, "%s: no checkpoint", from);
@@ -137,7 +137,8 @@ static status read_named(weights *o, tensors *f, const weights_fit *fit)
         st = tensors_read(f, tensors_find(f, x[i].name), DT_F32, x[i].n, to);
         for (int64_t k = 0; k < x[i].n && !st; k++)
             if (!isfinite(to[k]))
-                st = status_raise(ST_DATA, __FILE__, __LINE__, "%s: tensor \"%s\": element %lld is %g", o->path, x[i].name, (long long)k, (double)to[k]);
+                st = status_raise(ST_DATA, __FILE__, __LINE__, "%s: tensor \"%s\": element %lld is %g", o->path, x[i].name, (long long)k,
+                                  (double)to[k]);
     }
     free(x);
     return st;
@@ -156,9 +157,9 @@ static status refuse(const char *path, const tensors *f, const weights_fit *fit)
         while (n && isspace((unsigned char)text[n - 1])) text[--n] = 0;
         char extra[64] = "";
         if (fit->n_extra) snprintf(extra, sizeof extra, ", %d of blocks that it does not have", fit->n_extra);
-        st = status_raise(ST_DATA, __FILE__, __LINE__, "%s does not fit %s: of %d weights, by the names of %s, %d are there, %d missing, %d of another "
-                          "shape%s\n%s", path, fit->encoder, fit->n_wanted, naming_name[fit->naming], fit->n_found, fit->n_missing, fit->n_shaped, extra,
-                          text);
+        st = status_raise(ST_DATA, __FILE__, __LINE__,
+                          "%s does not fit %s: of %d weights, by the names of %s, %d are there, %d missing, %d of another shape%s\n%s", path,
+                          fit->encoder, fit->n_wanted, naming_name[fit->naming], fit->n_found, fit->n_missing, fit->n_shaped, extra, text);
     }
     free(text);
     return st;

@@ -136,7 +136,8 @@ static void put_shape(FILE *out, int ndim, const int64_t *dims)
 
 static void put_line(FILE *out, const char *what, const char *name, int ndim, const int64_t *dims)
 {
-    fprintf(out, "  %-8s %.200s ", what, name);
+    char shown[204];
+    fprintf(out, "  %-8s %s ", what, text_shown(name, shown, sizeof shown));
     put_shape(out, ndim, dims);
 }
 

@@ -1,5 +1,5 @@
-/* embed: `medley embed`: the encoder's pooled vectors of the samples of shards, on any number of ranks. Images go through the encoder one at
- * a time, so that no vector depends on its neighbours; ranks take turns in sample order, so that rank 0 gets the rows in that order. */
+/* embed: `medley embed`: the encoder's pooled vectors of the samples of shards, on any number of ranks. Images go through the encoder one
+ * at a time, so that no vector depends on its neighbours; ranks take turns in sample order, so that rank 0 gets the rows in that order. */
 #include "medley/command.h"
 #include "medley/kern.h"
 #include "medley/use.h"
@@ -90,11 +90,12 @@ static status override(embedder *b)
     double spacing = -1;
     char *rest;
     if (b->image)
-        CHECK(sscanf(b->image, "%dx%d%n", &H, &W, &end) == 2 && !b->image[end] && H >= 32 && W >= 32 && H <= 4096 && W <= 4096 && H % 32 == 0 && W % 32 == 0,
-              ST_USAGE, "--image: got \"%.40s\", expected HEIGHTxWIDTH, multiples of 32 up to 4096, such as 224x224", b->image);
+        CHECK(sscanf(b->image, "%dx%d%n", &H, &W, &end) == 2 && !b->image[end] && H >= 32 && W >= 32 && H <= 4096 && W <= 4096 &&
+                  H % 32 == 0 && W % 32 == 0, ST_USAGE, "--image: got \"%.40s\", expected HEIGHTxWIDTH, multiples of 32 up to 4096, such as 224x224", b->image);
     if (b->spacing) {
         spacing = strtod(b->spacing, &rest);
-        CHECK(*b->spacing && !*rest && spacing >= 0 && spacing <= 1000, ST_USAGE, "--spacing: got \"%.40s\", expected a number from 0 to 1000", b->spacing);
+        CHECK(*b->spacing && !*rest && spacing >= 0 && spacing <= 1000, ST_USAGE, "--spacing: got \"%.40s\", expected a number from 0 to 1000",
+              b->spacing);
     }
     for (int i = 0; i < b->all.n_data; i++) {
         embed_data *d = &b->all.data[i];
@@ -400,30 +401,30 @@ status cmd_embed(int argc, char **argv)
     const char *args[1], *split = "all", *by = "sample";
     int n_args = 0;
     const command_option options[] = {
-        {.name = "--out", .arg = "FILE", .text = &b.out, .help = "what to write: .h5 (arrays vector, id, subject, case, split ...), .csv, or .npy with the "
-                                                                 "ids in a .csv beside it"},
+        {.name = "--out", .arg = "FILE", .text = &b.out,
+         .help = "what to write: .h5 (arrays vector, id, subject, case, split ...), .csv, or .npy with the ids in a .csv beside it"},
         {.name = "--data", .arg = "DIR", .list = b.dirs, .n_list = &b.n_dirs, .room = EMBED_MOST_DATA,
          .help = "data set folder of shards; may be given several times (default: all of the run's)"},
         {.name = "--split", .arg = "SPLIT", .text = &split, .choices = "all|train|val|test", .help = "all (default), train, val or test"},
         {.name = "--by", .arg = "WHAT", .text = &by, .choices = "sample|case",
          .help = "a vector for each sample (image, slice; default), or for each case: the mean over a volume's slices"},
-        {.name = "--stages", .flag = &b.all.stages, .help = "the pooled outputs of the four stages too (columns before the vector; in .h5 arrays stage1 to "
-                                                            "stage4)"},
+        {.name = "--stages", .flag = &b.all.stages,
+         .help = "the pooled outputs of the four stages too (columns before the vector; in .h5 arrays stage1 to stage4)"},
         {.name = "--weights", .arg = "WHICH", .text = &ask.which,
          .help = "of a run: best (by validation, default), last (newest checkpoint) or a checkpoint file"},
         {.name = "--raw", .flag = &ask.raw, .help = "the trained weights themselves, not their moving average (train.ema)"},
-        {.name = "--image", .arg = "HxW", .text = &b.image, .help = "size the network sees (default: the run's for this data set, or its first task's; of a "
-                                                                    "file 224x224 for V1, 256x256 for V2)"},
-        {.name = "--spacing", .arg = "S", .text = &b.spacing, .help = "size of a network pixel in the data's units; 0: the whole image is fitted (default: "
-                                                                      "the run's for this data set)"},
+        {.name = "--image", .arg = "HxW", .text = &b.image,
+         .help = "size the network sees (default: the run's for this data set, or its first task's; of a file 224x224 for V1, 256x256 for V2)"},
+        {.name = "--spacing", .arg = "S", .text = &b.spacing,
+         .help = "size of a network pixel in the data's units; 0: the whole image is fitted (default: the run's for this data set)"},
         {.name = "--force", .flag = &b.force, .help = "replace FILE"},
         {0},
     };
     const command_line c = {
         "medley embed RUN|FILE --out FILE.h5|.npy|.csv [--data DIR]... [--split SPLIT] [--by sample|case] [--stages]",
-        "Vectors of images by the encoder of a run, a checkpoint or a safetensors file: the mean over positions after the final norm, 768 numbers for "
-        "swin_t. On any number of ranks, with the same bits. Images are seen as in evaluation. Source files (PNG, NIfTI, DICOM ...) become shards "
-        "first: medley-data convert, with a recipe that may do without labels.",
+        "Vectors of images by the encoder of a run, a checkpoint or a safetensors file: the mean over positions after the final norm, 768 numbers "
+        "for swin_t. On any number of ranks, with the same bits. Images are seen as in evaluation. Source files (PNG, NIfTI, DICOM ...) become "
+        "shards first: medley-data convert, with a recipe that may do without labels.",
         options, 1, 1};
     if (command_help(&c, argc, argv)) return OK;
     TRY(use_open(argc, argv, &b.world), "embed");

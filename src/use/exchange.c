@@ -43,7 +43,12 @@ static status find_job(exchange *e)
     snprintf(path, sizeof path, "%.1300s/job.cfg", e->from);
     if (!path_exists(path)) return OK;
     TRY(mem_alloc(&e->job, sizeof *e->job, "job"), "export");
-    return job_load_without_data(e->job, path, NULL, 0);
+    status st = job_load_without_data(e->job, path, NULL, 0);
+    if (st != ST_USAGE && st != ST_DATA) return st;
+    log_line(LOG_WARN, "%s: data sets and licences will be missing in the header", status_message());
+    free(e->job), e->job = NULL;
+    status_clear();
+    return OK;
 }
 
 /* ---- what the header tells ----------------------------------------------------------------------------------------------------- */
@@ -73,8 +78,7 @@ static status put_encoder(exchange *e)
     TRY(put(e, "input", "three colours (grey three times) from 0 to 1, less mean, over std"), "header");
     TRY(put(e, "mean", "%.6g,%.6g,%.6g", (double)n->mean[0], (double)n->mean[1], (double)n->mean[2]), "header");
     TRY(put(e, "std", "%.6g,%.6g,%.6g", (double)n->std[0], (double)n->std[1], (double)n->std[2]), "header");
-    TRY(put(e, "padding", "pad to whole windows, then roll (torchvision, Hugging Face); timm rolls first: the same where no padding is needed"),
-        "header");
+    TRY(put(e, "padding", "pad to whole windows, then roll, as torchvision; timm rolls first: the same where no padding is needed"), "header");
     const char *base = strrchr(e->w.path, '/');
     TRY(put(e, "source", "%s", base ? base + 1 : e->w.path), "header");
     if (e->w.step >= 0) TRY(put(e, "step", "%lld", (long long)e->w.step), "header");
@@ -210,8 +214,8 @@ static status export_weights(exchange *e, const weights_ask *ask)
     TRY(write_out(e), "export");
     int64_t n = 0;
     for (int i = 0; i < e->n; i++) n += e->x[i].param >= 0 ? e->x[i].n : 0;
-    printf("%s: %s with the names of %s, %d tensors, %.2f M weights of the encoder%s%s%s%s, from %s", e->out, e->w.enc.variant, naming_name[e->naming],
-           e->n, 1e-6 * (double)n, e->heads ? "; decoders and heads" : "", e->head ? "; head of task " : "", e->head ? e->head : "",
+    printf("%s: %s with the names of %s, %d tensors, %.2f M weights of the encoder%s%s%s%s, from %s", e->out, e->w.enc.variant,
+           naming_name[e->naming], e->n, 1e-6 * (double)n, e->heads ? "; decoders and heads" : "", e->head ? "; head of task " : "", e->head ? e->head : "",
            e->w.average ? "; moving average" : "", e->w.path);
     if (e->w.step >= 0) printf(", step %lld", (long long)e->w.step);
     printf("\n");
@@ -234,8 +238,8 @@ status cmd_export(int argc, char **argv)
     const command_option options[] = {
         {.name = "--out", .arg = "FILE", .text = &e.out, .help = "the safetensors file to write"},
         {.name = "--format", .arg = "NAMES", .text = &format, .choices = "torchvision|timm|huggingface|microsoft|medley",
-         .help = "whose names: torchvision (default), timm (0.9 and later), huggingface (transformers), microsoft (the authors' files, older timm) or "
-                 "medley"},
+         .help = "whose names: torchvision (default), timm (0.9 and later), huggingface (transformers), microsoft (the authors' files, older "
+                 "timm) or medley"},
         {.name = "--weights", .arg = "WHICH", .text = &ask.which,
          .help = "of a run: best (by validation, default), last (newest checkpoint) or a checkpoint file"},
         {.name = "--raw", .flag = &ask.raw, .help = "the trained weights themselves, not their moving average (train.ema)"},
@@ -247,8 +251,9 @@ status cmd_export(int argc, char **argv)
     };
     const command_line c = {
         "medley export RUN|FILE --out FILE.safetensors [--format NAMES] [--weights WHICH] [--head TASK] [--with heads]",
-        "The encoder of a run folder, a checkpoint or a safetensors file as safetensors, with the names, shapes and buffers that another program's "
-        "strict load asks for. The header tells encoder, sizes, normalisation, step, data sets and their licences. Needs no data and no MPI.",
+        "The encoder of a run folder, a checkpoint or a safetensors file as safetensors, with the names, shapes and buffers that another "
+        "program's strict load asks for. The header tells encoder, sizes, normalisation, step, data sets and their licences. Needs no data and "
+        "no MPI.",
         options, 1, 1};
     if (command_help(&c, argc, argv)) return OK;
     TRY(command_parse(&c, argc, argv, args, &n_args), "export");
@@ -256,7 +261,7 @@ status cmd_export(int argc, char **argv)
     e.from = args[0], e.naming = naming_find(format), e.heads = strcmp(with, "heads") == 0;
     ask.heads = e.heads || e.head;
     CHECK(!e.head || naming_head(e.naming), ST_USAGE, "--head names another program's classifier; with --format medley say --with heads");
-    CHECK(!e.head || !e.heads, ST_USAGE, "--head and --with heads do not go together: the other program's classifier, or all under Medley's names");
+    CHECK(!e.head || !e.heads, ST_USAGE, "--head (the other program's classifier) and --with heads (all under Medley's names) do not go together");
     status st = export_weights(&e, &ask);
     release(&e);
     return st;
@@ -270,18 +275,22 @@ static status describe(const char *path, const char *encoder, bool *fits)
     tensors *f;
     weights_fit fit;
     const char *key, *value;
+    char prefix[64];
     TRY(tensors_open(&f, path), "import");
     status st = weights_compare(&fit, f, encoder);
     if (st) st = status_note(st, __FILE__, __LINE__, "%s", path);
     if (!st) {
         *fits = fit.n_found == fit.n_wanted && !fit.n_extra;
-        printf("%s: %d tensors; %s with the names of %s%s%s%s: of %d weights %d are there, %d missing, %d of another shape", path, tensors_count(f),
-               fit.encoder, naming_name[fit.naming], fit.prefix[0] ? " behind \"" : "", fit.prefix, fit.prefix[0] ? "\"" : "", fit.n_wanted,
+        printf("%s: %d tensors; %s with the names of %s%s%s%s: of %d weights %d are there, %d missing, %d of another shape", path,
+               tensors_count(f), fit.encoder, naming_name[fit.naming], fit.prefix[0] ? " behind \"" : "",
+               text_shown(fit.prefix, prefix, sizeof prefix), fit.prefix[0] ? "\"" : "", fit.n_wanted,
                fit.n_found, fit.n_missing, fit.n_shaped);
         if (fit.n_extra) printf(", %d of blocks that it does not have", fit.n_extra);
         printf("; %d buffers; %d others\n", fit.n_buffers, fit.n_unused);
         st = weights_differences(stdout, &fit, f, 40);
-        for (int i = 0; !st && tensors_meta(f, i, &key, &value); i++) printf("  header   %.60s = %.300s\n", key, value);
+        char name[64], text[304];
+        for (int i = 0; !st && tensors_meta(f, i, &key, &value); i++)
+            printf("  header   %s = %s\n", text_shown(key, name, sizeof name), text_shown(value, text, sizeof text));
     }
     tensors_close(f);
     return st;
@@ -319,9 +328,10 @@ status cmd_import(int argc, char **argv)
     };
     const command_line c = {
         "medley import FILE.safetensors [--encoder NAME] [--out FILE.safetensors]",
-        "Is there a Swin encoder in a safetensors file? Finds out whose names it has (torchvision, timm, Microsoft, Hugging Face, Medley; behind any "
-        "prefix), lists what is missing, of another shape or not needed, and reads every weight. Exit status 3 if it does not fit. A job starts from "
-        "the file itself, or from what --out writes, with model.init. PyTorch's .pth files hold code: save their state_dict as safetensors first.",
+        "Is there a Swin encoder in a safetensors file? Finds out whose names it has (torchvision, timm, Microsoft, Hugging Face, Medley; behind "
+        "any prefix), lists what is missing, of another shape or not needed, and reads every weight. Exit status 3 if it does not fit. A job "
+        "starts from the file itself, or from what --out writes, with model.init. PyTorch's .pth files hold code: save their state_dict as "
+        "safetensors first.",
         options, 1, 1};
     if (command_help(&c, argc, argv)) return OK;
     TRY(command_parse(&c, argc, argv, args, &n_args), "import");

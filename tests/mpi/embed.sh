@@ -47,7 +47,7 @@ cd "$dir" || exit 1
 out w.safetensors --format timm --head quadrant && has w.safetensors '"head.fc.weight":{"dtype":"F32","shape":[4,384]' && has w.safetensors 'tiny-quadrant: CC0' &&
     has w.safetensors '"classes":"a\nb\nc\nd"' && has w.safetensors '"image_size":"64x64"' && has w.safetensors 'moving average'
 ok $? "export with a head as the classifier; data sets, licences, classes, size in the header"
-out h.safetensors --with heads && has h.safetensors '"head.quadrant.bias"' && has h.safetensors '"seg.block1.conv0.weight"' && has h.safetensors '"head.disc.'
+out h.safetensors --with heads && has h.safetensors '"head.quadrant.bias"' && has h.safetensors '"seg.block1.conv1.weight"' && has h.safetensors '"head.disc.'
 ok $? "export with all decoders and heads"
 out w.safetensors --head disc
 [ $? = 2 ] && grep -q 'no task "disc" with a linear head' "$dir/log"

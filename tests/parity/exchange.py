@@ -246,6 +246,6 @@ with tempfile.TemporaryDirectory() as folder:
     check_formats("swin_micro.safetensors", 64)
     check_cases("swin_micro.safetensors")
     said = subprocess.run([medley_data, "verify", "shards/noise64"], capture_output=True, text=True)
-    ok(said.returncode == 0 and "no errors, no warnings" in said.stdout, "shards without labels are good shards")
+    ok(said.returncode == 0 and "no errors, 0 warnings" in said.stdout, "shards without labels are good shards")
     os.chdir("/")
 done()
