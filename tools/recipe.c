@@ -165,7 +165,7 @@ static const key recipe_keys[] = {
     GROUP(range, range_keys, "intensities that become 0 and 1"),
     GROUP(slices, slice_keys, "how volumes become samples"),
     {.name = "labels", .type = KEY_GROUP_LIST, .offset = offsetof(recipe, label), .size = SHARD_MAX_LABELS, .sub = label_keys,
-     .sub_bytes = sizeof(recipe_label), .count_offset = offsetof(recipe, n_labels), .least = 1, .help = "label sets of the images"},
+     .sub_bytes = sizeof(recipe_label), .count_offset = offsetof(recipe, n_labels), .def = "", .help = "label sets of the images; none: images to embed, not to learn from"},
     GROUP(split, split_keys, "training, validation, test"),
     {.name = "on_error", .type = KEY_TEXT, .offset = offsetof(recipe, on_error), .size = 8, .def = "skip", .choices = "skip|fatal",
      .help = "a bad or unlabelled file: is named, counted and skipped, or ends the conversion"},

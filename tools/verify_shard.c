@@ -39,7 +39,7 @@ static void check_sample(const shard *s, int64_t i, findings *f)
         any |= s->label[l].present[i];
         check_label(s, l, i, f);
     }
-    if (!any) found_warning(f, "label", "%s: %s: has no label at all", s->path, s->id[i]);
+    if (!any && s->meta.n_labels > 0) found_warning(f, "label", "%s: %s: has no label at all", s->path, s->id[i]);
 }
 
 static void check_image(shard *s, int64_t i, void *px, findings *f)
@@ -271,6 +271,7 @@ static void examine(broken *b)
     b->n = dims[0], b->H = dims[1], b->W = dims[2];
     examine_index(b);
     char(*label)[128];
+    if (!store_has(b->file, "label")) return;
     if (store_list(b->file, "/label", &n_labels, &label)) {
         found_error(b->f, "names", "%s", status_message());
         return;

@@ -30,7 +30,7 @@ typedef struct job {
     char   run[512];                  /* run folder, absolute or relative to the working directory */
     char   data_root[512];            /* absolute after loading (relative paths in the file: to the job file's folder) */
     int64_t seed;
-    struct { char encoder[32]; double drop_path; char init[512]; } model; /* drop_path < 0: preset's; init: "random" (others later) */
+    struct { char encoder[32]; double drop_path; char init[512]; } model; /* drop_path < 0: preset's; init: "random" or a file, absolute after loading */
     struct {
         int64_t steps;
         char sum[8];                  /* "exact" | "float" */
@@ -62,6 +62,7 @@ typedef struct job {
 MUST status job_load(job *j, const char *path, const char *const *set, int n_set);
 enum { JOB_DIR_BYTES = 1024 };
 void    job_data_dir(const job *j, const char *data, char out[JOB_DIR_BYTES]); /* folder of the data set `data` of a task */
+bool    job_starts_from_file(const job *j);     /* model.init is a file's path */
 int64_t job_memory(const job *j);               /* train.memory in bytes; 0: no budget */
 int     job_micro_batch(const job_task *t);     /* images run at a time; 0: as the budget asks, -1: not a choice (job_load refuses it) */
 MUST status job_print(const job *j, FILE *out);   /* a job file that loads to the same job, comments say meaning and range */

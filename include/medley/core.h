@@ -140,6 +140,7 @@ void progress_beat(void);
 
 int  text_distance(const char *a, const char *b);      /* Levenshtein, for "did you mean" */
 void text_seconds(double s, char out[32]);               /* "3 d", "1.5 h", "12 min", "40 s"; "unknown" if not finite */
+const char *text_shown(const char *s, char *buf, size_t n); /* a stranger's text: control characters as '?', cut to n bytes; returns buf */
 const char *text_nearest(const char *word, const char *const *list, int n); /* NULL if nothing is near */
 MUST status path_make_dirs(const char *path);          /* mkdir -p; mode 0755 less the umask */
 MUST status path_sync_dir(const char *path);           /* fsync of a folder */

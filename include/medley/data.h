@@ -32,9 +32,12 @@ extern const char *const augment_presets[]; /* NULL-terminated */
 MUST status augment_preset(augment_spec *a, const char *name);
 const char *augment_for_modality(const char *modality); /* "CT" -> "ct" ...; "weak" if unknown */
 
-/* One image as evaluation sees it: mapped to [0,1] by range, fitted whole and centred. pixels (Hs,Ws,C) of `type`, C 1 or 3;
- * out (H,W,3), 0 around the image; v: where its pixels lie in the stored one. */
-MUST status image_fit(const void *pixels, enum dtype type, int Hs, int Ws, int C, const float range[2], int H, int W, float *out, view *v);
+/* One image as evaluation sees it: mapped to [0,1] by range and centred; step: stored pixels per network pixel, 0: fitted whole.
+ * pixels (Hs,Ws,C) of `type`, C 1 or 3; out (H,W,3), 0 around the image; v: where its pixels lie in the stored one. */
+MUST status image_fit(const void *pixels, enum dtype type, int Hs, int Ws, int C, const float range[2], float step, int H, int W, float *out,
+                      view *v);
+/* `step` of an image with this spacing (row, column) when network pixels are `wanted` units wide; 0 if either is unknown. */
+float image_step(const float spacing[2], double wanted);
 
 /* ---- a task's samples ------------------------------------------------------------------------------------------------ */
 

@@ -79,8 +79,36 @@ void swin_backward(swin_run *r, const params *t, const float *w, float *g, float
 /* The outputs of the last forward in the network's order, named as the parameters of their layers; for runs placed with train. They
  * outlive backward. True: `visit` ended the walk. */
 bool swin_outputs(const swin_run *r, output_visit *visit, void *arg);
+/* vector (C) = mean of sample i of f (B,H,W,C) over its positions: what image-level heads see of pyramid.top. */
+void swin_pool(float *vector, const feature *f, int64_t i);
 double swin_flops(const swin *net, int H, int W); /* multiply-adds of one image's forward */
 double swin_recompute_flops(const swin *net, unsigned stages, int H, int W); /* what recomputing these stages (bits) adds to one image */
+
+/* ---- the encoder's weights under other programs' names (weight_names.c) ------------------------------------------------ */
+
+/* Medley's are torchvision's behind "encoder.". microsoft: the authors' files, and timm's before 0.9. */
+enum weight_naming { NAMING_MEDLEY, NAMING_TORCHVISION, NAMING_TIMM, NAMING_MICROSOFT, NAMING_HUGGINGFACE, N_NAMINGS };
+extern const char *const naming_name[N_NAMINGS]; /* "medley", "torchvision", ... */
+const char *naming_prefix(enum weight_naming naming, int version); /* before every name: "encoder.", "", "swin." */
+const char *naming_head(enum weight_naming naming); /* layer of a linear classifier over the pooled vector; NULL: medley has several */
+bool naming_is_buffer(const char *name);            /* a tensor that follows from the sizes, in any naming: not needed */
+
+/* Is this, behind the prefix, a tensor of the encoder's stages? Of which there may be more than a smaller encoder has. */
+bool naming_is_stage(enum weight_naming naming, const char *name);
+
+enum named_what { NAMED_WEIGHT, NAMED_INDEX, NAMED_COORDS };
+typedef struct named_tensor {
+    char    name[192];
+    int     ndim;
+    int64_t shape[4];
+    enum named_what what; /* a weight, or a buffer: swin_position_index (i64), swin_position_coords (f32) */
+    int     param;        /* in the parameter table; -1: a buffer */
+    int64_t from, n;      /* the elements of the parameter: all, or some rows */
+} named_tensor;
+/* All tensors of the encoder as `naming` has them, in the order of the table; *out: (n), free(). What of a parameter no tensor covers is 0. */
+MUST status swin_named(const swin *net, const params *t, enum weight_naming naming, const char *prefix, named_tensor **out, int *n);
+void swin_position_index(int window, int64_t *index);  /* (W^2,W^2) which of the (2W-1)^2 relative positions a pair of tokens has */
+void swin_position_coords(int window, float *coords);  /* (2W-1,2W-1,2) V2: what its position network is asked */
 
 /* ---- shared pixel decoder: U-Net with full-resolution output (method.md 1.6, 6.4) ------------------------------------ */
 

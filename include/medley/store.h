@@ -60,7 +60,7 @@ bool unpack_gzip(const void *bytes, size_t n, void *out, size_t room, size_t *n_
 
 /* ---- shards ------------------------------------------------------------------------------------------------- *
  *
- * One HDF5 file (format "medley-shard", version 1) with N samples of one image set and one or more label sets:
+ * One HDF5 file (format "medley-shard", version 1) with N samples of one image set and its label sets (none: no /label):
  *
  *   attributes of "/"    format, format_version, name (data set), title, modality, licence, citation, origin, recipe_sha256,
  *                        creator, axes="sample,y,x,channel"

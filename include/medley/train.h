@@ -49,6 +49,43 @@ int64_t    trainer_step(const trainer *t);              /* step of the weights *
 /* Collective: metrics of task i on split s. The accumulator is complete on rank 0 (*m, metric_free it; NULL elsewhere). */
 MUST status trainer_evaluate(trainer *t, int i, enum split s, metric **m);
 
+/* ---- weights without a trainer and its data (src/train/weights.c) --------------------------------------------------------- */
+
+typedef struct weights {
+    swin    enc;
+    params  pt;          /* the encoder as swin_init declares it; behind it, if asked for, decoders and heads with the file's names */
+    float  *w;           /* (pt.n_local) */
+    char    path[1300];  /* the file */
+    int64_t step;        /* of the training; -1: the file does not say */
+    bool    average;     /* it is the moving average */
+    enum weight_naming naming; /* a safetensors file's */
+    int     n_unused;    /* tensors of a safetensors file that are not the encoder's */
+} weights;
+typedef struct weights_ask {
+    const char *which;   /* of a run: "best", "last" or a file; NULL: best */
+    const char *encoder; /* NULL: the file's */
+    bool        heads;   /* of a run or checkpoint: decoders and heads too */
+    bool        raw;     /* the trained weights themselves even if there is their moving average */
+} weights_ask;
+/* from: a run folder, a checkpoint, or a safetensors file with the names of Medley, torchvision, timm, Microsoft or Hugging Face. Local.
+ * ST_DATA: damaged, not finite, or it does not fit: the message names tensors that are missing or of another shape. */
+MUST status weights_open(weights *out, const char *from, const weights_ask *ask);
+/* Collective: rank 0 opens, the others are sent encoder and weights. Without ask->heads. */
+MUST status weights_open_all(weights *out, comm *world, const char *from, const weights_ask *ask);
+void        weights_close(weights *o);
+
+/* How a safetensors file and an encoder fit. */
+typedef struct weights_fit {
+    char encoder[32], prefix[64]; /* prefix: what the file has before the naming's own names */
+    enum weight_naming naming;
+    int  n_wanted, n_found, n_missing, n_shaped; /* weights; shaped: there, but of another shape */
+    int  n_extra, n_unused, n_buffers; /* tensors of the file: more blocks than the encoder has; not the encoder's; nobody needs them */
+} weights_fit;
+/* The naming and, unless `encoder` says which, the encoder that fit best. */
+MUST status weights_compare(weights_fit *out, const tensors *f, const char *encoder);
+/* Lines "missing NAME SHAPE", "shape NAME SHAPE, wanted SHAPE", "extra NAME SHAPE", "unused NAME SHAPE"; at most `most` of each. */
+MUST status weights_differences(FILE *out, const weights_fit *fit, const tensors *f, int most);
+
 /* Where a job is to run. */
 typedef struct cluster {
     int    ranks, nodes;

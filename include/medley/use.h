@@ -8,11 +8,14 @@
 
 MUST status cmd_train(int argc, char **argv);    /* MPI */
 MUST status cmd_evaluate(int argc, char **argv); /* MPI */
+MUST status cmd_embed(int argc, char **argv);    /* MPI */
 MUST status cmd_check(int argc, char **argv);
 MUST status cmd_report(int argc, char **argv);
 MUST status cmd_status(int argc, char **argv);
 MUST status cmd_verify_run(int argc, char **argv);
 MUST status cmd_doctor(int argc, char **argv);   /* MPI */
+MUST status cmd_export(int argc, char **argv);
+MUST status cmd_import(int argc, char **argv);
 MUST status cmd_explain(int argc, char **argv);
 
 /* ---- MPI around a command ----------------------------------------------------------------------------------------------------- */

@@ -38,8 +38,6 @@ void faults_hint(config_faults *f, const char *file, int line, const char *where
 bool faults_has(const config_faults *f, const char *where);
 status faults_raise(config_faults *f); /* OK if there are none */
 void faults_free(config_faults *f);
-/* Text with control characters shown as '?', cut to fit. */
-const char *faults_quote(const char *s, char *buf, size_t n);
 
 /* ---- scan.c */
 /* Looks at the text before the parser: literals it would wrap, open strings and comments, depth, size, @include. */

@@ -6,15 +6,6 @@
 
 enum { MOST_FAULTS = 1000, MESSAGE_ROOM = 7800 };
 
-const char *faults_quote(const char *s, char *buf, size_t n)
-{
-    size_t i = 0;
-    for (; s[i] && i + 1 < n; i++) buf[i] = (unsigned char)s[i] < 32 || s[i] == 127 ? '?' : s[i];
-    buf[i] = 0;
-    if (s[i] && n > 4) memcpy(buf + i - 3, "...", 3);
-    return buf;
-}
-
 bool faults_has(const config_faults *f, const char *where)
 {
     for (int i = 0; i < f->n; i++)
@@ -146,7 +137,7 @@ status faults_raise(config_faults *f)
         used += n;
     }
     char path[200];
-    status st = status_raise(ST_USAGE, __FILE__, __LINE__, "%s: %d fault%s%s", faults_quote(f->path, path, sizeof path), f->n,
+    status st = status_raise(ST_USAGE, __FILE__, __LINE__, "%s: %d fault%s%s", text_shown(f->path, path, sizeof path), f->n,
                              f->n == 1 ? "" : "s", text);
     free(text);
     return st;

@@ -74,7 +74,9 @@ static const key model_keys[] = {
     TEXT("encoder", AT(model.encoder), NULL, "swin_t|swin_s|swin_b|swin_micro|swin_v2_t|swin_v2_s|swin_v2_b|swin_v2_micro",
          "shared encoder"),
     FLOAT("drop_path", AT(model.drop_path), "-1", -1, 0.9, "largest rate of stochastic depth; negative: the encoder's own"),
-    TEXT("init", AT(model.init), "random", "random", "initial weights"),
+    TEXT("init", AT(model.init), "random", NULL,
+         "initial weights: random, or of the encoder in a file: safetensors with the names of torchvision, timm, Microsoft, Hugging Face or Medley "
+         "(medley import looks at one), or a checkpoint (.h5); relative to this file. Decoders and heads are random"),
     END,
 };
 
@@ -207,6 +209,8 @@ static int64_t bytes_of(const char *text)
     return -1;
 }
 
+bool job_starts_from_file(const job *j) { return strcmp(j->model.init, "random") != 0; }
+
 int64_t job_memory(const job *j) { return j->train.memory[0] ? bytes_of(j->train.memory) : 0; }
 
 int job_micro_batch(const job_task *t)
@@ -223,14 +227,14 @@ static void check_memory(const job *j, config_faults *f)
     char where[PATH_BYTES], shown[80];
     if (job_memory(j) < 0)
         config_fault(f, 0, "train.memory", "got \"%s\", expected a number with KiB, MiB or GiB behind it, such as \"6GiB\"",
-                     faults_quote(j->train.memory, shown, sizeof shown));
+                     text_shown(j->train.memory, shown, sizeof shown));
     for (int i = 0; i < j->n_tasks; i++) {
         const job_task *t = &j->task[i];
         int n = job_micro_batch(t);
         snprintf(where, sizeof where, "tasks[%d].micro_batch", i);
         if (n < 0)
             config_fault(f, t->line, where, "got \"%s\", expected \"whole\", \"auto\" or a divisor of batch (%d) in quotes",
-                         faults_quote(t->micro_batch, shown, sizeof shown), t->batch);
+                         text_shown(t->micro_batch, shown, sizeof shown), t->batch);
         if (n == 0 && !j->train.memory[0]) config_fault(f, t->line, where, "is \"auto\", but train.memory gives no budget to fit");
     }
 }
@@ -251,7 +255,7 @@ static void check_task(const job *j, int i, bool look_for_data, config_faults *f
     if (!safe_name(t->name))
         config_fault(f, t->line, where,
                      "got \"%s\", expected a name that can be a file name: letters, digits, \"._-\", a letter or digit first",
-                     faults_quote(t->name, shown, sizeof shown));
+                     text_shown(t->name, shown, sizeof shown));
     for (int k = 0; k < i; k++)
         if (t->name[0] && strcasecmp(t->name, j->task[k].name) == 0) {
             config_fault(f, t->line, where, "got \"%s\", which is already the name of tasks[%d] (line %d)", t->name, k,
@@ -289,13 +293,20 @@ static bool make_absolute(const char *base, const char *path, char *out, size_t 
     return true;
 }
 
+/* A path of the file becomes absolute: relative to the file, or, given on the command line, to where that was typed. */
+static void resolve(const job *j, const char *name, char path[512], config_faults *f)
+{
+    char full[512];
+    config_setting_t *deepest, *s = set_find(f, name, &deepest);
+    if (!make_absolute(s && set_is_from(s) ? "." : j->dir, path, full, sizeof full)) config_fault(f, 0, name, "path too long");
+    else memcpy(path, full, sizeof full);
+}
+
 static void check_job(job *j, bool look_for_data, config_faults *f)
 {
-    char root[sizeof j->data_root];
-    config_setting_t *deepest, *s = set_find(f, "data_root", &deepest);
-    bool set = s && set_is_from(s); /* given on the command line: relative to where that was typed */
-    if (!make_absolute(set ? "." : j->dir, j->data_root, root, sizeof root)) config_fault(f, 0, "data_root", "path too long");
-    else memcpy(j->data_root, root, sizeof root);
+    resolve(j, "data_root", j->data_root, f);
+    if (!j->model.init[0]) config_fault(f, 0, "model.init", "is empty, expected \"random\" or a file");
+    else if (job_starts_from_file(j)) resolve(j, "model.init", j->model.init, f);
     if (!j->run[0]) config_fault(f, 0, "run", "is empty, expected a folder");
     if (j->optim.min_lr > j->optim.lr)
         config_fault(f, 0, "optim.min_lr", "got %g, more than optim.lr (%g)", j->optim.min_lr, j->optim.lr);
@@ -329,7 +340,7 @@ status job_load_without_data(job *j, const char *path, const char *const *set, i
 status job_print(const job *j, FILE *out)
 {
     char shown[sizeof j->file];
-    fprintf(out, "# Medley job file, all settings, from %s\n", faults_quote(j->file, shown, sizeof shown));
+    fprintf(out, "# Medley job file, all settings, from %s\n", text_shown(j->file, shown, sizeof shown));
     return config_print(job_keys, j, out);
 }
 

@@ -72,7 +72,7 @@ static const char *describe(const config_setting_t *s, char *out, size_t n)
     case CONFIG_TYPE_INT64: snprintf(out, n, "%lld", config_setting_get_int64(s)); break;
     case CONFIG_TYPE_FLOAT: print_number(config_setting_get_float(s), text), snprintf(out, n, "%s", text); break;
     case CONFIG_TYPE_BOOL: snprintf(out, n, "%s", config_setting_get_bool(s) ? "true" : "false"); break;
-    case CONFIG_TYPE_STRING: snprintf(out, n, "\"%s\"", faults_quote(text_of(s), text, sizeof text)); break;
+    case CONFIG_TYPE_STRING: snprintf(out, n, "\"%s\"", text_shown(text_of(s), text, sizeof text)); break;
     case CONFIG_TYPE_GROUP: snprintf(out, n, "a group"); break;
     default: snprintf(out, n, "a list"); break;
     }
@@ -304,7 +304,7 @@ static void unknown(config_faults *f, const config_setting_t *s, const key *tabl
     for (const key *k = table; k->name && n < 256; k++)
         if (k->type != KEY_LINE) names[n++] = k->name;
     const char *near = text_nearest(name, names, n);
-    join(full, path, faults_quote(name, shown, sizeof shown));
+    join(full, path, text_shown(name, shown, sizeof shown));
     if (near) faults_of(f, s, full, "unknown key (did you mean \"%s\"?)", near);
     else if (find_elsewhere(f->table, name, "", elsewhere)) faults_of(f, s, full, "unknown key here (did you mean \"%s\"?)", elsewhere);
     else {

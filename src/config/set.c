@@ -178,7 +178,7 @@ void set_apply(config_faults *f, const key *table, const char *set)
     char path[PATH_BYTES], shown[120];
     const char *equals = strchr(set, '='), *at = path;
     if (!equals || equals == set || equals - set >= PATH_BYTES || strlen(set) > 4096) {
-        faults_set(f, faults_quote(set, shown, sizeof shown), "expected key=value");
+        faults_set(f, text_shown(set, shown, sizeof shown), "expected key=value");
         return;
     }
     snprintf(path, sizeof path, "%.*s", (int)(equals - set), set);

@@ -75,6 +75,15 @@ int text_distance(const char *a, const char *b)
     return row[m];
 }
 
+const char *text_shown(const char *s, char *buf, size_t n)
+{
+    size_t i = 0;
+    for (; s[i] && i + 1 < n; i++) buf[i] = (unsigned char)s[i] < 32 || s[i] == 127 ? '?' : s[i];
+    buf[i] = 0;
+    if (s[i] && n > 4) memcpy(buf + i - 3, "...", 3);
+    return buf;
+}
+
 const char *text_nearest(const char *word, const char *const *list, int n)
 {
     const char *best = NULL;

@@ -44,6 +44,7 @@ static status find_label(dataset *d, const char *label)
     const shard_meta *m = &d->cat.meta;
     const char *name[SHARD_MAX_LABELS];
     char list[SHARD_MAX_LABELS * 66] = "";
+    CHECK(m->n_labels > 0, ST_DATA, "%s: its images have no labels to learn from", d->cat.dir);
     for (int i = 0; i < m->n_labels; i++) {
         name[i] = m->label[i].name;
         snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i ? ", " : "", name[i]);

@@ -165,8 +165,7 @@ static status put_sample(loader *l, const dataset_use *u, slot *s, int i, int64_
     raw_sample raw;
     size_t at = (size_t)i, area = (size_t)u->H * (size_t)u->W;
     TRY(dataset_fetch(u->data, sample, &l->tmp, &raw), "loader");
-    double stored = sqrt((double)raw.spacing[0] * raw.spacing[1]); /* NaN, and then fitted, if unknown */
-    if (u->spacing > 0 && stored > 0) raw.step = (float)(u->spacing / stored);
+    raw.step = image_step(raw.spacing, u->spacing);
     b->sample[i] = sample;
     b->key[i] = (rng_key){l->seed ^ u->task_hash, (uint32_t)sample, epoch};
     b->native_size[2 * i] = raw.H, b->native_size[2 * i + 1] = raw.W;

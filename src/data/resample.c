@@ -187,11 +187,17 @@ status sample_image(const raw_sample *s, const augment_spec *a, rng_key key, int
     return OK;
 }
 
-status image_fit(const void *pixels, enum dtype type, int Hs, int Ws, int C, const float range[2], int H, int W, float *out, view *v)
+float image_step(const float spacing[2], double wanted)
+{
+    double stored = sqrt((double)spacing[0] * spacing[1]); /* NaN if unknown */
+    return wanted > 0 && stored > 0 ? (float)(wanted / stored) : 0;
+}
+
+status image_fit(const void *pixels, enum dtype type, int Hs, int Ws, int C, const float range[2], float step, int H, int W, float *out, view *v)
 {
     CHECK(Hs > 0 && Ws > 0 && H > 0 && W > 0 && (C == 1 || C == 3), ST_BUG, "image of %dx%d pixels, %d channels", Ws, Hs, C);
     CHECK(range[0] < range[1], ST_DATA, "intensity range %g to %g is empty", range[0], range[1]);
-    raw_sample s = {.pixels = pixels, .type = type, .H = Hs, .W = Ws, .C = C, .range = {range[0], range[1]}};
+    raw_sample s = {.pixels = pixels, .type = type, .H = Hs, .W = Ws, .C = C, .range = {range[0], range[1]}, .step = step};
     scratch tmp = {0};
     status st = sample_image(&s, NULL, (rng_key){0}, H, W, out, v, &tmp);
     scratch_free(&tmp);

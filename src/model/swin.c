@@ -340,6 +340,16 @@ void swin_backward(swin_run *r, const params *t, const float *w, float *g, float
     }
 }
 
+void swin_pool(float *vector, const feature *f, int64_t i)
+{
+    int64_t P = (int64_t)f->H * f->W, C = f->C;
+    const float *x = f->x + i * P * C;
+    memset(vector, 0, sizeof *vector * (size_t)C);
+    for (int64_t p = 0; p < P; p++)
+        for (int64_t c = 0; c < C; c++) vector[c] += x[p * C + c];
+    for (int64_t c = 0; c < C; c++) vector[c] *= 1.0f / (float)P;
+}
+
 bool swin_outputs(const swin_run *r, output_visit *visit, void *arg)
 {
     const feature *first = &r->out.level[0], *top = &r->out.top;

@@ -37,7 +37,7 @@ status meta_check(const shard_meta *m)
     CHECK(m->pixel == DT_U8 || m->pixel == DT_U16 || m->pixel == DT_I16 || m->pixel == DT_F32, ST_DATA,
           "%s: pixels are u8, u16, i16 or f32", m->name);
     CHECK(m->channels == 1 || m->channels == 3, ST_DATA, "%s: %d channels, 1 or 3 are accepted", m->name, m->channels);
-    CHECK(m->n_labels >= 1 && m->n_labels <= SHARD_MAX_LABELS, ST_DATA, "%s: %d label sets, 1 to %d are accepted", m->name, m->n_labels,
+    CHECK(m->n_labels >= 0 && m->n_labels <= SHARD_MAX_LABELS, ST_DATA, "%s: %d label sets, up to %d are accepted", m->name, m->n_labels,
           SHARD_MAX_LABELS);
     for (int i = 0; i < m->n_labels; i++) {
         const shard_label *l = &m->label[i];
@@ -152,13 +152,13 @@ static status read_meta(store *s, const char *format, shard_meta *m)
     TRY(store_get_i64(s, "/", "channels", &channels), "reading");
     CHECK(channels == 1 || channels == 3, ST_DATA, "%s: %lld channels", s->path, (long long)channels);
     m->channels = (int)channels;
-    int n;
-    char(*name)[128];
-    TRY(store_list(s, "/label", &n, &name), "reading");
+    int n = 0;
+    char(*name)[128] = NULL;
+    if (store_has(s, "label")) TRY(store_list(s, "/label", &n, &name), "reading"); /* else images without labels, to be embedded */
     status st = OK;
     unsigned seen = 0;
     m->n_labels = n;
-    if (n < 1 || n > SHARD_MAX_LABELS) st = status_raise(ST_DATA, __FILE__, __LINE__, "%s: /label: %d label sets", s->path, n);
+    if (n > SHARD_MAX_LABELS) st = status_raise(ST_DATA, __FILE__, __LINE__, "%s: /label: %d label sets", s->path, n);
     for (int i = 0; !st && i < n; i++) st = read_label(s, name[i], m, &seen);
     free(name);
     TRY(st, "label sets");

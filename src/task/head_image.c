@@ -29,15 +29,6 @@ static void place(task_run *r, const shared *sh, arena *a)
     r->d_out = ARENA_F32(a, B * K);
 }
 
-/* vector (C) = mean of x (P,C). */
-static void pool(float *vector, const float *x, int64_t P, int64_t C)
-{
-    memset(vector, 0, sizeof *vector * (size_t)C);
-    for (int64_t p = 0; p < P; p++)
-        for (int64_t c = 0; c < C; c++) vector[c] += x[p * C + c];
-    for (int64_t c = 0; c < C; c++) vector[c] *= 1.0f / (float)P;
-}
-
 static void dropout(float *vector, float *keep, int64_t C, float rate, rng_key key)
 {
     rng random = rng_open(key, RNG_DROPOUT, 0);
@@ -50,10 +41,10 @@ static void dropout(float *vector, float *keep, int64_t C, float rate, rng_key k
 static void forward(task_run *r, const params *pt, const float *w, const batch *b, bool train)
 {
     const feature *top = &swin_pyramid(r->enc)->top;
-    int64_t B = r->spec.batch, P = (int64_t)top->H * top->W, C = top->C;
+    int64_t B = r->spec.batch, C = top->C;
     r->dropped = train && r->train && r->spec.dropout > 0 && b->key;
     for (int64_t i = 0; i < B; i++) {
-        pool(r->vector + i * C, top->x + i * P * C, P, C);
+        swin_pool(r->vector + i * C, top, i);
         if (r->dropped) dropout(r->vector + i * C, r->keep + i * C, C, r->spec.dropout, b->key[i]);
     }
     linear_forward(r->out, r->vector, PW(pt, w, r->param[P_WEIGHT]), PW(pt, w, r->param[P_BIAS]), B, r->spec.K, C);

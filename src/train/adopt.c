@@ -5,8 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A text array, NUL-terminated; free(). */
-static status read_text(store *s, const char *path, const char *name, char **out)
+status adopt_text(store *s, const char *path, const char *name, char **out)
 {
     enum dtype type;
     int ndim;
@@ -100,7 +99,7 @@ status adopt_plan(trainer *t, store *s, const char *path, bool full)
 {
     char *was = NULL, *is = NULL;
     status st;
-    TRY(read_text(s, path, "plan", &was), "checkpoint");
+    TRY(adopt_text(s, path, "plan", &was), "checkpoint");
     TRY_TO(done, plan_text(t, &is), "checkpoint");
     st = full && t->job.train.allow_task_changes ? compare_changed(t, path, was, is) : compare_plans(path, was, is);
 done:
@@ -199,7 +198,7 @@ status adopt_tensors(trainer *t, store *s, const char *path, int64_t step)
     TRY_TO(done, mem_alloc(&exponent, sizeof *exponent * (size_t)dims[0], "exponents"), "checkpoint");
     TRY_TO(done, mem_alloc(&born, sizeof *born * (size_t)dims[0], "tensors"), "checkpoint");
     TRY_TO(done, store_read(s, "sum_exponent", DT_I64, dims[0], exponent), "%s", path);
-    if (named) TRY_TO(done, read_text(s, path, "tensors", &list), "checkpoint");
+    if (named) TRY_TO(done, adopt_text(s, path, "tensors", &list), "checkpoint");
     if (named) TRY_TO(done, store_read(s, "born", DT_I64, dims[0], born), "%s", path);
     st = set_tensors(t, path, exponent, born, dims[0], list, step);
 done:

@@ -45,17 +45,24 @@ static status get_state(trainer *t, store *s, const char *path, int64_t step)
     return OK;
 }
 
+status checkpoint_check_format(store *s, const char *path)
+{
+    char format[64];
+    int64_t version;
+    TRY(store_get_str(s, "/", "format", format, sizeof format), "%s", path);
+    TRY(store_get_i64(s, "/", "format_version", &version), "%s", path);
+    CHECK(strcmp(format, "medley-checkpoint") == 0 && version == CHECKPOINT_VERSION, ST_DATA, "%s: not a checkpoint of version %d", path,
+          CHECKPOINT_VERSION);
+    return OK;
+}
+
 static status load_local(trainer *t, const char *path, bool full)
 {
     store *s = NULL;
     status st;
     TRY(store_open(&s, path), "checkpoint");
-    char format[64];
-    int64_t version, step, is_full;
-    TRY_TO(done, store_get_str(s, "/", "format", format, sizeof format), "%s", path);
-    TRY_TO(done, store_get_i64(s, "/", "format_version", &version), "%s", path);
-    CHECK_TO(done, strcmp(format, "medley-checkpoint") == 0 && version == CHECKPOINT_VERSION, ST_DATA, "%s: not a checkpoint of version %d", path,
-             CHECKPOINT_VERSION);
+    int64_t step, is_full;
+    TRY_TO(done, checkpoint_check_format(s, path), "checkpoint");
     TRY_TO(done, store_get_i64(s, "/", "step", &step), "%s", path);
     TRY_TO(done, store_get_i64(s, "/", "full", &is_full), "%s", path);
     CHECK_TO(done, !full || is_full, ST_DATA, "%s: holds weights only", path);
@@ -136,16 +143,16 @@ static int by_step_down(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
-static void step_path(const trainer *t, int64_t step, char path[600])
+static void step_path(const char *run, int64_t step, char path[600])
 {
-    snprintf(path, 600, "%.560s/checkpoints/step-%09lld.h5", t->job.run, (long long)step);
+    snprintf(path, 600, "%.560s/checkpoints/step-%09lld.h5", run, (long long)step);
 }
 
 /* A checkpoint that can be trusted: whole, and lying where it seems to. A planted link could name any file. */
-static status verify_step(const trainer *t, int64_t step, char path[600])
+static status verify_step(const char *run, int64_t step, char path[600])
 {
     char dir[600], same[600];
-    step_path(t, step, path);
+    step_path(run, step, path);
     const char *name = strrchr(path, '/') + 1;
     snprintf(dir, sizeof dir, "%.*s", (int)(name - 1 - path), path);
     TRY(path_inside(dir, name, same, sizeof same), "checkpoint");
@@ -153,10 +160,10 @@ static status verify_step(const trainer *t, int64_t step, char path[600])
 }
 
 /* Steps of RUN/checkpoints/step-N.h5, newest first. */
-static int list_steps(const trainer *t, int64_t *steps, int most)
+static int list_steps(const char *run, int64_t *steps, int most)
 {
     char dir[600];
-    snprintf(dir, sizeof dir, "%s/checkpoints", t->job.run);
+    snprintf(dir, sizeof dir, "%.560s/checkpoints", run);
     DIR *d = opendir(dir);
     int n = 0;
     if (!d) return 0;
@@ -170,24 +177,25 @@ static int list_steps(const trainer *t, int64_t *steps, int most)
     return n;
 }
 
+status checkpoint_newest(const char *run, char path[600])
+{
+    int64_t steps[MOST_FILES];
+    int n = list_steps(run, steps, MOST_FILES);
+    path[0] = 0;
+    for (int i = 0; i < n; i++) {
+        status st = verify_step(run, steps[i], path);
+        if (st != ST_DATA) return st; /* good, or unreadable now: out of memory makes no checkpoint bad */
+        log_line(LOG_WARN, "%s: damaged, trying the one before: %s", path, status_message());
+    }
+    path[0] = 0;
+    CHECK(n == 0, ST_DATA, "%s/checkpoints: none of %d checkpoints can be read", run, n);
+    return OK;
+}
+
 status checkpoint_find(trainer *t, char path[600])
 {
     path[0] = 0;
-    status st = OK;
-    if (t->rank == 0) {
-        int64_t steps[MOST_FILES];
-        int n = list_steps(t, steps, MOST_FILES), i = 0;
-        for (; i < n; i++) {
-            st = verify_step(t, steps[i], path);
-            if (st != ST_DATA) break; /* good, or unreadable now: out of memory makes no checkpoint bad */
-            log_line(LOG_WARN, "%s: damaged, trying the one before: %s", path, status_message());
-        }
-        if (i == n) {
-            path[0] = 0;
-            st = n > 0 ? status_raise(ST_DATA, __FILE__, __LINE__, "%s/checkpoints: none of %d checkpoints can be read", t->job.run, n) : OK;
-        }
-    }
-    TRY(comm_agree(t->world, st), "resume");
+    TRY(comm_agree(t->world, t->rank == 0 ? checkpoint_newest(t->job.run, path) : OK), "resume");
     snprintf(t->verified, sizeof t->verified, "%s", path);
     return comm_bcast(t->world, path, 600, 0);
 }
@@ -203,12 +211,12 @@ static void remove_file(const char *path)
 void checkpoint_prune(const trainer *t, int64_t step)
 {
     int64_t steps[MOST_FILES];
-    int n = list_steps(t, steps, MOST_FILES), kept = 0;
+    int n = list_steps(t->job.run, steps, MOST_FILES), kept = 0;
     fault_hit("save_prune");
     for (int i = 0; i < n; i++) {
         char path[600];
         if (steps[i] > step || kept++ < t->job.train.keep) continue;
-        step_path(t, steps[i], path);
+        step_path(t->job.run, steps[i], path);
         remove_file(path);
     }
 }
@@ -245,10 +253,10 @@ void checkpoint_tidy(const trainer *t)
 void checkpoint_set_aside(const trainer *t)
 {
     int64_t steps[MOST_FILES];
-    int n = list_steps(t, steps, MOST_FILES);
+    int n = list_steps(t->job.run, steps, MOST_FILES);
     for (int i = 0; i < n && steps[i] > t->step; i++) {
         char path[600], aside[620];
-        step_path(t, steps[i], path);
+        step_path(t->job.run, steps[i], path);
         snprintf(aside, sizeof aside, "%s.damaged", path);
         if (rename(path, aside) != 0) log_line(LOG_WARN, "cannot rename %s to %s: %s", path, aside, strerror(errno));
         else log_line(LOG_WARN, "%s: set aside as %s", path, aside);
@@ -258,10 +266,10 @@ void checkpoint_set_aside(const trainer *t)
 void checkpoint_remove_all(const trainer *t)
 {
     int64_t steps[MOST_FILES];
-    for (int n; (n = list_steps(t, steps, MOST_FILES)) > 0;) {
+    for (int n; (n = list_steps(t->job.run, steps, MOST_FILES)) > 0;) {
         char path[600];
         for (int i = 0; i < n; i++) {
-            step_path(t, steps[i], path);
+            step_path(t->job.run, steps[i], path);
             remove_file(path);
         }
         if (path_exists(path)) break; /* it cannot be removed */

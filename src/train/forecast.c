@@ -172,6 +172,15 @@ static void put_balance(const rank_load *load, const cluster *on, double sent, d
     fprintf(out, "; a node needs at most %.1f GiB\n", bytes * cluster_per_node(on) / (1 << 30));
 }
 
+/* Is model.init a file that the encoder can start from? */
+static status check_start(const job *j)
+{
+    weights w;
+    TRY(weights_open(&w, j->model.init, &(weights_ask){.encoder = j->model.encoder}), "check");
+    weights_close(&w);
+    return OK;
+}
+
 status trainer_forecast(const job *j, const cluster *on, FILE *out)
 {
     double sent = 0, most = 0;
@@ -181,6 +190,7 @@ status trainer_forecast(const job *j, const cluster *on, FILE *out)
     status st;
     CHECK(on->nodes <= on->ranks, ST_USAGE, "%d nodes for %d ranks: some would have none", on->nodes, on->ranks);
     kern_init(j->train.threads > 0 ? j->train.threads : omp && atoi(omp) > 0 ? atoi(omp) : 1); /* as use_threads, but for the node's share */
+    if (job_starts_from_file(j)) TRY(check_start(j), "%s: model.init", j->file);
     TRY_TO(done, mem_alloc(&load, sizeof *load * (size_t)on->ranks, "forecast"), "check");
     if (on->timed) {
         TRY_TO(done, mem_alloc(&cost.unit_s, sizeof *cost.unit_s * (size_t)j->n_tasks, "forecast"), "check");

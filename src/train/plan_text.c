@@ -12,8 +12,10 @@ status plan_text(const trainer *t, char **out)
     size_t n = 0;
     FILE *f;
     TRY(mem_text_open(&f, &text, &n, "plan's text"), "plan");
-    fprintf(f, "seed = %lld\nmodel.encoder = %s\nmodel.drop_path = %.9g\nmodel.init = %s\n", (long long)j->seed, j->model.encoder,
-            j->model.drop_path, j->model.init);
+    /* the folder of the file may move; what was in it is in every checkpoint */
+    const char *init = job_starts_from_file(j) ? strrchr(j->model.init, '/') + 1 : j->model.init;
+    fprintf(f, "seed = %lld\nmodel.encoder = %s\nmodel.drop_path = %.9g\nmodel.init = %s%s\n", (long long)j->seed, j->model.encoder,
+            j->model.drop_path, job_starts_from_file(j) ? "file " : "", init);
     fprintf(f, "train.steps = %lld\ntrain.sum = %s\ntrain.ema = %.9g\n", (long long)j->train.steps, j->train.sum, j->train.ema);
     fprintf(f, "optim.lr = %.9g\noptim.min_lr = %.9g\noptim.weight_decay = %.9g\noptim.betas = %.9g %.9g\noptim.eps = %.9g\noptim.clip = %.9g\n"
                "optim.warmup = %lld\n", j->optim.lr, j->optim.min_lr, j->optim.weight_decay, j->optim.beta1, j->optim.beta2, j->optim.eps,

@@ -141,6 +141,7 @@ MUST status conditions_compare(const trainer *t, store *s, const char *path);
 /* adopt.c: what of a checkpoint belongs to this job. */
 /* The plan must be this job's; in training, tasks may differ if the job allows it: then ts[].added is set. Local. */
 MUST status adopt_plan(trainer *t, store *s, const char *path, bool full);
+MUST status adopt_text(store *s, const char *path, const char *name, char **out); /* a text array, NUL-terminated; free() */
 /* Scales of the sum, and ages of the moments, of a checkpoint of step `step`. Local. */
 MUST status adopt_tensors(trainer *t, store *s, const char *path, int64_t step);
 /* Is parameter p missing in the checkpoint because its task is new? Then it keeps its initial weights, and its moments are zero. */
@@ -193,6 +194,9 @@ MUST status checkpoint_load(trainer *t, const char *path, bool full);
 MUST status checkpoint_costs(trainer *t);
 /* The newest checkpoint of the run folder that passes verification; "" if there is none. */
 MUST status checkpoint_find(trainer *t, char path[600]);
+MUST status checkpoint_newest(const char *run, char path[600]); /* the same, local */
+/* Is this open file a checkpoint we can read? ST_DATA. */
+MUST status checkpoint_check_format(store *s, const char *path);
 /* The rest is local, for rank 0; what cannot be removed or renamed is a warning. */
 void checkpoint_prune(const trainer *t, int64_t step); /* keeps the newest job.train.keep up to `step` */
 void checkpoint_tidy(const trainer *t);                /* temporary files of a run that was ended while it saved */

@@ -50,6 +50,20 @@ static status remove_old(const trainer *t)
     return OK;
 }
 
+/* The encoder of model.init instead of random weights. Collective. */
+static status start_from_file(trainer *t)
+{
+    weights from = {0};
+    TRY(weights_open_all(&from, t->world, t->job.model.init, &(weights_ask){.encoder = t->job.model.encoder}), "%s: model.init", t->job.file);
+    log_line(LOG_INFO, "%s: the encoder starts from it (names of %s%s)", from.path, naming_name[from.naming], from.average ? ", moving average" : "");
+    for (int i = 0; i < from.enc.n_params; i++) {
+        const param *p = &t->pt.p[t->shared.enc.index[i]];
+        memcpy(t->w + p->off, PW(&from.pt, from.w, from.enc.index[i]), sizeof(float) * (size_t)p->n);
+    }
+    weights_close(&from);
+    return OK;
+}
+
 static status note_start(trainer *t)
 {
     record *r = t->record;
@@ -62,6 +76,7 @@ static status note_start(trainer *t)
     record_i64(r, "units", t->n_units);
     record_f64(r, "imbalance", t->imbalance);
     record_str(r, "encoder", t->job.model.encoder);
+    record_str(r, "init", t->job.model.init);
     record_str(r, "sum", t->job.train.sum);
     record_i64(r, "parameters", params_count(&t->pt, -1));
     record_str(r, "blas", kern_blas_name());
@@ -111,6 +126,7 @@ static status open_training(trainer *t, bool fresh)
     status planned = plan_make(t, true);
     if (planned) return planned;
     params_init_weights(&t->pt, (uint64_t)t->job.seed, t->w);
+    if (job_starts_from_file(&t->job) && !t->from[0]) TRY(start_from_file(t), "start");
     if (t->ema) memcpy(t->ema, t->w, sizeof *t->w * (size_t)t->pt.n_local);
     if (t->from[0]) TRY(checkpoint_load(t, t->from, true), "resume");
     if (t->rank == 0) {

@@ -1,8 +1,10 @@
-"""readme_python.py README MEDLEY-DATA: the Python of the README runs, on shards made here, and finds what they hold (TAP)."""
+"""readme_python.py README MEDLEY-DATA MEDLEY: the Python of the README runs, on shards and weights made here, and finds what they hold (TAP)."""
 import contextlib
 import io
+import json
 import os
 import re
+import struct
 import subprocess
 import sys
 import tempfile
@@ -13,11 +15,25 @@ try:
     import h5py
     import numpy as np
     import torch
+    import torchvision
 except ImportError as e:
     skip(e)
 
-readme, program = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
+readme, program, medley = (os.path.abspath(p) for p in sys.argv[1:4])
 blocks = re.findall(r"```python\n(.*?)```", open(readme).read(), re.S)
+
+
+
+def save(path, tensors):
+    at, header = 0, {}
+    for k, x in tensors.items():
+        n = x.numel() * x.element_size()
+        header[k] = {"dtype": "I64" if x.dtype == torch.int64 else "F32", "shape": list(x.shape), "data_offsets": [at, at + n]}
+        at += n
+    with open(path, "wb") as f:
+        text = json.dumps(header).encode()
+        f.write(struct.pack("<Q", len(text)) + text + b"".join(x.numpy().tobytes() for x in tensors.values()))
+
 
 with tempfile.TemporaryDirectory() as folder:
     os.chdir(folder)
@@ -43,5 +59,14 @@ with tempfile.TemporaryDirectory() as folder:
         ok(target.ndim == 0 or tuple(target.shape) == tuple(image.shape[1:]), f"{data}: target {tuple(target.shape)}")
         loader = torch.utils.data.DataLoader(sets[1], batch_size=1, num_workers=2)
         ok(sum(1 for _ in loader) == wanted[1], f"{data}: through a loader with two workers")
+    theirs = torchvision.models.swin_t().eval()
+    save("theirs.safetensors", theirs.state_dict())
+    for words in (["import", "theirs.safetensors", "--out", "ours.safetensors"], ["export", "ours.safetensors", "--out", "swin_t.safetensors"]):
+        subprocess.run([medley, *words], check=True, stdout=subprocess.DEVNULL)
+    exec(blocks[2], names)
+    theirs.head = torch.nn.Identity()
+    x = torch.rand(1, 3, 96, 64)
+    with torch.no_grad():
+        ok(torch.equal(theirs(x), names["net"].eval()(x)), "a net of torchvision with weights that came through import and export")
     os.chdir("/")
 done()

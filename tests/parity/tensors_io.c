@@ -1,4 +1,4 @@
-/* tensors_io: prints what is in a safetensors file, or writes a fixed one, for safetensors.py. Usage: tensors_io read|write FILE */
+/* tensors_io: prints what is in a safetensors file, or writes a fixed one, for tensors_numpy.py. Usage: tensors_io read|write FILE */
 #include "medley/store.h"
 
 #include <stdlib.h>

@@ -302,9 +302,9 @@ static void public_fit(void)
     float p[2 * 2] = {-1, 0, 1, 3};
     float out[2 * 2 * 3];
     view v;
-    EXPECT_OK(image_fit(p, DT_F32, 2, 2, 1, (float[]){-1, 1}, 2, 2, out, &v));
+    EXPECT_OK(image_fit(p, DT_F32, 2, 2, 1, (float[]){-1, 1}, 0, 2, 2, out, &v));
     EXPECT(out[0] == 0 && out[3] == 0.5f && out[6] == 1 && out[9] == 1 && out[11] == 1, "%g %g %g %g", out[0], out[3], out[6], out[9]);
-    EXPECT_STATUS(image_fit(p, DT_F32, 2, 2, 1, (float[]){1, 1}, 2, 2, out, &v), ST_DATA);
+    EXPECT_STATUS(image_fit(p, DT_F32, 2, 2, 1, (float[]){1, 1}, 0, 2, 2, out, &v), ST_DATA);
 }
 
 int main(void)

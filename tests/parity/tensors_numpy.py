@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """A second reader and writer of safetensors, by hand from the description of the format (struct, json, numpy): both ways, bit by bit. TAP.
-Usage: safetensors.py TENSORS_IO"""
+Usage: tensors_numpy.py TENSORS_IO"""
 import json
 import struct
 import subprocess
