@@ -38,7 +38,7 @@ mv "$build/medley_build.h.$target" "$build/$target-inc/medley_build.h"
 store=$(echo "$root"/src/store/*.c)
 case $target in
 boxes) rooms="$root/tools/boxes.c $root/tools/outline.c $root/tools/read_voc.c $root/tools/read_yolo.c $root/tools/read_coco.c" ;;
-image) rooms="$store $root/tools/image.c $root/tools/read_image.c $root/tools/read_png.c $root/tools/read_jpeg.c $root/tools/read_nifti.c $root/tools/read_bmp.c $root/tools/read_tiff.c $root/tools/dicom_parse.c $root/tools/dicom_pixels.c" ;;
+image) rooms="$store $root/tools/image.c $root/tools/read_image.c $root/tools/read_png.c $root/tools/read_jpeg.c $root/tools/read_nifti.c $root/tools/read_bmp.c $root/tools/read_tiff.c $root/tools/dicom_parse.c $root/tools/dicom_pixels.c $root/tools/dicom_series.c $root/tools/orient.c $root/tools/pattern.c" ;;
 table) rooms="$root/tools/table.c $root/tools/read_csv.c $root/tools/read_xlsx.c" ;;
 npz) rooms="$store $root/tools/image.c $root/tools/npy.c $root/tools/read_npz.c" ;;
 job) rooms=$(echo "$root"/src/config/*.c) ;;
