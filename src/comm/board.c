@@ -116,12 +116,12 @@ void board_look(board *b, double dt)
         if (atomic_load(&s->state) != SEAT_UNKNOWN) look_at(&b->view[s->rank], s, dt);
     }
     for (int r = 0; r < b->size; r++)
-        if (b->view[r].node != b->node) b->view[r].silent += dt;
+        if (b->view[r].node != b->node) b->view[r].silent += dt, b->view[r].stale += dt;
 }
 
 /* ---- files between nodes -------------------------------------------------------------------------------------------------------- */
 
-typedef struct file_head { char magic[8]; uint64_t job; int64_t n; } file_head;
+typedef struct file_head { char magic[8]; uint64_t job, beat; int64_t n; } file_head;
 
 static bool file_path(const board *b, int node, char path[700])
 {
@@ -129,7 +129,7 @@ static bool file_path(const board *b, int node, char path[700])
 }
 
 /* Plain calls: nothing is allocated while a job runs. */
-int board_read_file(const board *b, int node)
+int board_read_file(const board *b, int node, uint64_t *beat)
 {
     char path[700];
     file_head head;
@@ -137,25 +137,27 @@ int board_read_file(const board *b, int node)
     if (!b->post || !file_path(b, node, path)) return 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC); /* opened anew: over NFS that is what fetches the newest bytes */
     if (fd < 0) return 0;
-    bool good = read(fd, &head, sizeof head) == sizeof head && memcmp(head.magic, "MEDLEYW1", 8) == 0 && head.job == b->job;
+    bool good = read(fd, &head, sizeof head) == sizeof head && memcmp(head.magic, "MEDLEYW2", 8) == 0 && head.job == b->job;
     if (good && head.n > 0 && head.n <= FILE_RANKS) n = read(fd, b->post, sizeof *b->post * (size_t)head.n);
     close(fd);
+    *beat = head.beat;
     return n > 0 ? (int)((size_t)n / sizeof *b->post) : 0;
 }
 
-void board_heard(board *b, int node, int n)
+void board_heard(board *b, int node, int n, uint64_t beat)
 {
+    if (n > 0 && beat != b->view[node].beat) b->view[node].beat = beat, b->view[node].stale = 0;
     for (int i = 0; i < n; i++) {
         const seat *s = &b->post[i];
         if (s->rank >= 0 && s->rank < b->size && b->view[s->rank].node == node) look_at(&b->view[s->rank], s, 0);
     }
 }
 
-void board_write_file(const board *b)
+void board_write_file(board *b)
 {
     char path[700];
     if (!b->post || !file_path(b, b->node, path)) return;
-    file_head head = {.magic = "MEDLEYW1", .job = b->job, .n = b->n_local < FILE_RANKS ? b->n_local : FILE_RANKS};
+    file_head head = {.magic = "MEDLEYW2", .job = b->job, .beat = ++b->beat, .n = b->n_local < FILE_RANKS ? b->n_local : FILE_RANKS};
     int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
     if (fd < 0) return; /* the other nodes then know less: their message is poorer */
     ssize_t ignored = pwrite(fd, &head, sizeof head, 0);

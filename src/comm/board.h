@@ -25,6 +25,8 @@ typedef struct view {
     double   silent;         /* seconds without a tick */
     int      node;           /* lowest rank of its node */
     bool     heard;          /* `last` is from this job */
+    uint64_t beat;           /* of a node's lowest rank: how often the node has written its file; */
+    double   stale;          /* seconds since it last did, as far as this node has looked */
 } view;
 
 typedef struct board {
@@ -38,6 +40,7 @@ typedef struct board {
     int      n_nodes;
     char     folder[600];    /* of the files between nodes; "" = none */
     seat    *post;           /* (FILE_RANKS) what is read of a file; NULL on one node */
+    uint64_t beat;           /* how often this node's file has been written */
 } board;
 
 enum { FILE_RANKS = 1024 }; /* more ranks on one node are not written down */
@@ -55,12 +58,13 @@ MUST status board_views(board *b, const int *node_of);
 /* Looks at the ranks of this node. dt: awake seconds since the last look; it adds to the silence of all who have not moved, and of the
  * ranks of other nodes until board_heard says that they have. */
 void board_look(board *b, double dt);
-/* The files between nodes; these may block in the file system. board_read_file: the seats of a node into b->post, their number. */
-void board_write_file(const board *b);
+/* The files between nodes; these may block in the file system. board_read_file: the seats of a node into b->post, their number, and how often it
+ * has written them: a node that waits goes on writing, one that is stopped does not. */
+void board_write_file(board *b);
 void board_remove_file(const board *b);
-int  board_read_file(const board *b, int node);
-/* Takes the first n of b->post as the present state of `node`. */
-void board_heard(board *b, int node, int n);
+int  board_read_file(const board *b, int node, uint64_t *beat);
+/* Takes the first n of b->post as the present state of `node`, written for the beat-th time. */
+void board_heard(board *b, int node, int n, uint64_t beat);
 /* State letter of /proc/PID/stat of a rank of this node: R S D T t Z; 0 if there is no such process; '?' if that cannot be known. */
 char process_state(const seat *s);
 

@@ -76,6 +76,8 @@ static void say_rank(speech *s, int r)
 
 static bool is_local(int r) { return dog.b.view[r].node == dog.b.node; }
 
+static int seat_state_of(int r) { return dog.b.view[r].heard ? atomic_load(&dog.b.view[r].last.state) : SEAT_UNKNOWN; }
+
 static double file_period(void)
 {
     double p = dog.seconds / 8, least = dog.b.n_nodes / 10.0;
@@ -149,12 +151,14 @@ static void blame_silent(const bool *guilty)
     give_up(&s, false);
 }
 
-/* Everybody waits: behind are those at the lowest step; if all are at the same one, nobody can be told from the others. */
+/* Everybody waits, as far as is known: to blame is a node that was heard of and no longer writes its file, for it is stopped or cut off; else
+ * those at the lowest step are behind; if all are at the same one, nobody can be told from the others. */
 static void blame_waiting(void)
 {
     bool guilty[WATCH_MOST] = {false};
     int64_t lowest = INT64_MAX, highest = -1;
     int n_unheard = 0, first_unheard = -1, n_guilty = 0;
+    double too_old = 3 * file_period() + 0.5;
     for (int r = 0; r < dog.b.size; r++) {
         const view *v = &dog.b.view[r];
         if (!v->heard) first_unheard = n_unheard++ ? first_unheard : r;
@@ -162,6 +166,11 @@ static void blame_waiting(void)
         if (v->heard && v->last.step > highest) highest = v->last.step;
     }
     for (int r = 0; r < dog.b.size && r < WATCH_MOST; r++) {
+        const view *v = &dog.b.view[r];
+        bool here = seat_state_of(r) == SEAT_WORKS || seat_state_of(r) == SEAT_WAITS;
+        n_guilty += guilty[r] = here && !is_local(r) && dog.b.view[v->node].stale > too_old;
+    }
+    for (int r = 0; r < dog.b.size && r < WATCH_MOST && n_guilty == 0; r++) {
         const view *v = &dog.b.view[r];
         bool works = v->heard && atomic_load(&v->last.state) == SEAT_WORKS;
         n_guilty += guilty[r] = works || (v->heard && lowest < highest && v->last.step == lowest);
@@ -181,8 +190,6 @@ static void blame_waiting(void)
 }
 
 /* ---- judging ---------------------------------------------------------------------------------------------------------------- */
-
-static int seat_state_of(int r) { return dog.b.view[r].heard ? atomic_load(&dog.b.view[r].last.state) : SEAT_UNKNOWN; }
 
 static bool has_died(int r)
 {
@@ -282,7 +289,7 @@ static void *watch(void *arg)
 static void *carry(void *arg)
 {
     (void)arg;
-    const board *b = &dog.b;
+    board *b = &dog.b;
     pthread_mutex_lock(&dog.lock);
     while (!dog.leave) {
         bool wait = true; /* nobody reads while this node moves */
@@ -291,9 +298,10 @@ static void *carry(void *arg)
         board_write_file(b);
         for (int r = 0; wait && r < b->size; r++) {
             if (b->view[r].node != r || r == b->node) continue;
-            int n = board_read_file(b, r);
+            uint64_t beat = 0;
+            int n = board_read_file(b, r, &beat);
             pthread_mutex_lock(&dog.lock);
-            board_heard(&dog.b, r, n);
+            board_heard(&dog.b, r, n, beat);
             pthread_mutex_unlock(&dog.lock);
         }
         pthread_mutex_lock(&dog.lock);

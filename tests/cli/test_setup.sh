@@ -97,6 +97,12 @@ check "pipeline: trains after that" sent 2 '--dependency=afterok:41' '--kill-on-
 check "pipeline: evaluates after that" sent 3 '--dependency=afterok:42' "$here/p/run"
 check "pipeline: reports after that" sent 4 '--dependency=afterok:43' "$here/p/run"
 rm "$here/sbatch"
+check "pipeline: in parts" run 0 sh jobs/pipeline.sh "$here/j.cfg" --data "$here/data" --out "$here/p" --shards "$here/shards" --recipes "$here/recipes" --parts 4
+check "pipeline: in parts: ids" test "$(tr -s '\n ' '  ' <"$here/out")" = 'convert 41 index 42 train 43 evaluate 44 report 45 '
+check "pipeline: in parts: an element for each" sent 1 '--array=1-4' "--parts 4 $here/data $here/shards $here/recipes/synth-mr.cfg"
+check "pipeline: in parts: joined after that" sent 2 '--dependency=afterok:41' "$here/shards $here/recipes/synth-mr.cfg"
+check "pipeline: no number of parts" run 2 sh jobs/pipeline.sh "$here/j.cfg" --out "$here/p" --parts some
+rm "$here/sbatch"
 check "pipeline: one is refused" run 4 env REFUSE=43 sh jobs/pipeline.sh "$here/j.cfg" --data "$here/data" --out "$here/p" --shards "$here/shards" --recipes "$here/recipes"
 check "pipeline: those before it are cancelled" grep -qx ' *41 42' "$here/scancel"
 check "pipeline: unknown option" run 2 sh jobs/pipeline.sh "$here/j.cfg" --ot x
@@ -116,6 +122,15 @@ check "in the job: srun, ranks and threads" says "^srun --mpi=pmix --kill-on-bad
 check "in the job: seeds with mpirun" run 0 in_job env LAUNCH=mpirun SLURM_ARRAY_TASK_ID=3 sh jobs/seeds.sbatch j.cfg runs
 check "in the job: mpirun, cores for the threads, seed and folder" says "^mpirun --bind-to core --map-by ppr:8:node:PE=2 -n 16 $here/bin/medley train j.cfg --set seed=3 --set run=runs/seed-3 threads 2"
 check "in the job: an error of the program is the job's" run 3 in_job env CODE=3 sh jobs/train.sbatch j.cfg
+# shellcheck disable=SC2016
+stand_in medley 'echo "medley-data $*"'
+element() { in_job env SLURM_ARRAY_TASK_COUNT=4 SLURM_ARRAY_TASK_MIN=1 SLURM_ARRAY_TASK_ID="$1" sh jobs/convert.sbatch --parts 2 src "$here/shards" a.cfg b.cfg; }
+check "in the job: the third of four elements" run 0 element 3
+check "in the job: converts part 1 of the second data set" says "^medley-data convert b.cfg --source src --out $here/shards --jobs 2 --part 1/2$"
+check "in the job: and nothing else" test "$(grep -c '^medley-data' "$here/out")" = 1
+check "in the job: index" run 0 in_job sh jobs/index.sbatch "$here/shards" a.cfg synth-ct.cfg
+check "in the job: joins what is missing" says "^medley-data index $here/shards/a$"
+check "in the job: leaves alone what is there" says "^synth-ct: there already$"
 check "in the job: outside a job" run 2 env -u SLURM_JOB_ID MODULESHOME="$here/modules" MEDLEY_JOBS=jobs sh jobs/report.sbatch r
 unset MEDLEY_SITE
 check "test script: unknown option" run 2 sh tests/run.sh --lon

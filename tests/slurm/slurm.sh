@@ -148,6 +148,14 @@ pipeline)
     check "again: nothing to convert" is "$(cut -c 1-9 "$dir/ids" | tr -d '\n')" "train    evaluate report   "
     # shellcheck disable=SC2046
     login scancel $(sed 's/.* //' "$dir/ids")
+    # in parts, two for each data set
+    rm -rf "$dir/q"
+    login sh "$root/jobs/pipeline.sh" "$dir/job.cfg" --out "$dir/q" --recipes "$dir/data/source" --time 60 --data "$dir/data/source" --parts 2 >"$dir/ids"
+    # shellcheck disable=SC2046
+    check "in parts: converted and joined" finish 120 $(sed -n 's/^\(convert\|index\) *//p' "$dir/ids")
+    # shellcheck disable=SC2046
+    login scancel $(sed -n 's/^\(train\|evaluate\|report\) *//p' "$dir/ids")
+    for set in synth-blood synth-xray; do check "in parts: $set is whole" "$medley_data" verify "$dir/q/shards/$set"; done
     # one that fails: what waits for it does not stay behind
     rm -rf "$dir/p" "$dir/data/source/synth-blood/images"
     pipeline --data "$dir/data/source" >"$dir/ids"
