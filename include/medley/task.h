@@ -101,7 +101,7 @@ MUST status metric_each(metric *m, void (*line)(void *arg, const char *csv), voi
 /* ---- placement --------------------------------------------------------------------------------------------------------- */
 
 /* units -> ranks, longest processing time first, ties by (task, unit): a function of its arguments alone. Units of one task are kept
- * together unless that would leave a rank idle or the balance worse than 5 %. rank_of (n_units). Returns max over mean of load; -1 without memory, the message says so. */
+ * together unless there are more than 1024 units, or that would leave a rank idle or the balance worse than 5 %. rank_of (n_units). Returns max over mean of load; -1 without memory, the message says so. */
 typedef struct unit { int task, number; double cost; } unit;
 double place_units(const unit *u, int n_units, int n_ranks, int *rank_of);
 

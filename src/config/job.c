@@ -53,7 +53,7 @@ static const key task_keys[] = {
     TEXT("micro_batch", IN(micro_batch), "whole", NULL,
          "images of a unit that are run at a time: \"whole\", a number in quotes that divides batch, or \"auto\": as train.memory asks. "
          "The unit's loss and gradient stay the mean over the batch; fewer at a time round differently"),
-    INT("units", IN(units), "1", 1, 1024, "units of this task in every step"),
+    INT("units", IN(units), "1", 1, 65536, "units of this task in every step"),
     FLOAT("weight", IN(weight), "1", 0, 1000, "weight of the loss in the sum over tasks"),
     FLOAT("spacing", IN(spacing), "0", 0, 1000,
           "size of a network pixel in the data set's units (mm, um), so that size is seen; 0: fit the whole image"),

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { KEPT_MOST = 1024 }; /* of more units none are kept together: trying takes their number squared, times the ranks */
+
 /* Units [first, last) of the sorted list: they stay on one rank. */
 typedef struct group {
     int first, last, rank;
@@ -120,11 +122,13 @@ double place_units(const unit *u, int n_units, int n_ranks, int *rank_of)
     total = cost_of(&p, 0, n_units);
 
     group_by_unit(&p, n_units);
-    double reachable = pack(&p); /* the yardstick: the same rule with nothing kept together */
+    double reachable = most = pack(&p); /* the yardstick: the same rule with nothing kept together */
     bool idle_anyway = n_units < n_ranks;
-    group_by_task(&p, n_units);
-    most = pack(&p);
-    while ((most > 1.05 * reachable || (any_idle(&p) && !idle_anyway)) && split_one(&p)) most = pack(&p);
+    if (n_units <= KEPT_MOST) {
+        group_by_task(&p, n_units);
+        most = pack(&p);
+        while ((most > 1.05 * reachable || (any_idle(&p) && !idle_anyway)) && split_one(&p)) most = pack(&p);
+    }
     if (idle_anyway || most > 1.05 * reachable) { /* fewer units than ranks: one unit per rank is the best there is */
         group_by_unit(&p, n_units);
         most = pack(&p);

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WARM_STEPS = 1, STEPS = 3, TRIAD_N = 8 << 20 };
+enum { WARM_STEPS = 1, STEPS = 3, ENOUGH_S = 20, TRIAD_N = 8 << 20 };
 
 /* Best GB/s of a[i] = b[i] + s c[i] with so many threads: two reads and a write, of three arrays beyond the caches. */
 static double triad(float *a, const float *b, const float *c, int threads)
@@ -36,13 +36,14 @@ static status measure_memory(step_cost *c)
     return OK;
 }
 
-/* The fastest of some steps, task by task: what disturbs a measurement only makes it longer. */
+/* The fastest of up to three steps, task by task: what disturbs a measurement only makes it longer. Long ones need no repetition. */
 static status run_steps(trainer *t, step_cost *c)
 {
     TRY(loader_open(&t->loader, t->uses, t->n_uses, t->mine, t->n_mine, (uint64_t)t->job.seed, 0, t->job.train.prefetch), "check");
     c->end_s = INFINITY;
-    double loader_s = 0;
-    for (int step = 0; step < WARM_STEPS + STEPS; step++) {
+    double loader_s = 0, first = timer_now();
+    int steps = 0;
+    for (int step = 0; step < WARM_STEPS + STEPS && (steps == 0 || timer_now() - first < ENOUGH_S); step++) {
         double began = timer_now(), units_s = 0, waited = t->verb_s[VERB_LOAD];
         if (step == WARM_STEPS) loader_s = loader_cpu_s(t->loader);
         TRY(step_run(t), "check");
@@ -52,9 +53,10 @@ static status run_steps(trainer *t, step_cost *c)
             units_s += cost;
             if (step >= WARM_STEPS && cost > 0) *best = *best > 0 ? fmin(*best, cost) : cost;
         }
+        steps += step >= WARM_STEPS;
         if (step >= WARM_STEPS) c->end_s = fmin(c->end_s, took - units_s - (t->verb_s[VERB_LOAD] - waited));
     }
-    if (t->n_mine > 0) c->load_s = (loader_cpu_s(t->loader) - loader_s) / (STEPS * t->n_mine); /* the ring is full at both ends */
+    if (t->n_mine > 0) c->load_s = (loader_cpu_s(t->loader) - loader_s) / (steps * t->n_mine); /* the ring is full at both ends */
     c->end_s = fmax(c->end_s, 0);
     return OK;
 }

@@ -83,6 +83,17 @@ static void seventeen_tasks(void)
     }
 }
 
+/* A thousand nodes: in seconds, not hours. */
+static void many_units(void)
+{
+    enum { N = 16384 };
+    static unit u[N];
+    static int rank_of[N];
+    for (int i = 0; i < N; i++) u[i] = (unit){i / 1024, i % 1024, 1 + i % 7 * 0.01};
+    EXPECT(place_units(u, N, N / 2, rank_of) < 1.05, "two units a rank");
+    EXPECT(used(rank_of, N, N / 2) == N / 2, "a rank is idle");
+}
+
 static void more_ranks_than_units(void)
 {
     unit u[3] = {{0, 0, 1}, {0, 1, 5}, {1, 0, 2}};
@@ -136,6 +147,7 @@ int main(void)
     RUN(splits_when_it_must);
     RUN(more_ranks_than_units);
     RUN(seventeen_tasks);
+    RUN(many_units);
     RUN(random_cases);
     RUN(free_units);
     DONE();
