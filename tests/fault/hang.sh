@@ -119,6 +119,24 @@ if [ "$which" = few ]; then
     # another node: what is known of it is up to half a second old, so that rank stays for a while in the step before
     case_ evaluate 1 stop 6 "medley: rank 1 of 2: error: no progress for $seconds s at step [123], .*on another node" 2 ",unit@2:busy"
     case_ evaluate 1 busy 0 ""
+    # a node that is stopped while it waits for the other: what it last said of itself is that it waits
+    rm -rf "$dir/run"
+    nodes=2
+    (MEDLEY_FAULT="forward@2:busy" MEDLEY_FAULT_RANK=0 launch "$medley" train "$dir/job.cfg" >"$dir/out" 2>"$dir/err"; echo $? >"$dir/code") &
+    job=$! i=0
+    while ! grep -q "^step 1/" "$dir/out" && [ $i -lt 300 ]; do sleep 0.1; i=$((i + 1)); done
+    sleep 2
+    left | while read -r pid _; do
+        if tr '\0' '\n' <"/proc/$pid/environ" | grep -qx MEDLEY_NODE=b && grep -q '^Name:.*medley' "/proc/$pid/status"; then kill -STOP "$pid"; fi
+    done
+    wait $job
+    n=$((n + 1)) code=$(cat "$dir/code")
+    if [ "$code" = 6 ] && grep -qE "medley: rank 1 of 2: error: no progress for $seconds s at step 2, .*on another node" "$dir/err"; then echo "ok $n - a node stopped while it waits is named"
+    else
+        bad=1
+        echo "not ok $n - a node stopped while it waits is named: exit $code"
+        tail -n 8 "$dir/err" | sed 's/^/# /'
+    fi
 else
     # shellcheck disable=SC2034 # the step's number is the first word of the place
     places | while read -r point visit place; do echo "$point:$visit:$place"; done >"$dir/places"
@@ -165,7 +183,8 @@ else
     job=$! i=0
     while ! grep -q "^step 1/" "$dir/out" && [ $i -lt 300 ]; do sleep 0.1; i=$((i + 1)); done
     left | while read -r pid _; do grep -q '^Name:.*medley' "/proc/$pid/status" && kill -STOP "$pid"; done
-    stopped=$(left | grep -c ' T$')
+    i=0
+    while stopped=$(left | grep -c ' T$'); [ "$stopped" -lt 2 ] && [ $i -lt 50 ]; do sleep 0.1; i=$((i + 1)); done
     sleep $((seconds + 3))
     left | while read -r pid _; do kill -CONT "$pid"; done
     wait $job
