@@ -100,5 +100,14 @@ train() {
     exit "$status"
 }
 
+# needs_set SHARDS RECIPE: sets `name`, the data set's; false, and says so, if it is in SHARDS already.
+needs_set() {
+    name=${2##*/}
+    name=${name%.cfg}
+    [ -f "$1/$name/index.h5" ] || return 0
+    echo "$name: there already"
+    return 1
+}
+
 # The data sets a job file names, one a line.
 job_data_sets() { sed -n 's/#.*//; s/.*data *= *"\([^"]*\)".*/\1/p' "$1" | sort -u; }

@@ -158,6 +158,8 @@ typedef struct core_share {
     char list[160];    /* "0-3,8", CPUs of the node's ranks */
     char crowded[560]; /* "" = every thread has a CPU; else numbers and cure */
 } core_share;
+/* Threads that are asked for on this rank: `wanted`, else OMP_NUM_THREADS; 0: neither. */
+int         cores_asked(int wanted);
 /* Collective over the world. asked: threads wanted on this rank, 0: its share. */
 MUST status comm_cores(comm *world, int asked, core_share *out);
 

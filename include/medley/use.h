@@ -30,6 +30,9 @@ MUST status use_open(int argc, char **argv, comm **world);
  * one that only this rank knows is printed with the rank, and ends all ranks. Returns st. */
 MUST status use_close(comm *world, status st);
 
+/* A command's --out: ST_USAGE if the file is there and --force was not given. */
+MUST status use_may_write(const char *path, bool force);
+
 /* ---- what --version prints --------------------------------------------------------------------------------------------------- */
 
 void use_version(FILE *out);

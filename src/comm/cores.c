@@ -70,6 +70,12 @@ static double cpu_quota(void)
     return good && period > 0 ? quota / period : 0;
 }
 
+int cores_asked(int wanted)
+{
+    const char *omp = getenv("OMP_NUM_THREADS");
+    return wanted > 0 ? wanted : omp && atoi(omp) > 0 ? atoi(omp) : 0;
+}
+
 /* What rank i gets if it asks for nothing: its CPUs, shared with the ranks whose masks meet its own; one at least. */
 static int share_of(const rank_cores *all, int n, int i)
 {

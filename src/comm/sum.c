@@ -179,6 +179,16 @@ void sum_reject(gradient_sum *s, float *g, int first, int last)
 
 /* ---- ranks ------------------------------------------------------------------------------------------------------------------ */
 
+/* sum[0..n-1] += what n_others ranks have of it, `at` elements behind s->other[]. */
+static void add_others(const gradient_sum *s, int64_t *restrict sum, int64_t at, int64_t n, int n_others)
+{
+    for (int r = 0; r < n_others; r++) {
+        const int64_t *restrict in = s->other[r] + at;
+#pragma omp parallel for simd schedule(static) if (n > CHUNK)
+        for (int64_t i = 0; i < n; i++) sum[i] += in[i];
+    }
+}
+
 /* Elements lo..hi-1 of the arena become floats: this rank's sums plus those of n_others ranks, which begin at s->other[]. The padding
  * between tensors stays as it is. *at: a tensor that does not end before lo; moved on for the next piece. */
 static void round_piece(gradient_sum *s, float *g, int64_t lo, int64_t hi, int n_others, int *at)
@@ -190,11 +200,7 @@ static void round_piece(gradient_sum *s, float *g, int64_t lo, int64_t hi, int n
         int64_t *restrict sum = s->fixed + from;
         float *restrict x = g + from;
         double scale = ldexp(1.0, -exponent_of(s, t));
-        for (int r = 0; r + 1 < n_others; r++) {
-            const int64_t *restrict in = s->other[r] + from - lo;
-#pragma omp parallel for simd schedule(static) if (n > CHUNK)
-            for (int64_t i = 0; i < n; i++) sum[i] += in[i];
-        }
+        add_others(s, sum, from - lo, n, n_others - 1); /* the last one is added while rounding */
         if (n_others == 0) {
 #pragma omp parallel for simd schedule(static) if (n > CHUNK)
             for (int64_t i = 0; i < n; i++) x[i] = from_fixed(sum[i], scale);
@@ -230,26 +236,16 @@ static status reduce_through_mpi(gradient_sum *s, comm *c, int *at, int64_t from
     return OK;
 }
 
-/* sum[0..n-1] += the same elements of the node's other ranks, which begin at s->other[]. */
-static void add_others(gradient_sum *s, int64_t *restrict sum, int64_t n, int n_others)
-{
-    for (int r = 0; r < n_others; r++) {
-        const int64_t *restrict in = s->other[r];
-#pragma omp parallel for simd schedule(static) if (n > CHUNK)
-        for (int64_t i = 0; i < n; i++) sum[i] += in[i];
-    }
-}
-
 /* Each of the first `lanes` ranks of a node adds up a share of the arena, reading the others' accumulators where they lie, and makes the
  * sum over the nodes with the ranks that have the same share; then every rank fetches the shares of the others of its node. */
 static status reduce_on_nodes(gradient_sum *s, int first, int64_t lo, int64_t hi, float *g)
 {
     comm *node = s->levels.node, *across = s->levels.across;
     int size = comm_size(node), rank = comm_rank(node), lanes = s->levels.lanes, at = first;
-    int64_t mine = rank < lanes ? lo + slice_at(hi - lo, lanes, rank) : hi, end = rank < lanes ? lo + slice_at(hi - lo, lanes, rank + 1) : hi;
-    bool one_node = across && comm_size(across) == 1;
+    int64_t mine = lo + slice_at(hi - lo, lanes, rank), end = lo + slice_at(hi - lo, lanes, rank + 1); /* beyond the lanes: nothing */
+    int64_t piece = piece_of(comm_size(across));
+    bool one_node = comm_size(across) == 1;
     status st = comm_meet(node, "comm_exchange"); /* all of the node have added their units */
-    int64_t piece = one_node ? PIECE : across ? piece_of(comm_size(across)) : PIECE;
     for (int64_t from = mine; from < end && !st; from += piece) {
         int64_t n = end - from < piece ? end - from : piece;
         for (int r = 0, k = 0; r < size; r++)
@@ -257,7 +253,7 @@ static status reduce_on_nodes(gradient_sum *s, int first, int64_t lo, int64_t hi
         if (one_node) {
             round_piece(s, g, from, from + n, size - 1, &at);
         } else {
-            add_others(s, s->fixed + from, n, size - 1);
+            add_others(s, s->fixed + from, 0, n, size - 1);
             st = reduce_through_mpi(s, across, &at, from, from + n, g);
         }
         for (int r = 0; r < size; r++)

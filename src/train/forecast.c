@@ -186,10 +186,10 @@ status trainer_forecast(const job *j, const cluster *on, FILE *out)
     double sent = 0, most = 0;
     rank_load *load = NULL;
     step_cost cost = {0};
-    const char *omp = getenv("OMP_NUM_THREADS");
     status st;
     CHECK(on->nodes <= on->ranks, ST_USAGE, "%d nodes for %d ranks: some would have none", on->nodes, on->ranks);
-    kern_init(j->train.threads > 0 ? j->train.threads : omp && atoi(omp) > 0 ? atoi(omp) : 1); /* as use_threads, but for the node's share */
+    int threads = cores_asked(j->train.threads);
+    kern_init(threads > 0 ? threads : 1); /* as use_threads, but for the node's share */
     if (job_starts_from_file(j)) TRY(check_start(j), "%s: model.init", j->file);
     TRY_TO(done, mem_alloc(&load, sizeof *load * (size_t)on->ranks, "forecast"), "check");
     if (on->timed) {

@@ -339,11 +339,9 @@ static status make_sum(trainer *t)
 /* Threads of this rank: as the job says, else OMP_NUM_THREADS, else its share of the node's CPUs. Said at the start; crowding is warned of. */
 static status use_threads(trainer *t)
 {
-    const char *omp = getenv("OMP_NUM_THREADS"), *from = "train.threads";
-    int asked = t->job.train.threads;
+    int asked = cores_asked(t->job.train.threads);
+    const char *from = t->job.train.threads > 0 ? "train.threads" : asked > 0 ? "OMP_NUM_THREADS" : "its share of the CPUs";
     core_share cores;
-    if (asked == 0 && omp && atoi(omp) > 0) asked = atoi(omp), from = "OMP_NUM_THREADS";
-    else if (asked == 0) from = "its share of the CPUs";
     TRY(comm_cores(t->world, asked, &cores), "threads");
     log_line(LOG_INFO, "threads: %d on rank 0 (%s); its node has %d rank%s, %d thread%s, %d CPU%s (%s)", cores.threads, from, cores.ranks,
              cores.ranks == 1 ? "" : "s", cores.all_threads, cores.all_threads == 1 ? "" : "s", cores.cpus, cores.cpus == 1 ? "" : "s", cores.list);

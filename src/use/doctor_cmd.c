@@ -54,7 +54,6 @@ static double available_memory(void)
 static status gather_facts(comm *world, const char *folder, facts *mine)
 {
     cpu_set_t mask;
-    const char *omp = getenv("OMP_NUM_THREADS");
     char seen[700], here[80] = "";
     *mine = (facts){.online_cpus = (int)sysconf(_SC_NPROCESSORS_ONLN), .slurm_cpus = env_number("SLURM_CPUS_PER_TASK"),
                     .memory_bytes = available_memory()};
@@ -73,7 +72,7 @@ static status gather_facts(comm *world, const char *folder, facts *mine)
     mine->sees_folder = path_exists(seen);
     TRY(comm_barrier(world), "doctor");
     if (comm_rank(world) == 0) unlink(seen);
-    return comm_cores(world, omp ? atoi(omp) : 0, &mine->cores);
+    return comm_cores(world, cores_asked(0), &mine->cores);
 }
 
 /* ---- measurements --------------------------------------------------------------------------------------------------------------------- */

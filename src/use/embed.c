@@ -108,13 +108,13 @@ static status override(embedder *b)
 static status decide(embedder *b)
 {
     char path[1400];
-    struct stat info;
     TRY(embed_format_of(b->out, &b->format), "--out");
-    CHECK(b->force || stat(b->out, &info) != 0, ST_USAGE, "%s exists; --force replaces it", b->out);
-    if (b->format == EMBED_NPY) {
+    status st = use_may_write(b->out, b->force);
+    if (!st && b->format == EMBED_NPY) {
         TRY(embed_ids_path(b->out, path, sizeof path), "embed");
-        CHECK(b->force || stat(path, &info) != 0, ST_USAGE, "%s exists; --force replaces it", path);
+        st = use_may_write(path, b->force);
     }
+    if (st) return st;
     snprintf(path, sizeof path, "%.1300s/job.cfg", b->from);
     if (path_exists(path)) TRY(data_of_run(b, path), "embed");
     else {
@@ -369,8 +369,7 @@ static status prepare(embedder *b)
 {
     core_share cores;
     char text[320];
-    const char *omp = getenv("OMP_NUM_THREADS");
-    TRY(comm_cores(b->world, omp && atoi(omp) > 0 ? atoi(omp) : 0, &cores), "threads");
+    TRY(comm_cores(b->world, cores_asked(0), &cores), "threads");
     kern_init(cores.threads);
     watchdog_limit(300, NULL);
     snprintf(text, sizeof text, "blas = %s\ncpu = %s\n", kern_blas_name(), kern_isa());

@@ -7,7 +7,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 typedef struct exchange {
     const char *from, *out, *head; /* head: name of a task, or NULL */
@@ -27,13 +26,6 @@ static void release(exchange *e)
     for (int i = 0; i < e->n && e->buffer; i++) free(e->buffer[i]);
     free(e->buffer), free(e->x), free(e->job);
     weights_close(&e->w);
-}
-
-static status may_write(const exchange *e)
-{
-    struct stat info;
-    CHECK(e->force || stat(e->out, &info) != 0, ST_USAGE, "%s exists; --force replaces it", e->out);
-    return OK;
 }
 
 /* The job of a run folder, for what the weights were made from; without one there is less to tell. */
@@ -208,7 +200,7 @@ static status write_out(exchange *e)
 
 static status export_weights(exchange *e, const weights_ask *ask)
 {
-    TRY(may_write(e), "export");
+    TRY(use_may_write(e->out, e->force), "export");
     TRY(weights_open(&e->w, e->from, ask), "export");
     TRY(find_job(e), "export");
     TRY(write_out(e), "export");
@@ -299,7 +291,7 @@ static status describe(const char *path, const char *encoder, bool *fits)
 static status import_weights(exchange *e, const char *encoder)
 {
     bool fits = false;
-    if (e->out) TRY(may_write(e), "import");
+    if (e->out) TRY(use_may_write(e->out, e->force), "import");
     TRY(describe(e->from, encoder, &fits), "import");
     fflush(stdout);
     TRY(weights_open(&e->w, e->from, &(weights_ask){.encoder = encoder}), "import");

@@ -52,3 +52,9 @@ status use_close(comm *world, status st)
     comm_close(world);
     return st;
 }
+
+status use_may_write(const char *path, bool force)
+{
+    CHECK(force || !path_exists(path), ST_USAGE, "%s exists; --force replaces it", path);
+    return OK;
+}

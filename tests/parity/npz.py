@@ -1,6 +1,7 @@
 """npz.py MEDLEY_DATA: files that numpy writes in MedMNIST's form, against what h5py finds in the shards (TAP)."""
-import glob, os, subprocess, sys, tempfile
+import glob, os, sys, tempfile
 
+import conversion
 from tap import done, ok, skip
 
 try:
@@ -17,10 +18,7 @@ HEAD = 'name = "set"; title = "t"; modality = "CT"; licence = "none"; images: {{
 
 
 def convert(recipe, *more):
-    with open("set.cfg", "w") as f:
-        f.write(recipe)
-    run = subprocess.run([program, "convert", "set.cfg", "--source", ".", "--out", "out", "--force", *more], capture_output=True, text=True)
-    return run.returncode, run.stdout + run.stderr
+    return conversion.convert(program, recipe, *more)
 
 
 def shards():

@@ -2,6 +2,7 @@
 and regions (TAP)."""
 import glob, json, os, subprocess, sys, tempfile
 
+import conversion
 from tap import done, ok, skip
 
 try:
@@ -19,10 +20,7 @@ ONE = 'labels: ( { name = "y"; kind = "classification"; source = "value"; value 
 
 
 def convert(recipe, *more):
-    with open("set.cfg", "w") as f:
-        f.write(recipe)
-    run = subprocess.run([program, "convert", "set.cfg", "--source", ".", "--out", "out", "--force", *more], capture_output=True, text=True)
-    return run.returncode, run.stdout + run.stderr
+    return conversion.convert(program, recipe, *more)
 
 
 def tiles():
