@@ -124,9 +124,24 @@ static status put_head(const trainer *t, double shared, FILE *out)
     return OK;
 }
 
-/* cost: measured, or NULL. load (on->ranks): filled by rank 0; `last`: the one after which the time is printed. */
-static status one_rank(const job *j, int rank, const cluster *on, const step_cost *cost, bool last, FILE *out, rank_load *load, double *sent, double *most)
+/* What the forecast is about, and what the ranks' plans have told so far. */
+typedef struct outlook {
+    const job *j;
+    const cluster *on;
+    const step_cost *cost; /* measured, or NULL */
+    FILE *out;
+    rank_load *load;       /* (on->ranks) filled by rank 0's plan */
+    double sent, most;     /* bytes: summed in a step; of the largest rank */
+} outlook;
+
+/* last: the rank after which the time is printed. */
+static status one_rank(outlook *k, int rank, bool last)
 {
+    const job *j = k->j;
+    const cluster *on = k->on;
+    const step_cost *cost = k->cost;
+    FILE *out = k->out;
+    rank_load *load = k->load;
     trainer *t;
     needs n = {0};
     int n_ranks = on->ranks;
@@ -138,12 +153,12 @@ static status one_rank(const job *j, int rank, const cluster *on, const step_cos
         double shared = (double)(params_count(&t->pt, BLOCK_ENCODER) + params_count(&t->pt, BLOCK_SEG) + params_count(&t->pt, BLOCK_DET));
         for (int u = 0; u < t->n_units && rank == 0; u++)
             if (!task_rests(&t->ts[t->units[u].task])) load[t->rank_of[u]].seconds += t->units[u].cost, load[t->rank_of[u]].units++;
-        *sent = shared * (strcmp(j->train.sum, "exact") == 0 ? 8 : 4);
+        k->sent = shared * (strcmp(j->train.sum, "exact") == 0 ? 8 : 4);
         if (rank == 0) st = put_head(t, shared, out);
         fprintf(out, "%4d  %5d  %12.3f  %25.1f  %11.1f  %7.1f  %5.1f  %7.1f      %8.1f  %10.1f  %5.1f   %7.1f  %7d  ", rank, t->n_mine, load[rank].seconds,
                 n.state / MIB, n.activations / MIB, n.batches / MIB, n.data / MIB, n.base / MIB, n.exchange / MIB, n.evaluation / MIB,
                 n.save / MIB, n.peak / MIB, n.files);
-        if (n.peak > *most) *most = n.peak;
+        if (n.peak > k->most) k->most = n.peak;
         const char *comma = "";
         for (int i = 0; i < t->n_tasks; i++)
             if (t->ts[i].mine) fprintf(out, "%s%s", comma, t->ts[i].task.spec.name), comma = ", ";
@@ -159,17 +174,19 @@ static status one_rank(const job *j, int rank, const cluster *on, const step_cos
     return st;
 }
 
-static void put_balance(const rank_load *load, const cluster *on, double sent, double bytes, FILE *out)
+static void put_balance(const outlook *k)
 {
+    const cluster *on = k->on;
+    FILE *out = k->out;
     double most = 0, total = 0;
     for (int r = 0; r < on->ranks; r++) {
-        total += load[r].seconds;
-        if (load[r].seconds > most) most = load[r].seconds;
+        total += k->load[r].seconds;
+        if (k->load[r].seconds > most) most = k->load[r].seconds;
     }
     fprintf(out, "imbalance (largest over mean cost) %.3f; each step sums %.1f MiB over %d ranks", total > 0 ? most * on->ranks / total : 1.0,
-            sent / MIB, on->ranks);
-    if (on->nodes > 1) fprintf(out, "; %.1f MiB leave each node, and as many come", sent * 12 / 8 * (on->nodes - 1) / on->nodes / MIB);
-    fprintf(out, "; a node needs at most %.1f GiB\n", bytes * cluster_per_node(on) / (1 << 30));
+            k->sent / MIB, on->ranks);
+    if (on->nodes > 1) fprintf(out, "; %.1f MiB leave each node, and as many come", k->sent * 12 / 8 * (on->nodes - 1) / on->nodes / MIB);
+    fprintf(out, "; a node needs at most %.1f GiB\n", k->most * cluster_per_node(on) / (1 << 30));
 }
 
 /* Is model.init a file that the encoder can start from? */
@@ -183,31 +200,29 @@ static status check_start(const job *j)
 
 status trainer_forecast(const job *j, const cluster *on, FILE *out)
 {
-    double sent = 0, most = 0;
-    rank_load *load = NULL;
     step_cost cost = {0};
+    outlook k = {.j = j, .on = on, .cost = on->timed ? &cost : NULL, .out = out};
     status st;
     CHECK(on->nodes <= on->ranks, ST_USAGE, "%d nodes for %d ranks: some would have none", on->nodes, on->ranks);
     int threads = cores_asked(j->train.threads);
     kern_init(threads > 0 ? threads : 1); /* as use_threads, but for the node's share */
     if (job_starts_from_file(j)) TRY(check_start(j), "%s: model.init", j->file);
-    TRY_TO(done, mem_alloc(&load, sizeof *load * (size_t)on->ranks, "forecast"), "check");
+    TRY_TO(done, mem_alloc(&k.load, sizeof *k.load * (size_t)on->ranks, "forecast"), "check");
     if (on->timed) {
         TRY_TO(done, mem_alloc(&cost.unit_s, sizeof *cost.unit_s * (size_t)j->n_tasks, "forecast"), "check");
         TRY_TO(done, forecast_measure(j, &cost), "measuring a step");
     }
-    TRY_TO(done, one_rank(j, 0, on, on->timed ? &cost : NULL, on->ranks == 1, out, load, &sent, &most), "check");
+    TRY_TO(done, one_rank(&k, 0, on->ranks == 1), "check");
     int busiest = 0, shown = on->ranks <= RANKS_SHOWN ? on->ranks : 2;
     for (int r = 0; r < on->ranks; r++)
-        if (load[r].seconds > load[busiest].seconds) busiest = r;
+        if (k.load[r].seconds > k.load[busiest].seconds) busiest = r;
     if (busiest == 0) busiest = on->ranks - 1;
     if (shown < on->ranks) fprintf(out, "of %d ranks, rank 0 and the busiest of the others:\n", on->ranks);
-    for (int k = 1; k < shown; k++)
-        TRY_TO(done, one_rank(j, shown < on->ranks ? busiest : k, on, on->timed ? &cost : NULL, k == shown - 1, out, load, &sent, &most), "check");
-    put_balance(load, on, sent, most, out);
+    for (int i = 1; i < shown; i++) TRY_TO(done, one_rank(&k, shown < on->ranks ? busiest : i, i == shown - 1), "check");
+    put_balance(&k);
     st = OK;
 done:
     free(cost.unit_s);
-    free(load);
+    free(k.load);
     return st;
 }
