@@ -15,6 +15,8 @@ bool        comm_all_leave(comm *world, double seconds);
 _Noreturn void comm_abort(comm *world, int code);
 int comm_rank(const comm *c);
 int comm_size(const comm *c);
+enum { COMM_NODE_BYTES = 64 };
+void comm_node_name(char out[COMM_NODE_BYTES]); /* this process's host; MEDLEY_NODE takes its place in tests */
 const char *comm_library(void); /* "Open MPI 4.1.4" */
 
 /* Collective over c. All ranks learn the gravest status, the lowest rank that has it, and its message. */
@@ -22,6 +24,8 @@ MUST status comm_agree(comm *c, status mine);
 MUST status comm_bcast(comm *c, void *data, size_t n_bytes, int root);
 /* root gets every rank's bytes one after another (malloc'ed, free()) with sizes[n_ranks]; others get NULL. */
 MUST status comm_gather(comm *c, const void *data, size_t n_bytes, int root, void **all, size_t *sizes);
+/* root's all (n_ranks * n_bytes) gets the same number of bytes of every rank; NULL elsewhere. Allocates nothing. */
+MUST status comm_collect(comm *c, const void *data, size_t n_bytes, int root, void *all);
 MUST status comm_sum_f32(comm *c, float *data, int64_t n);     /* in place, over all ranks; counts above INT_MAX split */
 MUST status comm_max_f64(comm *c, double *data, int64_t n);
 MUST status comm_min_f64(comm *c, double *data, int64_t n);

@@ -189,6 +189,15 @@ done:
     return st;
 }
 
+status comm_collect(comm *c, const void *data, size_t n_bytes, int root, void *all)
+{
+    int n = (int)n_bytes;
+    if (comm_size(c) > 1)
+        return MPI_WAIT("comm_collect", MPI_Gather(data, n, MPI_BYTE, all, n, MPI_BYTE, root, c->mpi), "MPI_Gather");
+    memcpy(all, data, n_bytes);
+    return OK;
+}
+
 /* One row of what differs between the sums: `name` is the fault point and what the watchdog says of a rank that waits in it. */
 typedef struct reduction { const char *name, *what; MPI_Datatype type; MPI_Op op; size_t bytes; } reduction;
 

@@ -119,7 +119,9 @@ static status run_unit(trainer *t, task_state *ts, batch *b, int u, stopwatch *w
         good = bad < 0;
     }
     if (!good) TRY(drop_unit(t, ts, b, i - 1, u, bad), "numbers");
+    t->times.adding_s -= t->verb_s[VERB_SUM];
     lap(watch, VERB_SUM);
+    t->times.adding_s += t->verb_s[VERB_SUM];
 
     report[REPORT_LOSS] = good ? loss : 0;
     report[REPORT_VALID] = good ? (double)n_valid : 0;
@@ -143,6 +145,7 @@ static status run_units(trainer *t, stopwatch *watch)
         watchdog_tick(under_way(t), "load", ts->task.spec.name);
         TRY(loader_next(t->loader, &b), "step %lld, load, task %s", under_way(t), ts->task.spec.name);
         lap(watch, VERB_LOAD);
+        t->times.read_s += b->read_s, t->times.augment_s += b->load_s - b->read_s;
         if (!ts->suspended) trace_unit(t, u, b);
         status st = ts->suspended ? OK : run_unit(t, ts, b, u, watch);
         loader_release(t->loader, b);
@@ -175,6 +178,7 @@ static status digest(trainer *t)
             const double *r = t->report + REPORT_HEAD + u * REPORT_UNIT;
             if (r[REPORT_VALID] > 0) loss += r[REPORT_LOSS], n_counted++;
             cost += r[REPORT_COST];
+            times_unit(t, u, r[REPORT_COST]);
             dropped += r[REPORT_DROPPED];
         }
         ts->loss = n_counted ? loss / n_counted : NAN;

@@ -42,6 +42,19 @@ typedef struct drop_note {
     char tensor[128], sample[SHARD_TEXT]; /* parameter, layer, "image", "label" or "loss"; ids of the samples that may be at fault */
 } drop_note;
 
+/* Where the ranks' time goes between two log lines (times.c). What is allocated is rank 0's. */
+typedef struct rank_times {
+    double  adding_s, read_s, augment_s; /* of this rank: adding units to the sum; its loader's thread */
+    double  pause_s[N_PAUSES];
+    double *all;             /* (size, N_RANK_TIMES) */
+    double *unit_s;          /* (n_units) seconds of each unit */
+    double *task_s, *usual_s, *busy_s; /* (n_tasks) mean of a unit; (size) of a rank's units as such means, and as measured */
+    char  (*node)[COMM_NODE_BYTES]; /* (n_nodes) */
+    int    *node_of;         /* (size) */
+    int     n_nodes;
+    double  groups_at;       /* when the groups' lines were written last */
+} rank_times;
+
 typedef struct save_state {
     saver   *saver;          /* rank 0 */
     float   *buf;            /* rank 0: (largest head tensor) */
@@ -99,6 +112,7 @@ struct trainer {
     double   limit, job_end, longest_step_s; /* readings of timer_now(), INFINITY: none; seconds */
 
     /* measured since the last record line */
+    rank_times times;
     double   verb_s[N_VERBS], wait_s, since, started, grad_norm, lr;
     int64_t  images, total_images, steps_since, n_dropped;
     double   last_checkpoint_time;
@@ -154,6 +168,16 @@ MUST status trace_tidy(const trainer *t);
 MUST status trace_open(trainer *t);
 void trace_unit(trainer *t, int unit, const batch *b); /* the samples of a unit that is trained on */
 MUST status trace_flush(trainer *t);                   /* after the units of a step */
+
+/* times.c. open and gather: collective over the world; the rest is local. */
+MUST status times_open(trainer *t);
+void times_close(trainer *t);
+void times_unit(trainer *t, int unit, double seconds); /* on any rank, told to all */
+MUST status times_gather(trainer *t);
+/* Rank 0, behind times_gather: the events "ranks" and "group"; seconds: since the last log line, pauses left out. last: of this trainer. */
+MUST status times_record(trainer *t, double seconds, bool last);
+void times_put_pauses(trainer *t, record *r); /* rank 0: into the event that is being written; they count from 0 again */
+void times_reset(trainer *t);
 
 /* numbers.c */
 MUST status numbers_init(trainer *t); /* what a bad unit needs, so that nothing is allocated then */

@@ -79,6 +79,7 @@ static status note_start(trainer *t)
     record_str(r, "init", t->job.model.init);
     record_str(r, "sum", t->job.train.sum);
     record_i64(r, "parameters", params_count(&t->pt, -1));
+    record_f64(r, "start_s", timer_now() - t->started);
     record_str(r, "blas", kern_blas_name());
     record_str(r, "mpi", comm_library());
     if (t->from[0]) record_str(r, "resumed_from", t->from);
@@ -205,6 +206,7 @@ void trainer_close(trainer *t)
     watchdog_tick(t->step, "close", NULL); /* the loader's thread may hang */
     if (t->loader) loader_close(t->loader);
     save_close(t);
+    times_close(t);
     record_close(t->record);
     if (t->trace) fclose(t->trace);
     run_unlock(t);
