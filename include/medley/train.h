@@ -101,7 +101,8 @@ MUST status weights_differences(FILE *out, const weights_fit *fit, const tensors
 typedef struct cluster {
     int    ranks, nodes;
     int    cpus;                    /* of a node; 0: as many as this process may use */
-    bool   timed;                   /* measure kernels here, and say how long a step takes */
+    bool   timed;                   /* measure a step here, and say how long it takes there */
+    const char *costs;              /* timed: the file that what was measured is kept in; NULL: none */
     double bytes_per_s, latency_s;  /* of a node's network */
     double jitter, slow_nodes, slow_by; /* as in sim_cluster (comm.h) */
 } cluster;

@@ -85,6 +85,14 @@ static status add_up(trainer *t, int n_ranks, bool alone, needs *n)
     return OK;
 }
 
+/* The sum over several nodes that begins early (comm/sum_ahead.c): its result, and a bucket's integers twice, of a rank's slice. */
+static double early_bytes(const trainer *t, int per_node)
+{
+    int64_t shared = params_count(&t->pt, BLOCK_ENCODER) + params_count(&t->pt, BLOCK_SEG) + params_count(&t->pt, BLOCK_DET);
+    bool early = strcmp(t->job.train.sum, "exact") == 0 && strcmp(t->job.train.overlap, "off") != 0;
+    return early ? (double)shared * (4 + 2 * 8.0 / 8) / per_node : 0;
+}
+
 /* As a rank that has everything: the plan lays the parameters out anew when it knows what is whose. */
 status forecast_rest(trainer *t, double *bytes)
 {
@@ -149,6 +157,10 @@ static status one_rank(outlook *k, int rank, bool last)
     t->rank = rank, t->size = n_ranks, t->job = *j, t->dry = true, t->unit_s = cost ? cost->unit_s : NULL;
     status st = plan_make(t, true);
     if (!st) st = add_up(t, cluster_per_node(on), n_ranks == 1, &n);
+    if (!st && on->nodes > 1) {
+        double early = early_bytes(t, cluster_per_node(on));
+        n.state += early, n.peak += early;
+    }
     if (!st) {
         double shared = (double)(params_count(&t->pt, BLOCK_ENCODER) + params_count(&t->pt, BLOCK_SEG) + params_count(&t->pt, BLOCK_DET));
         for (int u = 0; u < t->n_units && rank == 0; u++)
@@ -210,7 +222,9 @@ status trainer_forecast(const job *j, const cluster *on, FILE *out)
     TRY_TO(done, mem_alloc(&k.load, sizeof *k.load * (size_t)on->ranks, "forecast"), "check");
     if (on->timed) {
         TRY_TO(done, mem_alloc(&cost.unit_s, sizeof *cost.unit_s * (size_t)j->n_tasks, "forecast"), "check");
-        TRY_TO(done, forecast_measure(j, &cost), "measuring a step");
+        bool known = on->costs && path_exists(on->costs);
+        TRY_TO(done, known ? costs_read(j, &cost, on->costs) : forecast_measure(j, &cost), "measuring a step");
+        if (on->costs && !known) TRY_TO(done, costs_write(j, &cost, on->costs), "costs");
     }
     TRY_TO(done, one_rank(&k, 0, on->ranks == 1), "check");
     int busiest = 0, shown = on->ranks <= RANKS_SHOWN ? on->ranks : 2;

@@ -331,7 +331,7 @@ static status make_sum(trainer *t)
 {
     TRY(sum_init(&t->sum, t->world, strcmp(t->job.train.sum, "exact") == 0, t->n_local, t->pt.n, t->pt.n_local, t->n_units, &t->g), "plan");
     for (int k = 0; k < t->n_local; k++) t->sum.tensor[k].off = t->pt.p[t->local[k]].off, t->sum.tensor[k].n = t->pt.p[t->local[k]].n;
-    return OK;
+    return ahead_open(t);
 }
 
 /* ---- the plan ------------------------------------------------------------------------------------------------------------------- */
@@ -392,6 +392,7 @@ void plan_free(trainer *t)
     arena *arenas[] = {&t->weight_arena, &t->m_arena, &t->v_arena, &t->ema_arena, &t->act_arena};
     for (size_t i = 0; i < sizeof arenas / sizeof *arenas; i++) arena_free(arenas[i]);
     numbers_free(t);
+    sum_ahead_close(t->ahead.sum);
     sum_free(&t->sum);
     params_free(&t->pt);
 }

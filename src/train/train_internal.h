@@ -55,6 +55,15 @@ typedef struct rank_times {
     double  groups_at;       /* when the groups' lines were written last */
 } rank_times;
 
+/* The sum over the nodes during the backward of this rank's last unit (ahead.c). */
+typedef struct ahead_state {
+    sum_ahead *sum;          /* NULL: all is summed after the units */
+    int  last;               /* this step's last unit of this rank, in trainer.units; -1: none */
+    const task_state *ts;    /* its task while its last piece is in backward */
+    int  added;              /* its shared tensors from here on are in the sum already */
+    bool stuck, took_back;   /* a bad number: nothing more goes ahead; what had gone was taken back */
+} ahead_state;
+
 typedef struct save_state {
     saver   *saver;          /* rank 0 */
     float   *buf;            /* rank 0: (largest head tensor) */
@@ -113,13 +122,14 @@ struct trainer {
 
     /* measured since the last record line */
     rank_times times;
+    ahead_state ahead;
     double   verb_s[N_VERBS], wait_s, since, started, grad_norm, lr;
     int64_t  images, total_images, steps_since, n_dropped;
     double   last_checkpoint_time;
 };
 
 /* one step's report: entries are written by one rank each, so their sum over ranks is exact */
-enum { REPORT_STOP, REPORT_CUT, REPORT_HEAD };
+enum { REPORT_STOP, REPORT_CUT, REPORT_AGAIN, REPORT_HEAD }; /* AGAIN: what was summed ahead does not count */
 enum { REPORT_LOSS, REPORT_VALID, REPORT_COST, REPORT_DROPPED, REPORT_UNIT };
 
 /* plan.c */
@@ -135,12 +145,16 @@ MUST status forecast_rest(trainer *t, double *bytes);
 typedef struct step_cost {
     double *unit_s;               /* (n_tasks) seconds of a unit of each task: forward, loss, backward, adding to the sum */
     double  load_s;               /* processor seconds of the loader a unit */
+    double  backward;             /* the share of backward in a unit */
     double  end_s;                /* what follows once a step: rounding the sum, clip, update */
     double  core_rate, node_rate; /* bytes/s of a triad by one core and by all */
     int     cpus, threads;        /* CPUs of this process; threads of a rank */
 } step_cost;
 typedef struct rank_load { double seconds; int units; } rank_load; /* of a step */
 MUST status forecast_measure(const job *j, step_cost *c); /* unit_s given, zeros; trains some steps with all tasks, writes nothing */
+/* costs.c: the same from a file that costs_write has written, for the tasks of the job. ST_DATA if it lacks one. */
+MUST status costs_read(const job *j, step_cost *c, const char *path);
+MUST status costs_write(const job *j, const step_cost *c, const char *path);
 MUST status forecast_time(const trainer *t, const rank_load *load, const step_cost *c, const cluster *on, FILE *out); /* load (on->ranks); t: a dry one */
 /* plan_text.c: the settings that decide the result, one "key = value" per line; malloc'ed. */
 MUST status plan_text(const trainer *t, char **out);
@@ -190,6 +204,14 @@ void numbers_find(const trainer *t, const task_state *ts, const batch *b, int pi
 void numbers_say(const drop_note *d, char *out, size_t room);
 /* Collective: all ranks learn the notes of the units this step's report has dropped; rank 0 records them and the tasks suspended now. */
 MUST status numbers_record(trainer *t, int n_suspended);
+
+/* ahead.c: open is collective over the world, the rest local. */
+MUST status ahead_open(trainer *t); /* once the sum is made */
+void ahead_begin(trainer *t);       /* a step */
+void ahead_watch(trainer *t, const task_state *ts, int unit, bool last_piece); /* before forward and backward of a piece */
+void ahead_leave_out(const trainer *t, int range[4][2], int n); /* of a unit's tensors, those that are in the sum already */
+void ahead_take_back(trainer *t);   /* what the unit that is dropped has put there */
+void ahead_unwatch(trainer *t);     /* the unit is through */
 
 /* replicas.c: collective over the world. ST_NUMERIC with ranks, array and tensor if weights, moments or averages differ between ranks. */
 enum { REPLICA_ARRAYS = 4 };

@@ -2,6 +2,8 @@
 # The same bits, whoever computes what, and when:
 #   bits     1, 2, 3, 4 and 7 ranks, one node and two, any placement, also a second one, ring depth, threads, delays: the same checkpoints, losses and scores
 #   resume   killed at some step, resumed on another number of ranks: the same bits as never stopped
+#   overlap  the sum over nodes begun during backward, between layers and by a thread: the same bits, also where a unit is dropped whose
+#            gradients had gone ahead, over a stop in the middle of a step, and over a rank that is killed
 #   verify   medley verify-run: finds the planted difference, with step, array and values; tells damage from difference
 #   matrix   (long) more of `bits`: every number of ranks with several placements, ring depths and delays
 #   pairs    (long) `resume` for all pairs of 1, 2, 3, 4 and 7 ranks
@@ -33,6 +35,13 @@ killed_and_resumed() {
   verify "$dir/run1" "$dir/run"; ok $? "$1 then $2 ranks: same bits as never stopped"
 }
 
+# on_nodes N: `nodes_of_N`, a program that pretends that N ranks are on each node
+on_nodes() {
+  # shellcheck disable=SC2016
+  printf '#!/bin/sh\nMEDLEY_NODE=node$((OMPI_COMM_WORLD_RANK / %s)) exec "%s" "$@"\n' "$1" "$medley" >"$dir/nodes_of_$1"
+  chmod +x "$dir/nodes_of_$1"
+}
+
 case $case_ in
 bits)
   one 1 1
@@ -43,11 +52,8 @@ bits)
   ! cmp -s "$dir/good" "$dir/any"; ok $? "which was placed otherwise"
   MEDLEY_PLACEMENT=11 MEDLEY_FAULT_DELAY=3:2 one four 4 train.prefetch=2
   one seven 7
-  # a node of three ranks and one of one
-  # shellcheck disable=SC2016
-  printf '#!/bin/sh\nMEDLEY_NODE=node$((OMPI_COMM_WORLD_RANK / 3)) exec "%s" "$@"\n' "$medley" >"$dir/on-nodes"
-  chmod +x "$dir/on-nodes"
-  program="$dir/on-nodes" one nodes 4 train.prefetch=3
+  on_nodes 3 # a node of three ranks and one of one
+  program="$dir/nodes_of_3" one nodes 4 train.prefetch=3
   # placed badly, then by measured costs
   job "$dir/re.cfg" "$dir/runre" exact $all
   seed=1
@@ -80,6 +86,37 @@ resume)
 pairs)
   one 1 1
   for a in 1 2 3 4 7; do for b in 1 2 3 4 7; do killed_and_resumed $a $b; done; done
+  ;;
+overlap)
+  steps=8 validate=8
+  for r in 1 2 3; do on_nodes $r; done
+  # units that are the last of their rank and units that are not are dropped, after backward
+  export MEDLEY_FAULT="gradient@sides.2.0:nan,gradient@discs.3.0:nan,gradient@disc.4.1:nan,gradient@quadrant.6.0:nan,gradient@radius.7.0:nan"
+  one 1 1
+  [ "$(grep -c '"event":"drop"' "$dir/run1/record.jsonl")" = 5 ]; ok $? "five units are dropped"
+  program="$dir/nodes_of_1" one two 2 train.overlap=poll
+  grep -q "begins during backward, in [2-9] buckets, between layers" "$dir/log"; ok $? "the sum begins during backward"
+  program="$dir/nodes_of_3" one four 4 train.overlap=poll train.prefetch=2
+  program="$dir/nodes_of_2" one thread 4 train.overlap=thread
+  grep -q "begins during backward, in [2-9] buckets, by a thread" "$dir/log"; ok $? "by a thread"
+  MEDLEY_FAULT_DELAY=5:4 MEDLEY_PLACEMENT=3 program="$dir/nodes_of_1" one late 3 train.overlap=thread
+  program="$dir/nodes_of_2" one idle 7 train.overlap=poll # more ranks than units
+  one one-node 2 train.overlap=poll
+  grep -q "the sum begins after the units: there is one node" "$dir/log"; ok $? "on one node there is nothing to begin early"
+  unset MEDLEY_FAULT
+  # asked to end at once in the middle of a step: it is given up on all ranks, with a checkpoint
+  job "$dir/p.cfg" "$dir/plain" exact $all
+  mpi 1 "$medley" train "$dir/p.cfg"; ok $? "without faults"
+  job "$dir/c.cfg" "$dir/cut" exact $all
+  for mode in poll thread; do
+    rm -rf "$dir/cut"
+    MEDLEY_FAULT="backward@3:term" mpi 4 "$dir/nodes_of_2" train "$dir/c.cfg" --set train.overlap=$mode; code=$?
+    [ $code = 75 ]; ok $? "$mode: SIGTERM in backward: exit 75 (got $code)"
+    MEDLEY_FAULT="unit@2:kill" MEDLEY_FAULT_RANK=2 mpi 4 "$dir/nodes_of_2" train "$dir/c.cfg" --set train.overlap=$mode; code=$?
+    [ $code != 0 ] && [ $code != 75 ]; ok $? "$mode: a rank is killed: the others end (exit $code)"
+    mpi 3 "$dir/nodes_of_2" train "$dir/c.cfg" --set train.overlap=$mode; ok $? "$mode: resumed"
+    verify "$dir/plain" "$dir/cut"; ok $? "$mode: same bits as never stopped"
+  done
   ;;
 verify)
   few="quadrant:2:1:1.0 disc:2:1:1.0"
