@@ -329,7 +329,7 @@ status sum_ahead_finish(sum_ahead *a)
         turn_on(a);
         if (a->phase != THROUGH) nap(WAIT_NS);
     }
-    watchdog_go();
+    if (!st) watchdog_go();
     if (!st && a->st) st = status_set(a->st, a->why);
     return st;
 }
