@@ -69,6 +69,9 @@ typedef struct shared_arena {
 /* Collective over the world: `bytes` zeros of this rank (each rank has a number of its own), which all others of its node read where they
  * lie. n = 0 on every rank of the world, with a line in the log, where a system shows no process the memory of another (/proc/PID/fd). */
 MUST status comm_shared_open(comm *world, comm *node, size_t bytes, shared_arena *out);
+/* Collective over the world: the first `bytes` (whole pages) of own become memory that all ranks of the node read and write, zeros at first.
+ * ST_RESOURCE on all ranks where that cannot be. */
+MUST status comm_common(comm *world, comm *node, size_t bytes, arena *own);
 /* rank r's bytes from..from+n-1 have been read: they no longer count as memory of this process, which has its own to answer for. */
 void comm_shared_unsee(shared_arena *s, int r, size_t from, size_t n);
 void comm_shared_close(shared_arena *s);

@@ -86,6 +86,9 @@ static const key train_keys[] = {
     TEXT("overlap", AT(train.overlap), "off", "off|poll|thread",
          "the exact sum over several nodes begins while the last unit is still in backward: poll: it goes on between layers, which does for networks "
          "that move data by themselves; thread: a thread moves it, worth a core that is free; same bits"),
+    TEXT("moments", AT(train.moments), "rank", "rank|node",
+         "who holds the optimiser's moments and the moving average of the shared blocks: every rank, or every node once, of which each rank updates a "
+         "share: 8 or 12 bytes a weight less on each further rank of a node; same bits"),
     TEXT("memory", AT(train.memory), "", NULL,
          "memory budget of a rank such as \"6GiB\" or \"800MiB\"; what does not fit is made to, by recomputing stages of the encoder in "
          "backward (slower, same bits) and by micro_batch where it is \"auto\"; empty: none"),

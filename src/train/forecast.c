@@ -20,11 +20,14 @@ static const double exact_bytes = 2.0 * MIB;      /* a piece of the exact sum on
 /* Exchange and evaluation come one after another, and neither outlives its turn: only the larger counts. */
 typedef struct needs { double base, state, activations, batches, data, exchange, evaluation, save, peak; int files; } needs;
 
-/* Weights, gradients, moments, the sum, the average. */
-static double state_bytes(const trainer *t)
+/* Weights, gradients, moments, the sum, the average. n_ranks: of the node, which may hold moments and average once: then its first rank, who
+ * compares and saves them, sees them all, and the others their shares. */
+static double state_bytes(const trainer *t, int n_ranks)
 {
-    bool exact = strcmp(t->job.train.sum, "exact") == 0;
-    return (double)t->pt.n_local * (4 * 4 + (exact ? 8 : 4) + (t->job.train.ema > 0 ? 4 : 0));
+    bool exact = strcmp(t->job.train.sum, "exact") == 0, once = strcmp(t->job.train.moments, "node") == 0 && n_ranks > 1 && t->rank % n_ranks > 0;
+    double shared = (double)(params_count(&t->pt, BLOCK_ENCODER) + params_count(&t->pt, BLOCK_SEG) + params_count(&t->pt, BLOCK_DET));
+    double all = (double)t->pt.n_local * (4 * 4 + (exact ? 8 : 4) + (t->job.train.ema > 0 ? 4 : 0));
+    return all - (once ? shared * 8 * (n_ranks - 1) / n_ranks : 0); /* all ranks read the average when they validate */
 }
 
 /* The training loader and, beside it while a split is scored, the evaluation loader of the largest task with its metric. */
@@ -72,7 +75,7 @@ static status add_up(trainer *t, int n_ranks, bool alone, needs *n)
 {
     int64_t shared = params_count(&t->pt, BLOCK_ENCODER) + params_count(&t->pt, BLOCK_SEG) + params_count(&t->pt, BLOCK_DET);
     bool exact = strcmp(t->job.train.sum, "exact") == 0;
-    *n = (needs){.base = base_bytes + peer_bytes * (n_ranks - 1), .state = state_bytes(t),
+    *n = (needs){.base = base_bytes + peer_bytes * (n_ranks - 1), .state = state_bytes(t, n_ranks),
                  .activations = (double)t->act_arena.size};
     TRY(batch_bytes(t, &n->batches, &n->evaluation), "forecast");
     TRY(data_bytes(t, &n->data, &n->files), "forecast");

@@ -237,7 +237,7 @@ status step_run(trainer *t)
 
     watchdog_tick(under_way(t), "update", NULL);
     t->lr = schedule_lr(&t->job, t->step);
-    optim_update(t, t->lr);
+    TRY(optim_update(t, t->lr), "step %lld", under_way(t));
     lap(&watch, VERB_UPDATE);
 
     if (fault_hit("replica_flip")) { /* a bit of one weight in the middle of the encoder; the lowest could be rounded away again */

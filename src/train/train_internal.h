@@ -64,6 +64,13 @@ typedef struct ahead_state {
     bool stuck, took_back;   /* a bad number: nothing more goes ahead; what had gone was taken back */
 } ahead_state;
 
+/* Moments and moving average of the shared blocks once a node (node_state.c). */
+typedef struct node_state {
+    comm_levels  levels;
+    shared_arena w_of;       /* weights of the ranks of this node; n = 0: every rank has all of its own */
+    int64_t      n, lo, hi;  /* elements of the shared blocks; of these, this rank's to update */
+} node_state;
+
 typedef struct save_state {
     saver   *saver;          /* rank 0 */
     float   *buf;            /* rank 0: (largest head tensor) */
@@ -123,6 +130,7 @@ struct trainer {
     /* measured since the last record line */
     rank_times times;
     ahead_state ahead;
+    node_state node;
     double   verb_s[N_VERBS], wait_s, since, started, grad_norm, lr;
     int64_t  images, total_images, steps_since, n_dropped;
     double   last_checkpoint_time;
@@ -213,6 +221,14 @@ void ahead_leave_out(const trainer *t, int range[4][2], int n); /* of a unit's t
 void ahead_take_back(trainer *t);   /* what the unit that is dropped has put there */
 void ahead_unwatch(trainer *t);     /* the unit is through */
 
+/* node_state.c. open and spread: collective over the world. */
+MUST status node_state_open(trainer *t);  /* once the arenas are there, and nothing in them yet */
+void node_state_close(trainer *t);
+int64_t node_state_pad(const trainer *t, int64_t end); /* elements between the shared blocks and the heads, so that these have pages of their own */
+bool node_state_holds(const trainer *t, const param *p); /* this rank answers for all of p's moments and average */
+void node_state_share(const trainer *t, const param *p, int64_t *from, int64_t *to); /* elements of p that this rank updates */
+MUST status node_state_spread(trainer *t); /* after the update: the weights that other ranks of the node have updated */
+
 /* replicas.c: collective over the world. ST_NUMERIC with ranks, array and tensor if weights, moments or averages differ between ranks. */
 enum { REPLICA_ARRAYS = 4 };
 MUST status replicas_check(trainer *t);
@@ -230,7 +246,7 @@ adamw adamw_at(double lr, double decay, double beta1, double beta2, double eps, 
 /* One pass over n elements: moments, weights, moving average (ema NULL: none); g is set to zero. */
 void adamw_update(float *w, float *g, float *m, float *v, float *ema, int64_t n, const adamw *o);
 /* On every local tensor, with the gradient clipped to job.optim.clip (0: not) by trainer.grad_norm. */
-void optim_update(trainer *t, double lr);
+MUST status optim_update(trainer *t, double lr); /* collective */
 
 enum { CHECKPOINT_VERSION = 1 };
 

@@ -128,7 +128,10 @@ static status open_training(trainer *t, bool fresh)
     if (planned) return planned;
     params_init_weights(&t->pt, (uint64_t)t->job.seed, t->w);
     if (job_starts_from_file(&t->job) && !t->from[0]) TRY(start_from_file(t), "start");
-    if (t->ema) memcpy(t->ema, t->w, sizeof *t->w * (size_t)t->pt.n_local);
+    for (int k = 0; t->ema && k < t->n_local; k++) {
+        const param *p = &t->pt.p[t->local[k]];
+        if (node_state_holds(t, p)) memcpy(t->ema + p->off, t->w + p->off, sizeof *t->w * (size_t)p->n);
+    }
     if (t->from[0]) TRY(checkpoint_load(t, t->from, true), "resume");
     if (t->rank == 0) {
         checkpoint_tidy(t);

@@ -4,6 +4,7 @@
 #   resume   killed at some step, resumed on another number of ranks: the same bits as never stopped
 #   overlap  the sum over nodes begun during backward, between layers and by a thread: the same bits, also where a unit is dropped whose
 #            gradients had gone ahead, over a stop in the middle of a step, and over a rank that is killed
+#   moments  moments and moving average once a node, each rank updating its share: the same bits, over kills, with and without an early sum
 #   verify   medley verify-run: finds the planted difference, with step, array and values; tells damage from difference
 #   matrix   (long) more of `bits`: every number of ranks with several placements, ring depths and delays
 #   pairs    (long) `resume` for all pairs of 1, 2, 3, 4 and 7 ranks
@@ -117,6 +118,30 @@ overlap)
     mpi 3 "$dir/nodes_of_2" train "$dir/c.cfg" --set train.overlap=$mode; ok $? "$mode: resumed"
     verify "$dir/plain" "$dir/cut"; ok $? "$mode: same bits as never stopped"
   done
+  ;;
+moments)
+  steps=8
+  for r in 2 3; do on_nodes $r; done
+  one 1 1 train.ema=0.9
+  one two 2 train.ema=0.9 train.moments=node
+  program="$dir/nodes_of_3" one four 4 train.ema=0.9 train.moments=node train.check_replicas_every=1
+  program="$dir/nodes_of_2" one early 4 train.ema=0.9 train.moments=node train.overlap=thread train.prefetch=1
+  one seven 7 train.ema=0.9 train.moments=node
+  for pair in "node rank 3 2" "rank node 2 3"; do
+    # shellcheck disable=SC2086
+    set -- $pair
+    rm -rf "$dir/run"; job "$dir/k.cfg" "$dir/run" exact $all
+    MEDLEY_FAULT="unit@8:kill" MEDLEY_FAULT_RANK=0 mpi "$3" "$dir/nodes_of_2" train "$dir/k.cfg" --set train.ema=0.9 --set "train.moments=$1"; [ $? -ne 0 ]; ok $? "held by every $1, killed on $3 ranks"
+    mpi "$4" "$dir/nodes_of_2" train "$dir/k.cfg" --set train.ema=0.9 --set "train.moments=$2"; ok $? "resumed on $4, held by every $2"
+    verify "$dir/run1" "$dir/run"; ok $? "same bits as never stopped"
+  done
+  # a weight that flips in a rank's own share reaches its node and is found by the others
+  job "$dir/flip.cfg" "$dir/flip" exact $all
+  MEDLEY_FAULT="replica_flip@2:raise" MEDLEY_FAULT_RANK=0 mpi 2 "$medley" train "$dir/flip.cfg" --set train.moments=node --set train.check_replicas_every=1; code=$?
+  [ $code = 5 ] && grep -q "replicas differ: weights of" "$dir/log"; ok $? "a replica that differs is found: exit 5 (got $code)"
+  "$medley" check "$dir/flip.cfg" --ranks 2 >"$dir/rank"; "$medley" check "$dir/flip.cfg" --ranks 2 --set train.moments=node >"$dir/log"
+  awk '/^forecast rank 1 peak_bytes/ { if (FILENAME ~ /rank$/) a = $5; else b = $5 } END { printf "# %.1f and %.1f MiB\n", a / 1048576, b / 1048576; exit !(b < a - 16e6) }' "$dir/rank" "$dir/log"
+  ok $? "the forecast of the second rank of a node is smaller"
   ;;
 verify)
   few="quadrant:2:1:1.0 disc:2:1:1.0"
