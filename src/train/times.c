@@ -7,7 +7,7 @@
  *
  * The slowest rank is the one that is last to have its units done, by computing or by waiting for data: the one all others wait for. "over" is
  * what its units take over what units of the same tasks take on the mean of all ranks: above 1, it is the rank (its core, its node) and not
- * the work that it has been given. */
+ * the work that it has been given. With train.overlap, what is left of the sum between nodes when a rank's units are done counts as waiting. */
 #include "train_internal.h"
 
 #include <math.h>
