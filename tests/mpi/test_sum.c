@@ -427,6 +427,7 @@ static void gather_and_groups(void)
 int main(int argc, char **argv)
 {
     if (comm_open(&argc, &argv, &world) != OK) return 1;
+    log_open(comm_rank(world), LOG_WARN);
     nodes_share = argc < 2 || strcmp(argv[1], "apart") != 0;
     if (comm_rank(world) != 0 && !freopen("/dev/null", "w", stdout)) return 1; /* TAP comes from rank 0; all ranks' failures count */
     RUN(nodes_are_counted);
