@@ -65,7 +65,6 @@ static void put_times(const history *h)
     printf("slowest     now: %s\n", said);
     slowest_text(h, false, said, sizeof said);
     if (said[0]) printf("            so far: %s\n", said);
-    efficiency_tables(stdout, h, 8);
 }
 
 static void put_tasks(const history *h)
@@ -120,6 +119,7 @@ status cmd_status(int argc, char **argv)
     put_checkpoint(&h, now);
     put_times(&h);
     put_tasks(&h);
+    efficiency_tables(stdout, &h, 8);
     history_free(&h);
     return OK;
 }

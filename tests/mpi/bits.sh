@@ -21,6 +21,7 @@ one() {
   sets=""; for s in "$@"; do sets="$sets --set $s"; done
   job "$dir/$who.cfg" "$dir/run$who" exact $all
   mpi "$ranks" "${program:-$medley}" train "$dir/$who.cfg" $sets; ok $? "$who: trains on $ranks ranks $*"
+  cp "$dir/log" "$dir/trained"
   [ "$who" = 1 ] && return
   verify "$dir/run1" "$dir/run$who"; ok $? "$who: same bits as on 1 rank"
   rm -rf "$dir/run$who"
@@ -96,14 +97,14 @@ overlap)
   one 1 1
   [ "$(grep -c '"event":"drop"' "$dir/run1/record.jsonl")" = 5 ]; ok $? "five units are dropped"
   program="$dir/nodes_of_1" one two 2 train.overlap=poll
-  grep -q "begins during backward, in [2-9] buckets, between layers" "$dir/log"; ok $? "the sum begins during backward"
+  grep -q "begins during backward, in [2-9] buckets, between layers" "$dir/trained"; ok $? "the sum begins during backward"
   program="$dir/nodes_of_3" one four 4 train.overlap=poll train.prefetch=2
   program="$dir/nodes_of_2" one thread 4 train.overlap=thread
-  grep -q "begins during backward, in [2-9] buckets, by a thread" "$dir/log"; ok $? "by a thread"
+  grep -q "begins during backward, in [2-9] buckets, by a thread" "$dir/trained"; ok $? "by a thread"
   MEDLEY_FAULT_DELAY=5:4 MEDLEY_PLACEMENT=3 program="$dir/nodes_of_1" one late 3 train.overlap=thread
   program="$dir/nodes_of_2" one idle 7 train.overlap=poll # more ranks than units
   one one-node 2 train.overlap=poll
-  grep -q "the sum begins after the units: there is one node" "$dir/log"; ok $? "on one node there is nothing to begin early"
+  grep -q "the sum begins after the units: there is one node" "$dir/trained"; ok $? "on one node there is nothing to begin early"
   unset MEDLEY_FAULT
   # asked to end at once in the middle of a step: it is given up on all ranks, with a checkpoint
   job "$dir/p.cfg" "$dir/plain" exact $all
