@@ -134,7 +134,7 @@ static status run(comm *world)
     params pt = {0};
     swin net;
     bool owned[1] = {true};
-    double first = 0, alone;
+    double first = 0, alone = 0;
     TRY(swin_init(&net, "swin_t", -1, &pt), "bench");
     params_layout(&pt, owned, 1);
     double bytes = 12.0 * (double)pt.n_local * (comm_size(world) - 1) / comm_size(world);

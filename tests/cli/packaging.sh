@@ -3,6 +3,8 @@
 # names what the build does not have. TAP. Usage: packaging.sh SOURCE-ROOT BUILD-ROOT MEDLEY MEDLEY-DATA
 # shellcheck disable=SC2317 # check calls what looks unreachable
 root=$1 build=$2 medley=$3 medley_data=$4
+case $medley in /*) ;; *) medley=$PWD/$medley ;; esac
+case $medley_data in /*) ;; *) medley_data=$PWD/$medley_data ;; esac
 cd "$root" || exit 1
 n=0
 bad=0
@@ -24,7 +26,7 @@ prefix=$(meson introspect "$build" --buildoptions | tr '{' '\n' | sed -n 's/.*"n
 check "the prefix is known" test -d "$here/root$prefix/bin"
 installed() { find "$here/root$prefix" -path "*$1" | grep -q . || { echo "no $1"; find "$here/root" -type f | head -n 40; return 1; }; }
 for f in /bin/medley /bin/medley-data /man1/medley.1 /man1/medley-data.1 /man5/medley.cfg.5 /completions/medley /libmedley.a /pkgconfig/medley.pc \
-    /medley/comm.h "/modulefiles/medley/$(sed -n "s/^project.*version : '\([^']*\)'.*/\1/p" meson.build)"; do
+    /medley/comm.h "/modulefiles/medley/$(grep -o "version : '[^']*'" meson.build | head -n 1 | cut -d"'" -f2)"; do
     check "installed: $f" installed "$f"
 done
 
@@ -63,9 +65,9 @@ set built [lindex $argv 1]
 source [lindex $argv 0]
 ModulesHelp
 END
-    check "module: Tcl runs it" tclsh "$here/module.tcl" "$modulefile"
-    check "module: sets the PATH" grep -qx "PATH=$prefix/bin" "$here/out"
-else skip "module: Tcl runs it" "no tclsh"; fi
+    sets_path() { tclsh "$here/module.tcl" "$modulefile" >"$here/module" && grep -qx "PATH=$prefix/bin" "$here/module"; }
+    check "module: Tcl runs it, and it sets the PATH" sets_path
+else skip "module: Tcl runs it, and it sets the PATH" "no tclsh"; fi
 
 # ---- Spack package
 if python=$(command -v python3); then
@@ -86,7 +88,7 @@ packages_known() {
     while read -r word; do grep -qxF -- "$word" "$here/known" || { echo "setup.sh does not know $word"; return 1; }; done <"$here/packages"
 }
 check "Apptainer: further ones are among its optional ones" packages_known
-files_there() { section files | while read -r from to; do [ -e "$from" ] && [ "$to" = "/src/$from" ] || { echo "$from $to"; return 1; }; done; }
+files_there() { section files | grep . | while read -r from to; do [ -e "$from" ] && [ "$to" = "/src/$from" ] || { echo "$from $to"; return 1; }; done; }
 check "Apptainer: the files are there" files_there
 enough() { # every folder and file of the top level that meson.build reads
     for f in $(sed -n "s/^subdir('\([a-z]*\)').*/\1/p; s/.*input : '\([a-z]*\)\/.*/\1/p" meson.build) meson.build meson_options.txt include; do
