@@ -39,7 +39,7 @@ typedef struct batch {
     int      box_cap;        /* room for M */
     uint8_t *native_mask;    /* evaluation only: masks at stored size, one after another; NULL in training */
     int32_t *native_size;    /* evaluation only: (B,2) height, width of the stored image */
-    double   load_s;         /* seconds spent making this batch */
+    double   load_s, read_s; /* seconds spent making this batch; of these, on reading its samples from the shards */
 } batch;
 
 #endif

@@ -6,7 +6,7 @@
 
 typedef struct comm comm; /* a group of ranks; NULL = the world is not open */
 
-/* Starts the watchdog, then MPI_Init_thread(FUNNELED), then the board on which the ranks see each other; collective over the world. */
+/* Starts the watchdog, then MPI_Init_thread(SERIALIZED; FUNNELED will do), then the board on which the ranks see each other; collective over the world. */
 MUST status comm_open(int *argc, char ***argv, comm **world);
 void        comm_close(comm *world);                          /* MPI_Finalize, watched too */
 /* For a rank that failed, once: have all ranks of the world come here within so many seconds? False as soon as a signal asks for a stop, too. */
@@ -15,6 +15,8 @@ bool        comm_all_leave(comm *world, double seconds);
 _Noreturn void comm_abort(comm *world, int code);
 int comm_rank(const comm *c);
 int comm_size(const comm *c);
+enum { COMM_NODE_BYTES = 64 };
+void comm_node_name(char out[COMM_NODE_BYTES]); /* this process's host; MEDLEY_NODE takes its place in tests */
 const char *comm_library(void); /* "Open MPI 4.1.4" */
 
 /* Collective over c. All ranks learn the gravest status, the lowest rank that has it, and its message. */
@@ -22,6 +24,8 @@ MUST status comm_agree(comm *c, status mine);
 MUST status comm_bcast(comm *c, void *data, size_t n_bytes, int root);
 /* root gets every rank's bytes one after another (malloc'ed, free()) with sizes[n_ranks]; others get NULL. */
 MUST status comm_gather(comm *c, const void *data, size_t n_bytes, int root, void **all, size_t *sizes);
+/* root's all (n_ranks * n_bytes) gets the same number of bytes of every rank; NULL elsewhere. Allocates nothing. */
+MUST status comm_collect(comm *c, const void *data, size_t n_bytes, int root, void *all);
 MUST status comm_sum_f32(comm *c, float *data, int64_t n);     /* in place, over all ranks; counts above INT_MAX split */
 MUST status comm_max_f64(comm *c, double *data, int64_t n);
 MUST status comm_min_f64(comm *c, double *data, int64_t n);
@@ -38,6 +42,10 @@ MUST status comm_same_text(comm *c, const char *text, status code, const char *w
  * slice of data. n < 2^30. */
 MUST status comm_exchange_i64(comm *c, const int64_t *data, int64_t n, int64_t slice, int64_t *in);
 MUST status comm_share_f32(comm *c, float *data, int64_t n, int64_t slice);
+/* The same without waiting, one at a time on c: *through when it is done, and until then nobody touches data and in. */
+MUST status comm_exchange_begin(comm *c, const int64_t *data, int64_t n, int64_t slice, int64_t *in);
+MUST status comm_share_begin(comm *c, float *data, int64_t n, int64_t slice);
+MUST status comm_begun_test(comm *c, bool *through);
 /* Collective over c: sub-group of the ranks with member = true (order kept). *out = NULL on ranks outside. */
 MUST status comm_group(comm *c, bool member, comm **out);
 void        comm_group_close(comm *g);
@@ -61,6 +69,9 @@ typedef struct shared_arena {
 /* Collective over the world: `bytes` zeros of this rank (each rank has a number of its own), which all others of its node read where they
  * lie. n = 0 on every rank of the world, with a line in the log, where a system shows no process the memory of another (/proc/PID/fd). */
 MUST status comm_shared_open(comm *world, comm *node, size_t bytes, shared_arena *out);
+/* Collective over the world: the first `bytes` (whole pages) of own become memory that all ranks of the node read and write, zeros at first.
+ * ST_RESOURCE on all ranks where that cannot be. */
+MUST status comm_common(comm *world, comm *node, size_t bytes, arena *own);
 /* rank r's bytes from..from+n-1 have been read: they no longer count as memory of this process, which has its own to answer for. */
 void comm_shared_unsee(shared_arena *s, int r, size_t from, size_t n);
 void comm_shared_close(shared_arena *s);
@@ -106,11 +117,34 @@ void sum_free(gradient_sum *s);
 int  sum_check(gradient_sum *s, const float *g, int first, int last);
 void sum_add(gradient_sum *s, float *g, int first, int last);
 void sum_reject(gradient_sum *s, float *g, int first, int last); /* g = 0 */
+/* Exact: adds, but g stays as it is, so that what a unit has added can be taken back, every bit of it. */
+void sum_add_early(gradient_sum *s, float *g, int first, int last);
+void sum_take_back(gradient_sum *s, float *g, int first, int last);
 /* Collective over c (NULL: this rank alone): g = the sums of tensors first..last-1 over the ranks, the accumulators are empty again. The
  * tensors must be contiguous in the arena and in the same order on all ranks of c. */
 MUST status sum_reduce(gradient_sum *s, comm *c, int first, int last, float *g);
 /* Collective over c: next step's exponents from the maxima over all ranks (tensor t of every rank is global tensor id[t]). */
 MUST status sum_rescale(gradient_sum *s, comm *c, const int *id);
+
+/* ---- the sum begun early (src/comm/sum_ahead.c) ------------------------------------------------------------------------- *
+ * Between nodes the sum of tensors 0..n_tensors-1 can go on while the last unit of a step is still in backward: from the last tensor down, as
+ * backward finishes them. Same integers, same rounding, same bits as sum_reduce. */
+
+enum sum_mode { SUM_AFTER, SUM_POLL, SUM_THREAD }; /* all after the units; in calls from between layers; by a thread */
+typedef struct sum_ahead sum_ahead;
+/* Collective over s's world, once s's tensors are known. *out = NULL on all ranks, with a line in the log, where there is nothing to gain or it
+ * cannot be: one node, no exact sum, ranks of a node that do not see each other's memory. */
+MUST status sum_ahead_open(sum_ahead **out, gradient_sum *s, int n_tensors, enum sum_mode mode);
+void sum_ahead_close(sum_ahead *a);
+void sum_ahead_begin(sum_ahead *a); /* a step begins. Local, as is the next */
+/* This rank adds nothing more to tensors from..n_tensors-1 in this step. from falls. */
+void sum_ahead_done(sum_ahead *a, int from);
+/* Collective: this rank has no unit left; returns when all is summed. The result is not in place yet: if a rank has taken back what it had
+ * added, sum_reduce sums anew. */
+MUST status sum_ahead_finish(sum_ahead *a);
+/* Behind an agreement of all ranks that the result counts: g = the sums, the accumulators are empty again. Local; another collective over
+ * the world must follow before the next sum_ahead_begin. */
+void sum_ahead_take(sum_ahead *a, float *g);
 
 /* ---- simulation (src/comm/simulate.c) --------------------------------------------------------------------------------- *
  * Where the time of a step goes on a cluster that is not here: the collectives of a step with clocks for ranks. Local. */
@@ -122,9 +156,13 @@ typedef struct sim_cluster {
     double   jitter;                 /* a rank's work takes 1 + jitter * |normal| times its seconds, another draw every step */
     double   slow_nodes, slow_by;    /* this share of the nodes takes 1 + slow_by times as long */
     uint64_t seed;
+    /* The sum begins early: how much of a rank's last backward has gone by when elements from `from` on are done, 0 to 1. NULL: it does not. */
+    double (*done)(const void *arg, int64_t from);
+    const void *done_arg;
+    double   tail_s, poll_s;         /* seconds of a rank's last backward; between two looks at what goes on in it, 0: by a thread */
 } sim_cluster;
 /* Seconds of a step, mean over steps: work of the mean rank; waiting for the busiest; for what jitter and slow nodes add; sum inside the
- * nodes; bytes and latencies between them; update; all together. */
+ * nodes; bytes and latencies between them, as far as they are not hidden behind backward; update; all together. */
 typedef struct sim_times { double compute, balance, jitter, node, wire, latency, update, step; } sim_times;
 /* seconds (nodes * per_node): each rank's work; n: elements that are summed. */
 MUST status comm_simulate(const sim_cluster *c, const double *seconds, double update_s, int64_t n, int steps, sim_times *out);

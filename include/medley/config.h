@@ -34,6 +34,8 @@ typedef struct job {
     struct {
         int64_t steps;
         char sum[8];                  /* "exact" | "float" */
+        char overlap[8];              /* "off" | "poll" | "thread": the sum over the nodes during backward */
+        char moments[8];              /* "rank" | "node": who holds the moments of the shared blocks */
         char memory[24];              /* budget of a rank, "6GiB"; "" = none (job_memory) */
         int  threads;                 /* per rank; 0 = from the CPU mask / OMP_NUM_THREADS */
         int  prefetch;                /* loader ring depth */

@@ -78,6 +78,10 @@ void  arena_free(arena *a);
 /* Memory that other processes of this machine can map too: *fd names it until the caller closes it. */
 MUST status arena_share(arena *a, size_t n_bytes, int *fd, const char *what);
 MUST status arena_map(arena *a, int fd, size_t n_bytes, const char *what); /* what another process shares, to read; takes fd */
+/* Memory of no process of its own: *fd names it. arena_overlay: the first n_bytes (whole pages) of an arena become that memory, to read and
+ * write; takes fd. */
+MUST status arena_file(size_t n_bytes, int *fd, const char *what);
+MUST status arena_overlay(arena *a, int fd, size_t n_bytes, const char *what);
 void  arena_unsee(arena *a, size_t from, size_t n_bytes); /* pages of arena_map do not count as this process's memory until read again */
 void *arena_take(arena *a, size_t n_bytes); /* NULL while measuring; abort()s on overflow: the plan was wrong (our bug) */
 #define ARENA_F32(a, n) ((float *)arena_take((a), sizeof(float) * (size_t)(n)))

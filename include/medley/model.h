@@ -74,6 +74,9 @@ void  swin_run_free(swin_run *r);
 pyramid *swin_pyramid(swin_run *r);
 /* image (B,H,W,3) in [0,1]. key (B): drop path per sample, NULL = off. Afterwards swin_pyramid()'s x are valid and d are zero. */
 void swin_forward(swin_run *r, const params *t, const float *w, const float *image, const rng_key *key);
+/* Called from backward: the gradients of all tensors of this network from `param` (index in the table) on are complete. */
+typedef void grad_done(void *arg, int param);
+void swin_watch(swin_run *r, grad_done *done, void *arg); /* done NULL: no more */
 /* Uses pyramid d (top.d and level[].d both count); g += gradients. d_image (B,H,W,3) or NULL. Destroys d. */
 void swin_backward(swin_run *r, const params *t, const float *w, float *g, float *d_image);
 /* The outputs of the last forward in the network's order, named as the parameters of their layers; for runs placed with train. They
@@ -82,6 +85,8 @@ bool swin_outputs(const swin_run *r, output_visit *visit, void *arg);
 /* vector (C) = mean of sample i of f (B,H,W,C) over its positions: what image-level heads see of pyramid.top. */
 void swin_pool(float *vector, const feature *f, int64_t i);
 double swin_flops(const swin *net, int H, int W); /* multiply-adds of one image's forward */
+/* The share of backward's multiply-adds that is through when the gradients from table index `param` on are complete (swin_watch). */
+double swin_backward_share(const swin *net, int param, int H, int W);
 double swin_recompute_flops(const swin *net, unsigned stages, int H, int W); /* what recomputing these stages (bits) adds to one image */
 
 /* ---- the encoder's weights under other programs' names (weight_names.c) ------------------------------------------------ */

@@ -58,6 +58,8 @@ int task_label_fault(const task_spec *s, const batch *b);
 /* The head's raw outputs after task_forward: image kinds (B,K); segmentation logits (B,H,W,K). NULL for detection. In a run placed for
  * training, task_loss turns segmentation logits into their gradient. */
 const float *task_output(const task_run *r);
+/* task_backward tells how far it is: all gradients of the shared blocks from table index `param` on are complete. done NULL: no more. */
+void task_watch(task_run *r, grad_done *done, void *arg);
 
 /* ---- results of task_forward(train = false), for metrics and prediction ------------------------------------------------ */
 

@@ -8,12 +8,23 @@
 #include "medley/task.h"
 
 /* ---- record: flat JSON objects, one per line, in RUN/record.jsonl ------------------------------------------------------- *
- * events: "start" "step" "validate" "checkpoint" "drop" "suspend" "stop" "end" "evaluate". Written by rank 0 only, flushed per line.
+ * events: "start" "step" "ranks" "group" "validate" "checkpoint" "drop" "suspend" "rebalance" "stop" "end" "evaluate". Written by rank 0
+ * only, flushed per line.
  * step:     step lr loss images images_per_s grad_norm load_s forward_s backward_s sum_s update_s wait_s memory_bytes
  *           and loss/TASK for each task
+ * ranks:    step steps seconds ranks nodes, of each rank_time T_min_s T_mean_s T_max_s over the ranks, slowest_* longest_* and *_pause_s (times.c)
+ * group:    step node rank ranks slowest_* and of each rank_time T_s: of a rank, or the mean of a node's ranks (rank: -1)
  * drop:     step task unit rank cause tensor sample (numbers.c); suspend: step task failures
  * validate: step task split score score_name and every metric by name */
 typedef struct record record;
+
+/* What the seconds of a rank between two log lines went into, and those of its loader's thread, which run beside: the record's columns. */
+enum rank_time { TIME_COMPUTE, TIME_DATA, TIME_WAIT, TIME_SUM, TIME_UPDATE, TIME_READ, TIME_AUGMENT, N_RANK_TIMES };
+/* While steps stand still. */
+enum pause { PAUSE_VALIDATION, PAUSE_CHECKPOINT, N_PAUSES };
+/* key: in the record; shown: to people. */
+typedef struct time_name { const char *key, *shown; } time_name;
+extern const time_name rank_time_name[N_RANK_TIMES], pause_name[N_PAUSES];
 MUST status record_open(record **out, const char *path, int64_t truncate_after_step); /* drops lines of later steps (resume) */
 void record_close(record *r);
 void record_begin(record *r, const char *event);
@@ -90,7 +101,8 @@ MUST status weights_differences(FILE *out, const weights_fit *fit, const tensors
 typedef struct cluster {
     int    ranks, nodes;
     int    cpus;                    /* of a node; 0: as many as this process may use */
-    bool   timed;                   /* measure kernels here, and say how long a step takes */
+    bool   timed;                   /* measure a step here, and say how long it takes there */
+    const char *costs;              /* timed: the file that what was measured is kept in; NULL: none */
     double bytes_per_s, latency_s;  /* of a node's network */
     double jitter, slow_nodes, slow_by; /* as in sim_cluster (comm.h) */
 } cluster;

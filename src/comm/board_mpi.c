@@ -7,15 +7,21 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { NAME_BYTES = 64 };
+enum { NAME_BYTES = COMM_NODE_BYTES };
 
-/* node_of[r]: the lowest rank with the same host name as r. MEDLEY_NODE takes the place of the host name in tests. */
+void comm_node_name(char out[COMM_NODE_BYTES])
+{
+    const char *given = getenv("MEDLEY_NODE");
+    memset(out, 0, NAME_BYTES); /* names are compared as a whole */
+    if (given) snprintf(out, NAME_BYTES, "%s", given);
+    else if (gethostname(out, NAME_BYTES - 1) != 0) snprintf(out, NAME_BYTES, "process %d", (int)getpid());
+}
+
+/* node_of[r]: the lowest rank with the same host name as r. */
 static status find_nodes(comm *world, int *node_of)
 {
-    char mine[NAME_BYTES] = "", (*all)[NAME_BYTES];
-    const char *given = getenv("MEDLEY_NODE");
-    if (given) snprintf(mine, sizeof mine, "%s", given);
-    else if (gethostname(mine, sizeof mine - 1) != 0) snprintf(mine, sizeof mine, "rank %d", world->rank);
+    char mine[NAME_BYTES], (*all)[NAME_BYTES];
+    comm_node_name(mine);
     TRY(comm_agree(world, mem_alloc(&all, sizeof *all * (size_t)world->size, "host names")), "nodes");
     status st = MPI_WAIT("comm_nodes", MPI_Allgather(mine, NAME_BYTES, MPI_CHAR, all, NAME_BYTES, MPI_CHAR, world->mpi), "MPI_Allgather");
     for (int r = 0; r < world->size && !st; r++) {

@@ -58,9 +58,10 @@ status comm_open(int *argc, char ***argv, comm **world)
     int level = 0;
     const char *seconds = getenv("MEDLEY_WATCHDOG_S");
     watchdog_start(seconds ? atof(seconds) : START_S);
-    TRY(MPI_WAIT("MPI_Init", MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &level), "MPI_Init_thread"), "start");
+    TRY(MPI_WAIT("MPI_Init", MPI_Init_thread(argc, argv, MPI_THREAD_SERIALIZED, &level), "MPI_Init_thread"), "start");
     CHECK(level >= MPI_THREAD_FUNNELED, ST_COMM, "MPI gives thread level %d, FUNNELED is needed for the loader thread", level);
     TRY(wrap(world, MPI_COMM_WORLD), "start");
+    (*world)->any_thread = level >= MPI_THREAD_SERIALIZED;
     TRY(MPI_WAIT("comm_dup", MPI_Comm_dup(MPI_COMM_WORLD, &(*world)->leaving), "MPI_Comm_dup"), "start");
     MPI_Comm_set_errhandler((*world)->leaving, MPI_ERRORS_RETURN);
     return comm_join_board(*world);
@@ -189,6 +190,15 @@ done:
     return st;
 }
 
+status comm_collect(comm *c, const void *data, size_t n_bytes, int root, void *all)
+{
+    int n = (int)n_bytes;
+    if (comm_size(c) > 1)
+        return MPI_WAIT("comm_collect", MPI_Gather(data, n, MPI_BYTE, all, n, MPI_BYTE, root, c->mpi), "MPI_Gather");
+    memcpy(all, data, n_bytes);
+    return OK;
+}
+
 /* One row of what differs between the sums: `name` is the fault point and what the watchdog says of a rank that waits in it. */
 typedef struct reduction { const char *name, *what; MPI_Datatype type; MPI_Op op; size_t bytes; } reduction;
 
@@ -222,8 +232,8 @@ status comm_min_f64(comm *c, double *data, int64_t n)
     return reduce(c, data, n, &(reduction){"comm_min_f64", "minimum", MPI_DOUBLE, MPI_MIN, 8});
 }
 
-/* Bytes of MPI calls stay far below INT_MAX: n < 2^30 elements. */
-status comm_exchange_i64(comm *c, const int64_t *data, int64_t n, int64_t slice, int64_t *in)
+/* Bytes of MPI calls stay far below INT_MAX: n < 2^30 elements. What each rank sends and gets, into c->counts. */
+static void count_exchange(comm *c, int64_t n, int64_t slice)
 {
     int size = comm_size(c), *sent = c->counts, *from = sent + size, *got = from + size, *to = got + size, at = 0;
     for (int r = 0; r < size; r++) {
@@ -237,10 +247,16 @@ status comm_exchange_i64(comm *c, const int64_t *data, int64_t n, int64_t slice,
         to[r] = at;
         at += got[r];
     }
-    return MPI_WAIT("comm_exchange", MPI_Alltoallv(data, sent, from, MPI_INT64_T, in, got, to, MPI_INT64_T, c->mpi), "MPI_Alltoallv");
 }
 
-status comm_share_f32(comm *c, float *data, int64_t n, int64_t slice)
+status comm_exchange_i64(comm *c, const int64_t *data, int64_t n, int64_t slice, int64_t *in)
+{
+    const int size = comm_size(c), *k = c->counts;
+    count_exchange(c, n, slice);
+    return MPI_WAIT("comm_exchange", MPI_Alltoallv(data, k, k + size, MPI_INT64_T, in, k + 2 * size, k + 3 * size, MPI_INT64_T, c->mpi), "MPI_Alltoallv");
+}
+
+static void count_share(comm *c, int64_t n, int64_t slice)
 {
     int size = comm_size(c), *count = c->counts, *place = count + size;
     for (int r = 0; r < size; r++) {
@@ -248,7 +264,36 @@ status comm_share_f32(comm *c, float *data, int64_t n, int64_t slice)
         count[r] = (int)(n - lo < slice ? n - lo : slice);
         place[r] = (int)lo;
     }
-    return MPI_WAIT("comm_share", MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, data, count, place, MPI_FLOAT, c->mpi), "MPI_Allgatherv");
+}
+
+status comm_share_f32(comm *c, float *data, int64_t n, int64_t slice)
+{
+    count_share(c, n, slice);
+    return MPI_WAIT("comm_share", MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, data, c->counts, c->counts + comm_size(c), MPI_FLOAT, c->mpi),
+                    "MPI_Allgatherv");
+}
+
+/* The counts stay until the call is through: one at a time. */
+status comm_exchange_begin(comm *c, const int64_t *data, int64_t n, int64_t slice, int64_t *in)
+{
+    const int size = comm_size(c), *k = c->counts;
+    count_exchange(c, n, slice);
+    return comm_check(MPI_Ialltoallv(data, k, k + size, MPI_INT64_T, in, k + 2 * size, k + 3 * size, MPI_INT64_T, c->mpi, &c->begun), "MPI_Ialltoallv");
+}
+
+status comm_share_begin(comm *c, float *data, int64_t n, int64_t slice)
+{
+    count_share(c, n, slice);
+    return comm_check(MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, data, c->counts, c->counts + comm_size(c), MPI_FLOAT, c->mpi, &c->begun),
+                      "MPI_Iallgatherv");
+}
+
+status comm_begun_test(comm *c, bool *through)
+{
+    int flag = 0;
+    TRY(comm_check(MPI_Test(&c->begun, &flag, MPI_STATUS_IGNORE), "MPI_Test"), "exchange");
+    *through = flag;
+    return OK;
 }
 
 status comm_meet(comm *c, const char *point) { return comm_size(c) == 1 ? OK : MPI_WAIT(point, MPI_Barrier(c->mpi), "MPI_Barrier"); }

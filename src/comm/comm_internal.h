@@ -10,7 +10,9 @@ struct comm {
     MPI_Comm mpi;
     MPI_Comm leaving; /* the world's own: a copy that only comm_all_leave uses, whatever collective was left unfinished on mpi */
     int rank, size;
+    bool any_thread; /* the world's own: another thread than main may call MPI while main does not */
     int *counts; /* (4, size) counts and places of sent, then of received pieces */
+    MPI_Request begun; /* of the one exchange that is under way */
 };
 
 MUST status comm_check(int code, const char *what); /* MPI's error text as a status */

@@ -70,6 +70,41 @@ status comm_shared_open(comm *world, comm *node, size_t bytes, shared_arena *out
     return OK;
 }
 
+/* The node's first rank makes it, and writes the mark behind it. */
+static status make_common(comm *world, comm *node, size_t bytes, address *a)
+{
+    int fd;
+    if (node->rank != 0) return OK;
+    TRY(arena_file(bytes + sizeof a->mark, &fd, "memory of a node"), "memory of a node");
+    *a = (address){.mark = watchdog_board()->job ^ (uint64_t)world->rank << 48 ^ bytes, .bytes = bytes + sizeof a->mark, .pid = getpid(), .fd = fd};
+    CHECK(pwrite(fd, &a->mark, sizeof a->mark, (off_t)bytes) == sizeof a->mark, ST_RESOURCE, "no room for the memory of a node");
+    return OK;
+}
+
+static status open_common(const address *a, size_t bytes, arena *own)
+{
+    char path[64];
+    uint64_t mark = 0;
+    snprintf(path, sizeof path, "/proc/%lld/fd/%lld", (long long)a->pid, (long long)a->fd);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    CHECK(fd >= 0, ST_RESOURCE, "the memory of this node cannot be seen: %s: %s", path, strerror(errno));
+    bool same = pread(fd, &mark, sizeof mark, (off_t)bytes) == sizeof mark && mark == a->mark;
+    if (!same) close(fd);
+    CHECK(same, ST_RESOURCE, "the memory of this node cannot be seen: %s is something else", path);
+    return arena_overlay(own, fd, bytes, "memory of a node");
+}
+
+status comm_common(comm *world, comm *node, size_t bytes, arena *own)
+{
+    address a = {.fd = -1};
+    status st = comm_agree(world, make_common(world, node, bytes, &a));
+    int made = node->rank == 0 ? (int)a.fd : -1;
+    if (!st) st = comm_bcast(node, &a, sizeof a, 0);
+    if (!st) st = comm_agree(world, open_common(&a, bytes, own)); /* also: nobody closes what another is about to open */
+    if (made >= 0) close(made);
+    return st;
+}
+
 void comm_shared_unsee(shared_arena *s, int r, size_t from, size_t n) { arena_unsee(&s->map[r], HEAD_BYTES + from, n); }
 
 void comm_shared_close(shared_arena *s)

@@ -41,21 +41,47 @@ static void sum_times(const sim_cluster *c, int64_t n, sim_times *t)
     t->wire = 12 * (double)n * peers / c->nodes / c->bytes_per_s;
 }
 
+/* Seconds of the exchange between nodes that are left when the last rank has its units done. It goes bucket by bucket, each when all ranks are
+ * done with it; between two looks nothing moves on: half an interval for each of its two waits. clock: when each rank is through, and
+ * seconds what it would take undisturbed. */
+static double left_over(const sim_cluster *c, int64_t n, double wire, const double *clock, const double *seconds, int ranks)
+{
+    int64_t size = bucket_of(n);
+    double end = latest(clock, ranks), through = 0, peers = c->nodes - 1;
+    for (int64_t hi = n; hi > 0; hi -= size) {
+        int64_t lo = hi > size ? hi - size : 0;
+        double share = c->done(c->done_arg, lo), ready = 0;
+        for (int r = 0; r < ranks; r++) { /* a rank that is late is late in backward, too */
+            double tail = seconds[r] > 0 ? fmin(c->tail_s * clock[r] / seconds[r], clock[r]) : 0;
+            ready = fmax(ready, clock[r] - (1 - share) * tail);
+        }
+        double from = fmax(ready, through);
+        through = from + wire * (double)(hi - lo) / (double)n + 2 * peers * c->latency_s + (from < end ? c->poll_s : 0);
+    }
+    return fmax(0, through - end);
+}
+
 status comm_simulate(const sim_cluster *c, const double *seconds, double update_s, int64_t n, int steps, sim_times *out)
 {
     int ranks = c->nodes * c->per_node;
-    double *clock, mean = 0, last = 0;
+    double *clock, mean = 0, last = 0, left = 0;
     sim_times t = {.update = update_s};
+    bool early = c->done && c->nodes > 1;
     TRY(mem_alloc(&clock, sizeof *clock * (size_t)ranks, "clocks of ranks"), "simulation");
     for (int r = 0; r < ranks; r++) mean += seconds[r] / ranks, last = fmax(last, seconds[r]);
+    sum_times(c, n, &t);
     for (int step = 0; step < steps; step++) {
         for (int r = 0; r < ranks; r++) clock[r] = compute_time(c, seconds[r], r, step);
         t.jitter += (latest(clock, ranks) - last) / steps;
+        if (early) left += left_over(c, n, t.wire, clock, seconds, ranks) / steps;
     }
     free(clock);
     t.compute = mean;
     t.balance = last - mean;
-    sum_times(c, n, &t);
+    if (early) { /* in proportion */
+        double all = t.wire + t.latency;
+        t.wire *= left / all, t.latency *= left / all;
+    }
     if (c->nodes > 1) t.latency += SMALL_SUMS * 2 * ceil(log2(c->nodes)) * c->latency_s;
     t.step = t.compute + t.balance + t.jitter + t.node + t.wire + t.latency + t.update;
     *out = t;

@@ -6,7 +6,7 @@
  * travel through memory once. Integers have no order, so the bits are the same whoever adds what. */
 #include "medley/comm.h"
 
-#include "sum_shape.h"
+#include "sum_internal.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -135,10 +135,14 @@ int sum_check(gradient_sum *s, const float *g, int first, int last)
     return bad;
 }
 
-/* The first unit of a step sets the accumulators, so that nobody has to clear them. */
-static void add_exact(int64_t *restrict sum, float *restrict x, int64_t n, double scale, bool set)
+/* The first unit of a step sets the accumulators, so that nobody has to clear them. clear: x becomes 0. */
+static void add_exact(int64_t *restrict sum, float *restrict x, int64_t n, double scale, bool set, bool clear)
 {
-    if (set) {
+    if (!clear) {
+        if (set) memset(sum, 0, sizeof *sum * (size_t)n);
+#pragma omp parallel for simd schedule(static) if (n > CHUNK)
+        for (int64_t i = 0; i < n; i++) sum[i] += to_fixed(x[i], scale);
+    } else if (set) {
 #pragma omp parallel for simd schedule(static) if (n > CHUNK)
         for (int64_t i = 0; i < n; i++) {
             sum[i] = to_fixed(x[i], scale);
@@ -166,9 +170,27 @@ void sum_add(gradient_sum *s, float *g, int first, int last)
 {
     for (int k = first; k < last; k++) {
         sum_tensor *t = &s->tensor[k];
-        if (s->exact) add_exact(s->fixed + t->off, g + t->off, t->n, ldexp(1.0, exponent_of(s, t)), !t->filled);
+        if (s->exact) add_exact(s->fixed + t->off, g + t->off, t->n, ldexp(1.0, exponent_of(s, t)), !t->filled, true);
         else add_floating(s->floating + t->off, g + t->off, t->n, !t->filled);
         t->filled = true;
+    }
+}
+
+void sum_add_early(gradient_sum *s, float *g, int first, int last)
+{
+    for (int k = first; k < last; k++) {
+        sum_tensor *t = &s->tensor[k];
+        add_exact(s->fixed + t->off, g + t->off, t->n, ldexp(1.0, exponent_of(s, t)), !t->filled, false);
+        t->filled = true;
+    }
+}
+
+/* Rounding is odd: what -x adds is what x has added. */
+void sum_take_back(gradient_sum *s, float *g, int first, int last)
+{
+    for (int k = first; k < last; k++) {
+        const sum_tensor *t = &s->tensor[k];
+        add_exact(s->fixed + t->off, g + t->off, t->n, -ldexp(1.0, exponent_of(s, t)), false, false);
     }
 }
 
@@ -179,37 +201,40 @@ void sum_reject(gradient_sum *s, float *g, int first, int last)
 
 /* ---- ranks ------------------------------------------------------------------------------------------------------------------ */
 
-/* sum[0..n-1] += what n_others ranks have of it, `at` elements behind s->other[]. */
-static void add_others(const gradient_sum *s, int64_t *restrict sum, int64_t at, int64_t n, int n_others)
+void sum_add_others(const int64_t *const *other, int64_t *restrict sum, int64_t at, int64_t n, int n_others)
 {
     for (int r = 0; r < n_others; r++) {
-        const int64_t *restrict in = s->other[r] + at;
+        const int64_t *restrict in = other[r] + at;
 #pragma omp parallel for simd schedule(static) if (n > CHUNK)
         for (int64_t i = 0; i < n; i++) sum[i] += in[i];
     }
 }
 
-/* Elements lo..hi-1 of the arena become floats: this rank's sums plus those of n_others ranks, which begin at s->other[]. The padding
- * between tensors stays as it is. *at: a tensor that does not end before lo; moved on for the next piece. */
-static void round_piece(gradient_sum *s, float *g, int64_t lo, int64_t hi, int n_others, int *at)
+void sum_round(const gradient_sum *s, const int64_t *const *other, int n_others, int64_t *all, float *g, int64_t lo, int64_t hi, int *at)
 {
     while (s->tensor[*at].off + s->tensor[*at].n <= lo && *at + 1 < s->n_tensors) ++*at;
     for (int k = *at; k < s->n_tensors && s->tensor[k].off < hi; k++) {
         const sum_tensor *t = &s->tensor[k];
         int64_t from = t->off > lo ? t->off : lo, n = (t->off + t->n < hi ? t->off + t->n : hi) - from;
-        int64_t *restrict sum = s->fixed + from;
-        float *restrict x = g + from;
+        int64_t *restrict sum = all + (from - lo);
+        float *restrict x = g + (from - lo);
         double scale = ldexp(1.0, -exponent_of(s, t));
-        add_others(s, sum, from - lo, n, n_others - 1); /* the last one is added while rounding */
+        sum_add_others(other, sum, from - lo, n, n_others - 1); /* the last one is added while rounding */
         if (n_others == 0) {
 #pragma omp parallel for simd schedule(static) if (n > CHUNK)
             for (int64_t i = 0; i < n; i++) x[i] = from_fixed(sum[i], scale);
         } else {
-            const int64_t *restrict in = s->other[n_others - 1] + from - lo;
+            const int64_t *restrict in = other[n_others - 1] + from - lo;
 #pragma omp parallel for simd schedule(static) if (n > CHUNK)
             for (int64_t i = 0; i < n; i++) x[i] = from_fixed(sum[i] + in[i], scale);
         }
     }
+}
+
+/* Elements lo..hi-1 of the arena, from the accumulators and s->other to g. */
+static void round_piece(gradient_sum *s, float *g, int64_t lo, int64_t hi, int n_others, int *at)
+{
+    sum_round(s, s->other, n_others, s->fixed + lo, g + lo, lo, hi, at);
 }
 
 static void fetch(gradient_sum *s, float *g, int owner, int64_t from, int64_t n)
@@ -253,7 +278,7 @@ static status reduce_on_nodes(gradient_sum *s, int first, int64_t lo, int64_t hi
         if (one_node) {
             round_piece(s, g, from, from + n, size - 1, &at);
         } else {
-            add_others(s, s->fixed + from, 0, n, size - 1);
+            sum_add_others(s->other, s->fixed + from, 0, n, size - 1);
             st = reduce_through_mpi(s, across, &at, from, from + n, g);
         }
         for (int r = 0; r < size; r++)

@@ -83,6 +83,12 @@ static const key model_keys[] = {
 static const key train_keys[] = {
     INT("steps", AT(train.steps), NULL, 1, 1e9, "length of the training in steps"),
     TEXT("sum", AT(train.sum), "exact", "exact|float", "sum of gradients over ranks; exact: same bits on any number of ranks"),
+    TEXT("overlap", AT(train.overlap), "off", "off|poll|thread",
+         "the exact sum over several nodes begins while the last unit is still in backward: poll: it goes on between layers, which does for networks "
+         "that move data by themselves; thread: a thread moves it, worth a core that is free; same bits"),
+    TEXT("moments", AT(train.moments), "rank", "rank|node",
+         "who holds the optimiser's moments and the moving average of the shared blocks: every rank, or every node once, of which each rank updates a "
+         "share: 8 or 12 bytes a weight less on each further rank of a node; same bits"),
     TEXT("memory", AT(train.memory), "", NULL,
          "memory budget of a rank such as \"6GiB\" or \"800MiB\"; what does not fit is made to, by recomputing stages of the encoder in "
          "backward (slower, same bits) and by micro_batch where it is \"auto\"; empty: none"),

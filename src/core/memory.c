@@ -117,17 +117,33 @@ static status map_shared(arena *a, int fd, size_t n_bytes, int protection, const
     return OK;
 }
 
+status arena_file(size_t n_bytes, int *fd, const char *what)
+{
+    *fd = memfd_create("medley", MFD_CLOEXEC); /* not in /dev/shm, which containers keep small */
+    CHECK(*fd >= 0, ST_RESOURCE, "no shared memory for %s", what);
+    if (ftruncate(*fd, (off_t)n_bytes) == 0) return OK;
+    close(*fd);
+    *fd = -1;
+    return status_raise(ST_RESOURCE, __FILE__, __LINE__, "out of memory: %zu bytes for %s", n_bytes, what);
+}
+
 status arena_share(arena *a, size_t n_bytes, int *fd, const char *what)
 {
     *a = (arena){0};
-    *fd = memfd_create("medley", MFD_CLOEXEC); /* not in /dev/shm, which containers keep small */
-    CHECK(*fd >= 0, ST_RESOURCE, "no shared memory for %s", what);
-    status st = ftruncate(*fd, (off_t)n_bytes) == 0 ? map_shared(a, *fd, n_bytes, PROT_READ | PROT_WRITE, what)
-                                                    : status_raise(ST_RESOURCE, __FILE__, __LINE__, "out of memory: %zu bytes for %s", n_bytes, what);
+    TRY(arena_file(n_bytes, fd, what), "shared memory");
+    status st = map_shared(a, *fd, n_bytes, PROT_READ | PROT_WRITE, what);
     if (!st) return OK;
     close(*fd);
     *fd = -1;
     return st;
+}
+
+status arena_overlay(arena *a, int fd, size_t n_bytes, const char *what)
+{
+    void *p = must_fail() ? MAP_FAILED : mmap(a->base, n_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+    close(fd);
+    CHECK(p != MAP_FAILED, ST_RESOURCE, "out of memory: %zu bytes for %s", n_bytes, what);
+    return OK;
 }
 
 status arena_map(arena *a, int fd, size_t n_bytes, const char *what)

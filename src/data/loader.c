@@ -164,7 +164,9 @@ static status put_sample(loader *l, const dataset_use *u, slot *s, int i, int64_
     batch *b = &s->b;
     raw_sample raw;
     size_t at = (size_t)i, area = (size_t)u->H * (size_t)u->W;
+    double began = timer_now();
     TRY(dataset_fetch(u->data, sample, &l->tmp, &raw), "loader");
+    b->read_s += timer_now() - began;
     raw.step = image_step(raw.spacing, u->spacing);
     b->sample[i] = sample;
     b->key[i] = (rng_key){l->seed ^ u->task_hash, (uint32_t)sample, epoch};

@@ -165,6 +165,8 @@ struct swin_run {
     block_run  *block;      /* all stages one after another */
     block_run   remade;     /* the buffers that blocks of recomputed stages share */
     int         norm_w, norm_b;
+    grad_done  *done;       /* NULL: nobody wants to know */
+    void       *done_arg;
     float      *top_stats;  /* (B*h*w,2) */
 };
 
@@ -325,18 +327,30 @@ void swin_forward(swin_run *r, const params *t, const float *w, const float *ima
     zero_gradient(top, r->out.B);
 }
 
+void swin_watch(swin_run *r, grad_done *done, void *arg) { r->done = done, r->done_arg = arg; }
+
+static void tell(const swin_run *r, int param)
+{
+    if (r->done) r->done(r->done_arg, param);
+}
+
 void swin_backward(swin_run *r, const params *t, const float *w, float *g, float *d_image)
 {
     const swin *net = &r->net;
     const feature *last = &r->out.level[3], *top = &r->out.top;
     layernorm_backward(last->d, true, PW(t, g, r->norm_w), PW(t, g, r->norm_b), top->d, last->x, r->top_stats, PW(t, w, r->norm_w),
                        (int64_t)r->out.B * last->H * last->W, last->C);
+    tell(r, r->norm_w);
     block_run *k = r->block + r->n_blocks;
     for (int s = 3; s >= 0; s--) {
         float *d = r->out.level[s].d; /* walks back through the stage */
-        for (int b = 0; b < net->depth[s]; b++) block_backward(--k, t, w, g, d);
+        for (int b = 0; b < net->depth[s]; b++) {
+            block_backward(--k, t, w, g, d);
+            tell(r, k->p.norm1_w); /* a block's first tensor */
+        }
         if (s > 0) merge_backward(&r->merge[s - 1], t, w, g, d, r->out.level[s - 1].d);
         else patch_backward(&r->patch, t, w, g, d, d_image, net->std);
+        tell(r, s > 0 ? r->merge[s - 1].p.reduction_w : net->index[0]);
     }
 }
 
@@ -390,6 +404,27 @@ double swin_flops(const swin *net, int H, int W)
         if (s < 3) total += R / 4.0 * 8.0 * C * C;
     }
     return total;
+}
+
+double swin_backward_share(const swin *net, int param, int H, int W)
+{
+    double before = 0, total = swin_flops(net, H, W), attention, layer, flops = (double)(H / 4) * (W / 4) * 48.0 * net->embed;
+    int at = 4; /* tensors of the layers before; `flops` is theirs */
+    for (int s = 0; s < 4; s++) {
+        double C = net->embed << s, R = (double)(H >> (s + 2)) * (W >> (s + 2));
+        block_flops(net, s, H, W, &attention, &layer);
+        for (int b = 0; b < net->depth[s]; b++) {
+            if (net->index[at] <= param) before = flops;
+            flops += attention + 2 * layer;
+            next_block(net, &at);
+        }
+        if (s == 3) break;
+        if (net->index[at] <= param) before = flops;
+        flops += R / 4.0 * 8.0 * C * C;
+        at += 3;
+    }
+    if (net->index[at] <= param) before = flops; /* the last norm */
+    return 1 - before / total;
 }
 
 double swin_recompute_flops(const swin *net, unsigned stages, int H, int W)

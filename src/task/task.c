@@ -130,12 +130,28 @@ double task_loss(task_run *r, const batch *b, int64_t *n_valid, double parts[4])
     return n == 0 ? 0.0 : isfinite(loss) ? loss : (double)NAN;
 }
 
+/* The first tensor of a block in the table. */
+static int first_of(const params *pt, int block)
+{
+    int i = 0;
+    while (i < pt->n && pt->p[i].block != block) i++;
+    return i;
+}
+
+void task_watch(task_run *r, grad_done *done, void *arg)
+{
+    r->done = done, r->done_arg = arg;
+    swin_watch(r->enc, done, arg);
+}
+
 void task_backward(task_run *r, const params *pt, const float *w, float *g, const batch *b)
 {
     pyramid *p = swin_pyramid(r->enc);
     kinds[r->spec.kind].head->backward(r, pt, w, g);
     if (r->det) fpn_backward(r->det, pt, w, g, p);
+    if (r->det && r->done) r->done(r->done_arg, first_of(pt, BLOCK_DET));
     if (r->seg) unet_backward(r->seg, pt, w, g, p, b->image);
+    if (r->seg && r->done) r->done(r->done_arg, first_of(pt, BLOCK_SEG));
     swin_backward(r->enc, pt, w, g, NULL);
 }
 

@@ -74,6 +74,8 @@ struct task_run {
     double n_labels;        /* of the batch that is run in pieces */
     double share;           /* of the piece in them; 1 if the batch is run in one */
     float  scale[FPN_LEVELS]; /* detection: the levels' scales of the last forward */
+    grad_done *done;        /* told how far task_backward is; NULL: nobody */
+    void  *done_arg;
     swin_run *enc;
     unet_run *seg;
     fpn_run  *det;

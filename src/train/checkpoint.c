@@ -75,7 +75,7 @@ static status load_local(trainer *t, const char *path, bool full)
         bool average = !full && store_has(s, "ema"); /* what is used, not trained on, is the average */
         struct { const char *group; float *arena; } part[] = {{average ? "ema" : "weights", t->w}, {"ema", t->ema}, {"m", t->m}, {"v", t->v}};
         for (int a = 0; a < (full ? 4 : 1); a++) {
-            if (!part[a].arena) continue;
+            if (!part[a].arena || (a > 0 && !node_state_holds(t, p))) continue;
             snprintf(name, sizeof name, "%s/%s", part[a].group, p->name);
             TRY_TO(done, store_read(s, name, DT_F32, p->n, part[a].arena + p->off), "%s", path);
         }

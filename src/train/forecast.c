@@ -20,11 +20,14 @@ static const double exact_bytes = 2.0 * MIB;      /* a piece of the exact sum on
 /* Exchange and evaluation come one after another, and neither outlives its turn: only the larger counts. */
 typedef struct needs { double base, state, activations, batches, data, exchange, evaluation, save, peak; int files; } needs;
 
-/* Weights, gradients, moments, the sum, the average. */
-static double state_bytes(const trainer *t)
+/* Weights, gradients, moments, the sum, the average. n_ranks: of the node, which may hold moments and average once: then its first rank, who
+ * compares and saves them, sees them all, and the others their shares. */
+static double state_bytes(const trainer *t, int n_ranks)
 {
-    bool exact = strcmp(t->job.train.sum, "exact") == 0;
-    return (double)t->pt.n_local * (4 * 4 + (exact ? 8 : 4) + (t->job.train.ema > 0 ? 4 : 0));
+    bool exact = strcmp(t->job.train.sum, "exact") == 0, once = strcmp(t->job.train.moments, "node") == 0 && n_ranks > 1 && t->rank % n_ranks > 0;
+    double shared = (double)(params_count(&t->pt, BLOCK_ENCODER) + params_count(&t->pt, BLOCK_SEG) + params_count(&t->pt, BLOCK_DET));
+    double all = (double)t->pt.n_local * (4 * 4 + (exact ? 8 : 4) + (t->job.train.ema > 0 ? 4 : 0));
+    return all - (once ? shared * 8 * (n_ranks - 1) / n_ranks : 0); /* all ranks read the average when they validate */
 }
 
 /* The training loader and, beside it while a split is scored, the evaluation loader of the largest task with its metric. */
@@ -72,7 +75,7 @@ static status add_up(trainer *t, int n_ranks, bool alone, needs *n)
 {
     int64_t shared = params_count(&t->pt, BLOCK_ENCODER) + params_count(&t->pt, BLOCK_SEG) + params_count(&t->pt, BLOCK_DET);
     bool exact = strcmp(t->job.train.sum, "exact") == 0;
-    *n = (needs){.base = base_bytes + peer_bytes * (n_ranks - 1), .state = state_bytes(t),
+    *n = (needs){.base = base_bytes + peer_bytes * (n_ranks - 1), .state = state_bytes(t, n_ranks),
                  .activations = (double)t->act_arena.size};
     TRY(batch_bytes(t, &n->batches, &n->evaluation), "forecast");
     TRY(data_bytes(t, &n->data, &n->files), "forecast");
@@ -83,6 +86,14 @@ static status add_up(trainer *t, int n_ranks, bool alone, needs *n)
     double brief = n->exchange > n->evaluation ? n->exchange : n->evaluation;
     n->peak = n->base + n->state + n->activations + n->batches + n->data + n->save + brief;
     return OK;
+}
+
+/* The sum over several nodes that begins early (comm/sum_ahead.c): its result, and a bucket's integers twice, of a rank's slice. */
+static double early_bytes(const trainer *t, int per_node)
+{
+    int64_t shared = params_count(&t->pt, BLOCK_ENCODER) + params_count(&t->pt, BLOCK_SEG) + params_count(&t->pt, BLOCK_DET);
+    bool early = strcmp(t->job.train.sum, "exact") == 0 && strcmp(t->job.train.overlap, "off") != 0;
+    return early ? (double)shared * (4 + 2 * 8.0 / 8) / per_node : 0;
 }
 
 /* As a rank that has everything: the plan lays the parameters out anew when it knows what is whose. */
@@ -149,6 +160,10 @@ static status one_rank(outlook *k, int rank, bool last)
     t->rank = rank, t->size = n_ranks, t->job = *j, t->dry = true, t->unit_s = cost ? cost->unit_s : NULL;
     status st = plan_make(t, true);
     if (!st) st = add_up(t, cluster_per_node(on), n_ranks == 1, &n);
+    if (!st && on->nodes > 1) {
+        double early = early_bytes(t, cluster_per_node(on));
+        n.state += early, n.peak += early;
+    }
     if (!st) {
         double shared = (double)(params_count(&t->pt, BLOCK_ENCODER) + params_count(&t->pt, BLOCK_SEG) + params_count(&t->pt, BLOCK_DET));
         for (int u = 0; u < t->n_units && rank == 0; u++)
@@ -210,7 +225,9 @@ status trainer_forecast(const job *j, const cluster *on, FILE *out)
     TRY_TO(done, mem_alloc(&k.load, sizeof *k.load * (size_t)on->ranks, "forecast"), "check");
     if (on->timed) {
         TRY_TO(done, mem_alloc(&cost.unit_s, sizeof *cost.unit_s * (size_t)j->n_tasks, "forecast"), "check");
-        TRY_TO(done, forecast_measure(j, &cost), "measuring a step");
+        bool known = on->costs && path_exists(on->costs);
+        TRY_TO(done, known ? costs_read(j, &cost, on->costs) : forecast_measure(j, &cost), "measuring a step");
+        if (on->costs && !known) TRY_TO(done, costs_write(j, &cost, on->costs), "costs");
     }
     TRY_TO(done, one_rank(&k, 0, on->ranks == 1), "check");
     int busiest = 0, shown = on->ranks <= RANKS_SHOWN ? on->ranks : 2;

@@ -58,6 +58,8 @@ static status run_steps(trainer *t, step_cost *c)
     }
     if (t->n_mine > 0) c->load_s = (loader_cpu_s(t->loader) - loader_s) / (steps * t->n_mine); /* the ring is full at both ends */
     c->end_s = fmax(c->end_s, 0);
+    const double *v = t->verb_s;
+    c->backward = v[VERB_BACKWARD] / (v[VERB_FORWARD] + v[VERB_LOSS] + v[VERB_BACKWARD] + v[VERB_SUM]);
     return OK;
 }
 
@@ -102,6 +104,17 @@ static void rank_seconds(const rank_load *load, const step_cost *c, const cluste
     }
 }
 
+/* How far the encoder's backward is when elements from `from` of the arena on are done; what lies behind the encoder is done before it. */
+static double backward_share(const void *arg, int64_t from)
+{
+    const trainer *t = arg;
+    const task_spec *s = &t->ts[0].task.spec;
+    int k = 0;
+    if (from >= params_count(&t->pt, BLOCK_ENCODER)) return 0;
+    while (k + 1 < t->shared.enc.n_params && t->pt.p[k + 1].off <= from) k++;
+    return swin_backward_share(&t->shared.enc, k, s->H, s->W);
+}
+
 static status predict(const trainer *t, const rank_load *load, const step_cost *c, const cluster *on, sim_times *out)
 {
     enum { SIMULATED_STEPS = 50 };
@@ -114,6 +127,14 @@ static status predict(const trainer *t, const rank_load *load, const step_cost *
     sim_cluster sim = {.nodes = on->nodes, .per_node = per_node, .latency_s = on->latency_s, .bytes_per_s = on->bytes_per_s,
                        .memory_rate = node_rate, .jitter = on->jitter, .slow_nodes = on->slow_nodes, .slow_by = on->slow_by,
                        .seed = (uint64_t)t->job.seed};
+    if (strcmp(t->job.train.overlap, "off") != 0 && strcmp(t->job.train.sum, "exact") == 0) {
+        double unit_s = 0;
+        int depth = 0;
+        for (int u = 0; u < t->n_units; u++) unit_s += c->unit_s[t->units[u].task] / t->n_units;
+        for (int s = 0; s < 4; s++) depth += t->shared.enc.depth[s];
+        sim.done = backward_share, sim.done_arg = t, sim.tail_s = c->backward * unit_s;
+        sim.poll_s = strcmp(t->job.train.overlap, "poll") == 0 ? sim.tail_s / depth : 0;
+    }
     TRY(mem_alloc(&seconds, sizeof *seconds * (size_t)(on->nodes * per_node), "forecast"), "check");
     rank_seconds(load, c, on, per_node, seconds);
     status st = comm_simulate(&sim, seconds, c->end_s * crowd, n, SIMULATED_STEPS, out);
@@ -158,6 +179,7 @@ status forecast_time(const trainer *t, const rank_load *load, const step_cost *c
     if (on->nodes > 1) fprintf(out, "; between them %.1f Gbit/s and %.1f us a message", 8e-9 * on->bytes_per_s, 1e6 * on->latency_s);
     if (on->jitter > 0) fprintf(out, "; jitter %.0f %%", 100 * on->jitter);
     if (on->slow_nodes > 0) fprintf(out, "; %.0f %% of the nodes slower by %.0f %%", 100 * on->slow_nodes, 100 * on->slow_by);
+    if (on->nodes > 1 && strcmp(j->train.overlap, "off") != 0) fprintf(out, "; the sum begins during backward (%s)", j->train.overlap);
     fprintf(out, "\nstep      %.4f s, %.1f images/s:\n", p.step, images / p.step);
     put_share(out, "units of a rank, mean", p.compute, &p);
     put_share(out, "waiting for the busiest rank", p.balance, &p);

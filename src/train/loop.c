@@ -34,10 +34,12 @@ static bool on_terminal(void)
     return strncmp(target, "/dev/pts/", 9) == 0 || strncmp(target, "/dev/tty", 8) == 0;
 }
 
-static status log_steps(trainer *t)
+/* last: of this trainer. */
+static status log_steps(trainer *t, bool last)
 {
     double slowest[N_VERBS + 1], images, memory;
     TRY(gather_times(t, slowest, &images, &memory), "log");
+    TRY(times_gather(t), "log");
     double elapsed = timer_now() - t->since, rate = images / elapsed, loss = 0;
     int n = 0;
     t->total_images += (int64_t)images;
@@ -69,6 +71,7 @@ static status log_steps(trainer *t)
             record_f64(r, key, t->ts[i].loss);
         }
         st = record_end(r);
+        if (!st) st = times_record(t, elapsed, last);
 
         char left[32], bar[32] = "";
         double per_step = elapsed / (double)t->steps_since;
@@ -82,6 +85,7 @@ static status log_steps(trainer *t)
         fflush(stdout);
     }
     memset(t->verb_s, 0, sizeof t->verb_s);
+    times_reset(t);
     t->wait_s = 0;
     t->images = t->steps_since = 0;
     t->since = timer_now();
@@ -94,6 +98,7 @@ static status note_event(trainer *t, const char *event, const char *text)
     record_begin(t->record, event);
     record_i64(t->record, "step", t->step);
     record_f64(t->record, "seconds", timer_now() - t->started);
+    times_put_pauses(t, t->record);
     if (text) record_str(t->record, "text", text);
     return record_end(t->record);
 }
@@ -105,6 +110,7 @@ static status note_end(trainer *t, double memory)
     record_i64(t->record, "step", t->step);
     record_f64(t->record, "seconds", timer_now() - t->started);
     record_f64(t->record, "memory_bytes", memory);
+    times_put_pauses(t, t->record);
     return record_end(t->record);
 }
 
@@ -134,6 +140,7 @@ static status save(trainer *t)
     TRY(save_begin(t, true), "checkpoint");
     t->last_checkpoint_time = timer_now();
     t->since += t->last_checkpoint_time - began; /* saving is not training: keep it out of images/s */
+    t->times.pause_s[PAUSE_CHECKPOINT] += t->last_checkpoint_time - began;
     return OK;
 }
 
@@ -145,7 +152,9 @@ static status validate(trainer *t, bool *stop_now)
     TRY(validate_all(t, &cut), "validation");
     t->validation_due = cut;
     *stop_now |= cut;
-    t->since += timer_now() - began;
+    double took = timer_now() - began;
+    t->since += took;
+    t->times.pause_s[PAUSE_VALIDATION] += took;
     return OK;
 }
 
@@ -164,7 +173,7 @@ static status end_step(trainer *t, bool cut, bool *stop_now)
     if (j->train.check_replicas_every > 0 && (validating || save_now || every(t->step, j->train.check_replicas_every)))
         TRY(replicas_check(t), "training"); /* before best.h5 or a checkpoint could take in what differs */
     if (!cut) {
-        if (every(t->step, j->train.log_every) || last || *stop_now) TRY(log_steps(t), "training");
+        if (every(t->step, j->train.log_every) || last || *stop_now) TRY(log_steps(t, last || *stop_now), "training");
         t->validation_due = validating;
         if (validating && !*stop_now) TRY(validate(t, stop_now), "training");
         save_now |= *stop_now;
@@ -172,9 +181,18 @@ static status end_step(trainer *t, bool cut, bool *stop_now)
     return save_now ? save(t) : OK;
 }
 
+/* The last saves are on disk. */
+static status finish_saving(trainer *t)
+{
+    double began = timer_now();
+    TRY(save_finish(t), "training");
+    t->times.pause_s[PAUSE_CHECKPOINT] += timer_now() - began;
+    return OK;
+}
+
 static status stopped(trainer *t)
 {
-    TRY(save_finish(t), "training");
+    TRY(finish_saving(t), "training");
     TRY(comm_agree(t->world, note_event(t, "stop", "checkpointed on request")), "training");
     return status_raise(ST_STOPPED, __FILE__, __LINE__, "stopped at step %lld of %lld with a checkpoint; run the same command again to go on",
                         (long long)t->step, (long long)t->job.train.steps);
@@ -191,7 +209,7 @@ static status owed_validation(trainer *t, bool *stop_now)
 /* The end of this trainer but not of the run: what has been measured is logged, and a checkpoint is there to go on from. */
 static status leave_for_now(trainer *t)
 {
-    if (t->steps_since > 0) TRY(log_steps(t), "training");
+    if (t->steps_since > 0) TRY(log_steps(t, true), "training");
     if (t->save.last_step != t->step) TRY(save(t), "training");
     return save_finish(t);
 }
@@ -203,6 +221,7 @@ status trainer_run(trainer *t, bool *again)
     if (!st && t->step < j->train.steps && t->n_mine > 0) /* more ranks than units: some only sum and update */
         st = loader_open(&t->loader, t->uses, t->n_uses, t->mine, t->n_mine, (uint64_t)j->seed, t->step, j->train.prefetch);
     TRY(comm_agree(t->world, st), "start");
+    TRY(times_open(t), "start");
     stop_plan(t);
     t->since = timer_now();
     t->last_checkpoint_time = t->since;
@@ -219,7 +238,7 @@ status trainer_run(trainer *t, bool *again)
         if (*again) return leave_for_now(t);
     }
     if (stop_now && (t->step < j->train.steps || t->validation_due)) return stopped(t);
-    TRY(save_finish(t), "training");
+    TRY(finish_saving(t), "training");
     double memory = (double)memory_peak_bytes(); /* of the largest rank, validation and checkpoints included */
     TRY(comm_max_f64(t->world, &memory, 1), "memory");
     TRY(comm_agree(t->world, note_end(t, memory)), "training");

@@ -87,7 +87,7 @@ adamw adamw_at(double lr, double decay, double beta1, double beta2, double eps, 
                    .root = (float)(1.0 / sqrt(c2))};
 }
 
-void optim_update(trainer *t, double lr)
+status optim_update(trainer *t, double lr)
 {
     const job *j = &t->job;
     double ema = j->train.ema, clip = j->optim.clip;
@@ -102,6 +102,12 @@ void optim_update(trainer *t, double lr)
         adamw o = adamw_at(lr, p->decay ? j->optim.weight_decay : 0, j->optim.beta1, j->optim.beta2, j->optim.eps, adopt_age(t, p->block));
         if (clip > 0 && t->grad_norm > clip) o.scale = (float)(clip / t->grad_norm);
         o.ema = ema;
-        adamw_update(t->w + p->off, t->g + p->off, t->m + p->off, t->v + p->off, t->ema ? t->ema + p->off : NULL, p->n, &o);
+        int64_t from, to;
+        node_state_share(t, p, &from, &to);
+        int64_t at = p->off + from;
+        memset(t->g + p->off, 0, sizeof *t->g * (size_t)from); /* as the update does with what it takes */
+        memset(t->g + p->off + to, 0, sizeof *t->g * (size_t)(p->n - to));
+        if (from < to) adamw_update(t->w + at, t->g + at, t->m + at, t->v + at, t->ema ? t->ema + at : NULL, to - from, &o);
     }
+    return node_state_spread(t);
 }

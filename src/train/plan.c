@@ -258,6 +258,13 @@ static status lay_out(trainer *t)
     for (int i = 0; i < t->n_tasks; i++) owned[BLOCK_HEAD0 + i] = t->ts[i].mine;
     params_layout(&t->pt, owned, BLOCK_HEAD0 + t->n_tasks);
     free(owned);
+    int64_t end = 0, pad;
+    for (int i = 0; i < t->pt.n; i++)
+        if (t->pt.p[i].block < BLOCK_HEAD0 && t->pt.p[i].off + t->pt.p[i].n > end) end = t->pt.p[i].off + t->pt.p[i].n;
+    pad = node_state_pad(t, end);
+    for (int i = 0; i < t->pt.n; i++)
+        if (t->pt.p[i].block >= BLOCK_HEAD0 && t->pt.p[i].off >= 0) t->pt.p[i].off += pad;
+    t->pt.n_local += pad;
     TRY(mem_alloc(&t->local, sizeof *t->local * (size_t)t->pt.n, "tensor list"), "plan");
     int last_block = -1;
     for (int i = 0; i < t->pt.n; i++) {
@@ -331,7 +338,7 @@ static status make_sum(trainer *t)
 {
     TRY(sum_init(&t->sum, t->world, strcmp(t->job.train.sum, "exact") == 0, t->n_local, t->pt.n, t->pt.n_local, t->n_units, &t->g), "plan");
     for (int k = 0; k < t->n_local; k++) t->sum.tensor[k].off = t->pt.p[t->local[k]].off, t->sum.tensor[k].n = t->pt.p[t->local[k]].n;
-    return OK;
+    return ahead_open(t);
 }
 
 /* ---- the plan ------------------------------------------------------------------------------------------------------------------- */
@@ -371,7 +378,9 @@ status plan_make(trainer *t, bool training)
     if (!st) st = lay_out(t);
     if (!st) st = make_arenas(t);
     TRY(comm_agree(t->world, st), "plan");
-    return training && !t->dry ? make_sum(t) : OK;
+    if (!training || t->dry) return OK;
+    TRY(node_state_open(t), "plan");
+    return make_sum(t);
 }
 
 void plan_free(trainer *t)
@@ -389,9 +398,11 @@ void plan_free(trainer *t)
     void *owned[] = {t->ts, t->units, t->rank_of, t->mine, t->mine_unit, t->uses, t->local, t->norms, t->report};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) free(owned[i]);
     if (t->dry) t->act_arena = (arena){0};
+    node_state_close(t);
     arena *arenas[] = {&t->weight_arena, &t->m_arena, &t->v_arena, &t->ema_arena, &t->act_arena};
     for (size_t i = 0; i < sizeof arenas / sizeof *arenas; i++) arena_free(arenas[i]);
     numbers_free(t);
+    sum_ahead_close(t->ahead.sum);
     sum_free(&t->sum);
     params_free(&t->pt);
 }

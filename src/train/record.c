@@ -11,6 +11,12 @@
 
 enum { LINE_MAX_BYTES = 1 << 18, FILE_MAX_BYTES = 1 << 30 };
 
+const time_name rank_time_name[N_RANK_TIMES] = {
+    [TIME_COMPUTE] = {"compute", "units"},        [TIME_DATA] = {"data", "waiting for data"}, [TIME_WAIT] = {"wait", "waiting for other ranks"},
+    [TIME_SUM] = {"sum", "sum over the ranks"},   [TIME_UPDATE] = {"update", "clip and update"},
+    [TIME_READ] = {"read", "loader: reading"},    [TIME_AUGMENT] = {"augment", "loader: augmenting"}};
+const time_name pause_name[N_PAUSES] = {[PAUSE_VALIDATION] = {"validation", "validation"}, [PAUSE_CHECKPOINT] = {"checkpoint", "checkpoints"}};
+
 struct record {
     int    fd;
     char   path[1024];

@@ -14,6 +14,12 @@ static const float *array_of(const trainer *t, int a)
     return all[a];
 }
 
+/* Moments that the ranks of a node share have one of them to answer for them. */
+static bool has(const trainer *t, int a, const param *p)
+{
+    return p->off >= 0 && array_of(t, a) && (a == 0 || node_state_holds(t, p));
+}
+
 static double checksum_of(const trainer *t, int a, const param *p)
 {
     return (double)crc32c(0, array_of(t, a) + p->off, sizeof(float) * (size_t)p->n); /* 32 bits are exact in a double */
@@ -27,7 +33,7 @@ static status largest_checksums(trainer *t)
 #pragma omp parallel for schedule(dynamic) collapse(2)
     for (int k = 0; k < t->n_local; k++)
         for (int a = 0; a < REPLICA_ARRAYS; a++) {
-            if (!array_of(t, a)) continue;
+            if (!has(t, a, &t->pt.p[t->local[k]])) continue;
             double *entry = t->replica + 2 * (a * n + t->local[k]);
             entry[0] = checksum_of(t, a, &t->pt.p[t->local[k]]);
             entry[1] = -entry[0];
@@ -65,7 +71,7 @@ static status name_ranks(const trainer *t, const double *value, const char *arra
 static status accuse(trainer *t, int array, int tensor, int n_bad)
 {
     const param *p = &t->pt.p[tensor];
-    double mine = p->off >= 0 ? checksum_of(t, array, p) : -1;
+    double mine = has(t, array, p) ? checksum_of(t, array, p) : -1;
     void *all = NULL;
     size_t *sizes = NULL;
     status st = mem_alloc(&sizes, sizeof *sizes * (size_t)t->size, "replicas");

@@ -3,7 +3,8 @@
  *     load -> augment -> forward -> loss -> backward -> sum -> clip -> update         (-> save, in loop.c)
  *
  * Units are run one after another in one activation arena: the memory of a step is that of its largest unit, whatever the number of
- * tasks (Schaefer et al. 2024). Each unit's gradient goes into the exact sum at once and is forgotten. */
+ * tasks (Schaefer et al. 2024). Each unit's gradient goes into the exact sum at once and is forgotten. Between nodes the sum may begin while
+ * the last unit is in backward (ahead.c). */
 #include "train_internal.h"
 
 #include <math.h>
@@ -44,6 +45,7 @@ static status drop_unit(trainer *t, const task_state *ts, const batch *b, int pi
 static int sum_unit(trainer *t, const task_state *ts)
 {
     int range[4][2], n = numbers_ranges(t, ts, range), bad = -1;
+    ahead_leave_out(t, range, n);
     for (int i = 0; i < n; i++) {
         int k = sum_check(&t->sum, t->g, range[i][0], range[i][1]);
         if (k >= 0) bad = bad < 0 ? k : bad;
@@ -112,14 +114,19 @@ static status run_unit(trainer *t, task_state *ts, batch *b, int u, stopwatch *w
     bool labels_good = task_label_fault(&ts->task.spec, b) < 0;
     for (; i < n && good; i++) {
         batch piece = task_piece(ts->run, b, i);
+        ahead_watch(t, ts, u, i + 1 == n);
         TRY(run_piece(t, ts, &piece, labels_good, &loss, &n_valid, &good, watch), "numbers");
     }
     if (good) {
         bad = sum_unit(t, ts);
         good = bad < 0;
     }
+    if (!good) ahead_take_back(t);
+    ahead_unwatch(t);
     if (!good) TRY(drop_unit(t, ts, b, i - 1, u, bad), "numbers");
+    t->times.adding_s -= t->verb_s[VERB_SUM];
     lap(watch, VERB_SUM);
+    t->times.adding_s += t->verb_s[VERB_SUM];
 
     report[REPORT_LOSS] = good ? loss : 0;
     report[REPORT_VALID] = good ? (double)n_valid : 0;
@@ -143,6 +150,7 @@ static status run_units(trainer *t, stopwatch *watch)
         watchdog_tick(under_way(t), "load", ts->task.spec.name);
         TRY(loader_next(t->loader, &b), "step %lld, load, task %s", under_way(t), ts->task.spec.name);
         lap(watch, VERB_LOAD);
+        t->times.read_s += b->read_s, t->times.augment_s += b->load_s - b->read_s;
         if (!ts->suspended) trace_unit(t, u, b);
         status st = ts->suspended ? OK : run_unit(t, ts, b, u, watch);
         loader_release(t->loader, b);
@@ -157,7 +165,8 @@ static status run_units(trainer *t, stopwatch *watch)
 static status sum_ranks(trainer *t)
 {
     int n_shared = t->block_last[BLOCK_HEAD0 - 1];
-    TRY(sum_reduce(&t->sum, t->world, 0, n_shared, t->g), "gradient sum");
+    if (t->ahead.sum && t->report[REPORT_AGAIN] == 0) sum_ahead_take(t->ahead.sum, t->g);
+    else TRY(sum_reduce(&t->sum, t->world, 0, n_shared, t->g), "gradient sum");
     for (int i = 0; i < t->n_tasks; i++) /* no group: this rank alone */
         if (t->ts[i].mine) TRY(sum_reduce(&t->sum, t->ts[i].group, t->ts[i].head_first, t->ts[i].head_last, t->g), "head sum");
     return sum_rescale(&t->sum, t->world, t->local);
@@ -175,6 +184,7 @@ static status digest(trainer *t)
             const double *r = t->report + REPORT_HEAD + u * REPORT_UNIT;
             if (r[REPORT_VALID] > 0) loss += r[REPORT_LOSS], n_counted++;
             cost += r[REPORT_COST];
+            times_unit(t, u, r[REPORT_COST]);
             dropped += r[REPORT_DROPPED];
         }
         ts->loss = n_counted ? loss / n_counted : NAN;
@@ -202,6 +212,7 @@ status step_run(trainer *t)
     stopwatch watch = {t, timer_now()};
     int n_report = REPORT_HEAD + t->n_units * REPORT_UNIT;
     memset(t->report, 0, sizeof *t->report * (size_t)n_report);
+    ahead_begin(t);
 
     status mine = run_units(t, &watch);
 
@@ -209,9 +220,11 @@ status step_run(trainer *t)
         mine = watchdog_point(under_way(t), "sum", NULL, ST_COMM);
         if (mine) mine = status_note(mine, __FILE__, __LINE__, "step %lld", under_way(t));
     }
+    if (t->ahead.sum) TRY(sum_ahead_finish(t->ahead.sum), "step %lld", under_way(t)); /* whatever this rank has met: nobody waits in vain */
     TRY(comm_agree(t->world, mine), "training"); /* no collective follows a fallible local act without it */
     t->wait_s += timer_now() - watch.from;
     t->report[REPORT_STOP] = stop_requested() != 0;
+    t->report[REPORT_AGAIN] = t->ahead.took_back;
     TRY(comm_sum_f64(t->world, t->report, n_report), "step %lld, report", under_way(t));
     if (t->report[REPORT_CUT] > 0) return OK;
     TRY(sum_ranks(t), "step %lld", under_way(t));
@@ -224,7 +237,7 @@ status step_run(trainer *t)
 
     watchdog_tick(under_way(t), "update", NULL);
     t->lr = schedule_lr(&t->job, t->step);
-    optim_update(t, t->lr);
+    TRY(optim_update(t, t->lr), "step %lld", under_way(t));
     lap(&watch, VERB_UPDATE);
 
     if (fault_hit("replica_flip")) { /* a bit of one weight in the middle of the encoder; the lowest could be rounded away again */

@@ -42,6 +42,35 @@ typedef struct drop_note {
     char tensor[128], sample[SHARD_TEXT]; /* parameter, layer, "image", "label" or "loss"; ids of the samples that may be at fault */
 } drop_note;
 
+/* Where the ranks' time goes between two log lines (times.c). What is allocated is rank 0's. */
+typedef struct rank_times {
+    double  adding_s, read_s, augment_s; /* of this rank: adding units to the sum; its loader's thread */
+    double  pause_s[N_PAUSES];
+    double *all;             /* (size, N_RANK_TIMES) */
+    double *unit_s;          /* (n_units) seconds of each unit */
+    double *task_s, *usual_s, *busy_s; /* (n_tasks) mean of a unit; (size) of a rank's units as such means, and as measured */
+    char  (*node)[COMM_NODE_BYTES]; /* (n_nodes) */
+    int    *node_of;         /* (size) */
+    int     n_nodes;
+    double  groups_at;       /* when the groups' lines were written last */
+} rank_times;
+
+/* The sum over the nodes during the backward of this rank's last unit (ahead.c). */
+typedef struct ahead_state {
+    sum_ahead *sum;          /* NULL: all is summed after the units */
+    int  last;               /* this step's last unit of this rank, in trainer.units; -1: none */
+    const task_state *ts;    /* its task while its last piece is in backward */
+    int  added;              /* its shared tensors from here on are in the sum already */
+    bool stuck, took_back;   /* a bad number: nothing more goes ahead; what had gone was taken back */
+} ahead_state;
+
+/* Moments and moving average of the shared blocks once a node (node_state.c). */
+typedef struct node_state {
+    comm_levels  levels;
+    shared_arena w_of;       /* weights of the ranks of this node; n = 0: every rank has all of its own */
+    int64_t      n, lo, hi;  /* elements of the shared blocks; of these, this rank's to update */
+} node_state;
+
 typedef struct save_state {
     saver   *saver;          /* rank 0 */
     float   *buf;            /* rank 0: (largest head tensor) */
@@ -99,13 +128,16 @@ struct trainer {
     double   limit, job_end, longest_step_s; /* readings of timer_now(), INFINITY: none; seconds */
 
     /* measured since the last record line */
+    rank_times times;
+    ahead_state ahead;
+    node_state node;
     double   verb_s[N_VERBS], wait_s, since, started, grad_norm, lr;
     int64_t  images, total_images, steps_since, n_dropped;
     double   last_checkpoint_time;
 };
 
 /* one step's report: entries are written by one rank each, so their sum over ranks is exact */
-enum { REPORT_STOP, REPORT_CUT, REPORT_HEAD };
+enum { REPORT_STOP, REPORT_CUT, REPORT_AGAIN, REPORT_HEAD }; /* AGAIN: what was summed ahead does not count */
 enum { REPORT_LOSS, REPORT_VALID, REPORT_COST, REPORT_DROPPED, REPORT_UNIT };
 
 /* plan.c */
@@ -121,12 +153,16 @@ MUST status forecast_rest(trainer *t, double *bytes);
 typedef struct step_cost {
     double *unit_s;               /* (n_tasks) seconds of a unit of each task: forward, loss, backward, adding to the sum */
     double  load_s;               /* processor seconds of the loader a unit */
+    double  backward;             /* the share of backward in a unit */
     double  end_s;                /* what follows once a step: rounding the sum, clip, update */
     double  core_rate, node_rate; /* bytes/s of a triad by one core and by all */
     int     cpus, threads;        /* CPUs of this process; threads of a rank */
 } step_cost;
 typedef struct rank_load { double seconds; int units; } rank_load; /* of a step */
 MUST status forecast_measure(const job *j, step_cost *c); /* unit_s given, zeros; trains some steps with all tasks, writes nothing */
+/* costs.c: the same from a file that costs_write has written, for the tasks of the job. ST_DATA if it lacks one. */
+MUST status costs_read(const job *j, step_cost *c, const char *path);
+MUST status costs_write(const job *j, const step_cost *c, const char *path);
 MUST status forecast_time(const trainer *t, const rank_load *load, const step_cost *c, const cluster *on, FILE *out); /* load (on->ranks); t: a dry one */
 /* plan_text.c: the settings that decide the result, one "key = value" per line; malloc'ed. */
 MUST status plan_text(const trainer *t, char **out);
@@ -155,6 +191,16 @@ MUST status trace_open(trainer *t);
 void trace_unit(trainer *t, int unit, const batch *b); /* the samples of a unit that is trained on */
 MUST status trace_flush(trainer *t);                   /* after the units of a step */
 
+/* times.c. open and gather: collective over the world; the rest is local. */
+MUST status times_open(trainer *t);
+void times_close(trainer *t);
+void times_unit(trainer *t, int unit, double seconds); /* on any rank, told to all */
+MUST status times_gather(trainer *t);
+/* Rank 0, behind times_gather: the events "ranks" and "group"; seconds: since the last log line, pauses left out. last: of this trainer. */
+MUST status times_record(trainer *t, double seconds, bool last);
+void times_put_pauses(trainer *t, record *r); /* rank 0: into the event that is being written; they count from 0 again */
+void times_reset(trainer *t);
+
 /* numbers.c */
 MUST status numbers_init(trainer *t); /* what a bad unit needs, so that nothing is allocated then */
 void numbers_free(trainer *t);
@@ -166,6 +212,22 @@ void numbers_find(const trainer *t, const task_state *ts, const batch *b, int pi
 void numbers_say(const drop_note *d, char *out, size_t room);
 /* Collective: all ranks learn the notes of the units this step's report has dropped; rank 0 records them and the tasks suspended now. */
 MUST status numbers_record(trainer *t, int n_suspended);
+
+/* ahead.c: open is collective over the world, the rest local. */
+MUST status ahead_open(trainer *t); /* once the sum is made */
+void ahead_begin(trainer *t);       /* a step */
+void ahead_watch(trainer *t, const task_state *ts, int unit, bool last_piece); /* before forward and backward of a piece */
+void ahead_leave_out(const trainer *t, int range[4][2], int n); /* of a unit's tensors, those that are in the sum already */
+void ahead_take_back(trainer *t);   /* what the unit that is dropped has put there */
+void ahead_unwatch(trainer *t);     /* the unit is through */
+
+/* node_state.c. open and spread: collective over the world. */
+MUST status node_state_open(trainer *t);  /* once the arenas are there, and nothing in them yet */
+void node_state_close(trainer *t);
+int64_t node_state_pad(const trainer *t, int64_t end); /* elements between the shared blocks and the heads, so that these have pages of their own */
+bool node_state_holds(const trainer *t, const param *p); /* this rank answers for all of p's moments and average */
+void node_state_share(const trainer *t, const param *p, int64_t *from, int64_t *to); /* elements of p that this rank updates */
+MUST status node_state_spread(trainer *t); /* after the update: the weights that other ranks of the node have updated */
 
 /* replicas.c: collective over the world. ST_NUMERIC with ranks, array and tensor if weights, moments or averages differ between ranks. */
 enum { REPLICA_ARRAYS = 4 };
@@ -184,7 +246,7 @@ adamw adamw_at(double lr, double decay, double beta1, double beta2, double eps, 
 /* One pass over n elements: moments, weights, moving average (ema NULL: none); g is set to zero. */
 void adamw_update(float *w, float *g, float *m, float *v, float *ema, int64_t n, const adamw *o);
 /* On every local tensor, with the gradient clipped to job.optim.clip (0: not) by trainer.grad_norm. */
-void optim_update(trainer *t, double lr);
+MUST status optim_update(trainer *t, double lr); /* collective */
 
 enum { CHECKPOINT_VERSION = 1 };
 

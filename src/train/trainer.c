@@ -79,6 +79,7 @@ static status note_start(trainer *t)
     record_str(r, "init", t->job.model.init);
     record_str(r, "sum", t->job.train.sum);
     record_i64(r, "parameters", params_count(&t->pt, -1));
+    record_f64(r, "start_s", timer_now() - t->started);
     record_str(r, "blas", kern_blas_name());
     record_str(r, "mpi", comm_library());
     if (t->from[0]) record_str(r, "resumed_from", t->from);
@@ -127,7 +128,10 @@ static status open_training(trainer *t, bool fresh)
     if (planned) return planned;
     params_init_weights(&t->pt, (uint64_t)t->job.seed, t->w);
     if (job_starts_from_file(&t->job) && !t->from[0]) TRY(start_from_file(t), "start");
-    if (t->ema) memcpy(t->ema, t->w, sizeof *t->w * (size_t)t->pt.n_local);
+    for (int k = 0; t->ema && k < t->n_local; k++) {
+        const param *p = &t->pt.p[t->local[k]];
+        if (node_state_holds(t, p)) memcpy(t->ema + p->off, t->w + p->off, sizeof *t->w * (size_t)p->n);
+    }
     if (t->from[0]) TRY(checkpoint_load(t, t->from, true), "resume");
     if (t->rank == 0) {
         checkpoint_tidy(t);
@@ -205,6 +209,7 @@ void trainer_close(trainer *t)
     watchdog_tick(t->step, "close", NULL); /* the loader's thread may hang */
     if (t->loader) loader_close(t->loader);
     save_close(t);
+    times_close(t);
     record_close(t->record);
     if (t->trace) fclose(t->trace);
     run_unlock(t);

@@ -66,12 +66,14 @@ status cmd_check(int argc, char **argv)
     int n_set = 0, n_args = 0;
     int64_t n_ranks = 1, n_nodes = 1, cpus = 0, gigabits = 25, microseconds = 5, jitter = 0, slow = 0, by = 20;
     bool timed = false;
+    const char *costs = NULL;
     const command_option options[] = {
         {.name = "--ranks", .arg = "N", .number = &n_ranks, .lo = 1, .hi = 65536, .help = "forecast for N ranks (default 1)"},
         {.name = "--nodes", .arg = "M", .number = &n_nodes, .lo = 1, .hi = 65536, .help = "which lie on M nodes (default 1)"},
         {.name = "--time",
          .flag = &timed,
          .help = "measure some steps here, with one unit of every task, and forecast the time of a step and of the run"},
+        {.name = "--costs", .arg = "FILE", .text = &costs, .help = "keep what --time measures in FILE; if it is there, take it from there"},
         {.name = "--cpus", .arg = "C", .number = &cpus, .lo = 1, .hi = 65536, .help = "CPUs of a node, for --time (default: those of this process)"},
         {.name = "--bandwidth", .arg = "GBIT", .number = &gigabits, .lo = 1, .hi = 100000, .help = "Gbit/s of a node's network (default 25)"},
         {.name = "--latency", .arg = "US", .number = &microseconds, .lo = 1, .hi = 1000000, .help = "microseconds of a message between nodes (default 5)"},
@@ -90,8 +92,8 @@ status cmd_check(int argc, char **argv)
     };
     const command_line c = {
         "medley check JOB.cfg [--ranks N] [--nodes M] [--resolved] [--no-data]\n"
-        "                     [--time [--cpus C] [--bandwidth GBIT] [--latency US] [--jitter PERCENT] [--slow-nodes PERCENT [--slow-by PERCENT]]]\n"
-        "                     [--set KEY=VALUE]...",
+        "                     [--time [--costs FILE] [--cpus C] [--bandwidth GBIT] [--latency US] [--jitter PERCENT]\n"
+        "                      [--slow-nodes PERCENT [--slow-by PERCENT]]] [--set KEY=VALUE]...",
         "Checks the whole job file and opens every data set, lists all faults at once, and forecasts placement, memory and messages "
         "per rank. Needs neither MPI nor a run folder.",
         options, 1, 1};
@@ -103,7 +105,7 @@ status cmd_check(int argc, char **argv)
     if (!st && resolved) st = job_print(j, stdout);
     else if (!st && no_data) printf("%s: no faults in the file\n", j->file);
     else if (!st)
-        st = check(j, &(cluster){.ranks = (int)n_ranks, .nodes = (int)n_nodes, .cpus = (int)cpus, .timed = timed,
+        st = check(j, &(cluster){.ranks = (int)n_ranks, .nodes = (int)n_nodes, .cpus = (int)cpus, .timed = timed, .costs = costs,
                                  .bytes_per_s = 1.25e8 * (double)gigabits, .latency_s = 1e-6 * (double)microseconds,
                                  .jitter = 0.01 * (double)jitter, .slow_nodes = 0.01 * (double)slow, .slow_by = 0.01 * (double)by});
     free(j);

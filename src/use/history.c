@@ -97,6 +97,7 @@ static status on_start(history *h, const record_line *l)
     h->units = integer(l, "units");
     h->parameters = integer(l, "parameters");
     h->imbalance = number(l, "imbalance");
+    if (isfinite(number(l, "start_s"))) h->start_s += number(l, "start_s");
     h->dropped_before = h->dropped;
     if (integer(l, "step") > h->step) h->step = integer(l, "step");
     h->ended = h->stopped = false;
@@ -160,17 +161,28 @@ static status on_checkpoint(history *h, const record_line *l)
     return OK;
 }
 
+static void add_pauses(history *h, const record_line *l)
+{
+    for (int k = 0; k < N_PAUSES; k++) {
+        char name[40];
+        snprintf(name, sizeof name, "%s_pause_s", pause_name[k].key);
+        double s = number(l, name);
+        if (isfinite(s)) h->pause_s[k] += s;
+    }
+}
+
 static status on_stop(history *h, const record_line *l)
 {
     h->stopped = true;
+    add_pauses(h, l);
     COPY(h->stop_text, text(l, "text"));
     return OK;
 }
 
 static status on_end(history *h, const record_line *l)
 {
-    (void)l;
     h->ended = true;
+    add_pauses(h, l);
     return OK;
 }
 
@@ -198,9 +210,88 @@ static status on_suspend(history *h, const record_line *l)
     return OK;
 }
 
+/* ---- where the ranks' time goes ---- */
+
+static void read_slowest(group_times *g, const record_line *l)
+{
+    g->slowest_rank = integer(l, "slowest_rank");
+    g->slowest_s = number(l, "slowest_s");
+    g->over = number(l, "slowest_over");
+    COPY(g->slowest_task, text(l, "slowest_task"));
+}
+
+static status note_slow(history *h, const group_times *g, double steps, double mean_s)
+{
+    slow_rank *s = NULL;
+    for (int i = 0; i < h->n_slow && !s; i++)
+        if (h->slow[i].rank == g->slowest_rank && strcmp(h->slow[i].node, g->node) == 0) s = &h->slow[i];
+    if (!s && h->n_slow == h->cap_slow) {
+        int cap = h->cap_slow ? 2 * h->cap_slow : 16;
+        TRY(mem_grow(&h->slow, sizeof *h->slow * (size_t)cap, "slow ranks"), "record");
+        h->cap_slow = cap;
+    }
+    if (!s) {
+        s = &h->slow[h->n_slow++];
+        *s = (slow_rank){.rank = g->slowest_rank};
+        COPY(s->node, g->node);
+    }
+    s->steps += steps;
+    s->s += steps * g->slowest_s;
+    s->mean_s += steps * mean_s;
+    if (isfinite(g->over)) s->over += steps * g->over, s->over_steps += steps;
+    return OK;
+}
+
+static status on_ranks(history *h, const record_line *l)
+{
+    double steps = number(l, "steps"), seconds = number(l, "seconds");
+    if (!(steps > 0) || !isfinite(seconds)) return OK;
+    for (int k = 0; k < N_RANK_TIMES; k++) {
+        double *to[] = {&h->rank_min[k], &h->rank_mean[k], &h->rank_max[k]};
+        static const char *const what[] = {"min", "mean", "max"};
+        for (int i = 0; i < 3; i++) {
+            char name[40];
+            snprintf(name, sizeof name, "%s_%s_s", rank_time_name[k].key, what[i]);
+            *to[i] = number(l, name);
+        }
+        if (isfinite(h->rank_mean[k])) h->rank_s[k] += h->rank_mean[k] * steps;
+    }
+    h->rank_all_s += seconds;
+    h->longest_s = number(l, "longest_s");
+    COPY(h->longest_task, text(l, "longest_task"));
+    h->last_slow = (group_times){0};
+    COPY(h->last_slow.node, text(l, "slowest_node"));
+    read_slowest(&h->last_slow, l);
+    add_pauses(h, l);
+    double mean = h->rank_mean[TIME_COMPUTE] + h->rank_mean[TIME_DATA];
+    return isfinite(h->last_slow.slowest_s) && isfinite(mean) ? note_slow(h, &h->last_slow, steps, mean) : OK;
+}
+
+static status on_group(history *h, const record_line *l)
+{
+    if (integer(l, "step") != h->group_step) h->n_groups = 0;
+    h->group_step = integer(l, "step");
+    if (h->n_groups == h->cap_groups) {
+        int cap = h->cap_groups ? 2 * h->cap_groups : 64;
+        TRY(mem_grow(&h->group, sizeof *h->group * (size_t)cap, "groups of ranks"), "record");
+        h->cap_groups = cap;
+    }
+    group_times *g = &h->group[h->n_groups++];
+    *g = (group_times){.rank = integer(l, "rank"), .ranks = integer(l, "ranks")};
+    COPY(g->node, text(l, "node"));
+    for (int k = 0; k < N_RANK_TIMES; k++) {
+        char name[40];
+        snprintf(name, sizeof name, "%s_s", rank_time_name[k].key);
+        g->s[k] = number(l, name);
+    }
+    read_slowest(g, l);
+    return OK;
+}
+
 static const struct { const char *event; status (*act)(history *h, const record_line *l); } events[] = {
     {"start", on_start}, {"rebalance", on_rebalance}, {"step", on_step}, {"validate", on_validate}, {"checkpoint", on_checkpoint},
-    {"stop", on_stop},   {"end", on_end},   {"drop", on_drop},         {"suspend", on_suspend}};
+    {"stop", on_stop},   {"end", on_end},   {"drop", on_drop},         {"suspend", on_suspend},     {"ranks", on_ranks},
+    {"group", on_group}};
 
 static double seconds_of(const char *utc)
 {
@@ -248,6 +339,7 @@ static status mean_scores(history *h)
 status history_load(history *h, const char *run)
 {
     *h = (history){.imbalance = NAN, .last_step_s = NAN, .last_wait_s = NAN, .last_load_s = NAN};
+    for (int k = 0; k < N_RANK_TIMES; k++) h->rank_min[k] = h->rank_mean[k] = h->rank_max[k] = NAN;
     CHECK(snprintf(h->path, sizeof h->path, "%s/record.jsonl", run) < (int)sizeof h->path, ST_USAGE, "path too long: %.80s...", run);
     CHECK(path_exists(h->path), ST_DATA, "%s: there is no record here; is %s the run folder of `medley train`?", h->path, run);
     status st = record_read(h->path, on_line, h);
@@ -262,6 +354,8 @@ void history_free(history *h)
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) series_free(all[i]);
     for (int i = 0; i < h->n_tasks; i++) series_free(&h->task[i].loss), series_free(&h->task[i].score);
     free(h->task);
+    free(h->group);
+    free(h->slow);
     *h = (history){0};
 }
 

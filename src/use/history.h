@@ -21,6 +21,16 @@ typedef struct task_history {
     int     drop_unit, drop_rank;
 } task_history;
 
+/* A rank, or a node's ranks in the mean, at the last log line that told of them. */
+typedef struct group_times {
+    char    node[64], slowest_task[64];
+    int64_t rank, ranks, slowest_rank; /* rank: -1 for a node */
+    double  s[N_RANK_TIMES], slowest_s, over; /* a step */
+} group_times;
+
+/* Steps for which a rank was the slowest. */
+typedef struct slow_rank { char node[64]; int64_t rank; double steps, s, mean_s, over, over_steps; } slow_rank;
+
 typedef struct history {
     char    path[700];
     /* the last start */
@@ -33,6 +43,16 @@ typedef struct history {
     series  loss, lr, rate, grad_norm, memory, mean_score; /* mean_score: mean validation score of the tasks that have one */
     double  part_s[N_PARTS];    /* seconds, slowest rank, summed over the steps */
     double  wait_s, step_s;     /* the same: most idle rank's wait; whole steps */
+    /* where the ranks' time went: the last line, least, mean and most of a step; the whole run, mean rank */
+    double  rank_min[N_RANK_TIMES], rank_mean[N_RANK_TIMES], rank_max[N_RANK_TIMES]; /* NaN: not known */
+    double  rank_s[N_RANK_TIMES], rank_all_s, pause_s[N_PAUSES], start_s; /* rank_all_s: of all those steps */
+    double  longest_s;          /* of a unit of the task whose units take longest, at the last line */
+    char    longest_task[64];
+    int     n_groups, cap_groups, n_slow, cap_slow;
+    group_times *group;         /* of step group_step */
+    int64_t group_step;
+    slow_rank *slow;            /* each rank that was the slowest at some line */
+    group_times last_slow;      /* the slowest rank of the last line: node, slowest_* and over */
     double  images, seconds;    /* seconds: wall time of all sessions */
     int64_t step, dropped, dropped_before; /* last step; units dropped in all, and before the last start */
     double  last_step_s, last_wait_s, last_load_s;
@@ -51,6 +71,11 @@ task_history *history_task(history *h, const char *name); /* NULL if unknown */
 /* The task's last dropped unit in words: "step 7, unit 0 on rank 1: activation: encoder.features.3.1; sample 17". */
 void history_drop_text(const task_history *t, char out[400]);
 
-/* "3 s", "12 min", "1.5 h", "2.1 d" */
+/* efficiency.c: where the time of the run went, in words: "units 84.2 %, waiting for other ranks 9.1 %, ...", "" if the record does not say;
+ * and who was slowest, for the whole run or at the last line: "rank 17 on n05, ...". */
+void efficiency_text(const history *h, char *out, size_t n);
+void slowest_text(const history *h, bool last_line, char *out, size_t n);
+/* The last line's times, least, mean and most of all ranks; and the ranks or nodes that take longest, at most `most` of them. */
+void efficiency_tables(FILE *out, const history *h, int most);
 
 #endif

@@ -114,7 +114,13 @@ static void time_split(FILE *out, const history *h)
         if (isfinite(h->imbalance))
             html_printf(out, "; placed with planned load of the fullest rank over the mean of %.2f", h->imbalance);
     }
-    fputs(".</p></figure>\n", out);
+    fputs(".</p>\n", out);
+    char said[600];
+    efficiency_text(h, said, sizeof said);
+    if (said[0]) html_printf(out, "<p class=\"part\">Of the time of the mean rank: %s.</p>\n", said);
+    slowest_text(h, false, said, sizeof said);
+    if (said[0]) html_printf(out, "<p class=\"part\">Slowest: %s.</p>\n", said);
+    fputs("</figure>\n", out);
 }
 
 void report_time(FILE *out, const report *r)

@@ -35,7 +35,7 @@ static void put_progress(const history *h)
         printf("speed       %.1f images/s, %.3f s per step", h->rate.y[h->rate.n - 1], h->last_step_s);
         if (!h->ended && h->steps > h->step) printf(", about %s of steps left", left);
         printf("\n");
-        if (h->last_step_s > 0)
+        if (h->last_step_s > 0 && !isfinite(h->rank_mean[TIME_COMPUTE])) /* a record of before those times */
             printf("waiting     for data %.1f %%, for other ranks %.1f %% of a step\n", 100 * h->last_load_s / h->last_step_s,
                    100 * h->last_wait_s / h->last_step_s);
     }
@@ -53,6 +53,18 @@ static void put_checkpoint(const history *h, double now)
     if (h->checkpoint_time > 0)
         printf("checkpoint  step %lld, %s ago%s%s\n", (long long)h->checkpoint_step, age, h->checkpoint[0] ? ": " : "", h->checkpoint);
     else printf("checkpoint  none yet\n");
+}
+
+static void put_times(const history *h)
+{
+    char said[600];
+    efficiency_text(h, said, sizeof said);
+    if (!said[0]) return;
+    printf("efficiency  %s\n", said);
+    slowest_text(h, true, said, sizeof said);
+    printf("slowest     now: %s\n", said);
+    slowest_text(h, false, said, sizeof said);
+    if (said[0]) printf("            so far: %s\n", said);
 }
 
 static void put_tasks(const history *h)
@@ -90,8 +102,9 @@ status cmd_status(int argc, char **argv)
     int n_args = 0;
     const command_option options[] = {{0}};
     const command_line c = {"medley status RUN",
-                           "Where a run is: state, step, speed, time left, last validation scores, last checkpoint. Reads "
-                           "RUN/record.jsonl only, so it works beside a running job.",
+                           "Where a run is: state, step, speed, time left, last validation scores, last checkpoint; where the time of the ranks "
+                           "goes, and which rank, node and task are slowest. Reads RUN/record.jsonl only, so it works beside a running job, and "
+                           "from any node that sees the folder.",
                            options, 1, 1};
     if (command_help(&c, argc, argv)) return OK;
     TRY(command_parse(&c, argc, argv, args, &n_args), "status");
@@ -104,7 +117,9 @@ status cmd_status(int argc, char **argv)
     put_state(&h, now);
     put_progress(&h);
     put_checkpoint(&h, now);
+    put_times(&h);
     put_tasks(&h);
+    efficiency_tables(stdout, &h, 8);
     history_free(&h);
     return OK;
 }

@@ -3,6 +3,8 @@
 #include "medley/train.h"
 #include "medley/use.h"
 
+#include "history.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,6 +45,22 @@ static status same_command(comm *world, const char *path, const char *const *set
     return st;
 }
 
+/* The last lines of a training: where its time went. What the record cannot tell is no failure of the training. Rank 0. */
+static void say_efficiency(const char *run)
+{
+    history h;
+    char said[600];
+    if (history_load(&h, run) != OK) {
+        log_line(LOG_WARN, "where the time went cannot be told: %s", status_message());
+        return;
+    }
+    efficiency_text(&h, said, sizeof said);
+    if (said[0]) log_line(LOG_INFO, "efficiency: %s", said);
+    slowest_text(&h, false, said, sizeof said);
+    if (said[0]) log_line(LOG_INFO, "slowest: %s", said);
+    history_free(&h);
+}
+
 static status train(comm *world, const char *path, const char *const *set, int n_set, bool fresh)
 {
     job *j;
@@ -56,6 +74,13 @@ static status train(comm *world, const char *path, const char *const *set, int n
         if (!st) st = trainer_run(t, &again);
         trainer_close(t);
         t = NULL;
+    }
+    if ((st == OK || st == ST_STOPPED) && comm_rank(world) == 0) {
+        char kept[2048]; /* of ST_STOPPED: main prints it last */
+        snprintf(kept, sizeof kept, "%s", status_message());
+        say_efficiency(j->run);
+        status_clear();
+        if (st) st = status_set(st, kept);
     }
     free(j);
     return st;

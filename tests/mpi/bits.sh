@@ -2,6 +2,9 @@
 # The same bits, whoever computes what, and when:
 #   bits     1, 2, 3, 4 and 7 ranks, one node and two, any placement, also a second one, ring depth, threads, delays: the same checkpoints, losses and scores
 #   resume   killed at some step, resumed on another number of ranks: the same bits as never stopped
+#   overlap  the sum over nodes begun during backward, between layers and by a thread: the same bits, also where a unit is dropped whose
+#            gradients had gone ahead, over a stop in the middle of a step, and over a rank that is killed
+#   moments  moments and moving average once a node, each rank updating its share: the same bits, over kills, with and without an early sum
 #   verify   medley verify-run: finds the planted difference, with step, array and values; tells damage from difference
 #   matrix   (long) more of `bits`: every number of ranks with several placements, ring depths and delays
 #   pairs    (long) `resume` for all pairs of 1, 2, 3, 4 and 7 ranks
@@ -18,6 +21,7 @@ one() {
   sets=""; for s in "$@"; do sets="$sets --set $s"; done
   job "$dir/$who.cfg" "$dir/run$who" exact $all
   mpi "$ranks" "${program:-$medley}" train "$dir/$who.cfg" $sets; ok $? "$who: trains on $ranks ranks $*"
+  cp "$dir/log" "$dir/trained"
   [ "$who" = 1 ] && return
   verify "$dir/run1" "$dir/run$who"; ok $? "$who: same bits as on 1 rank"
   rm -rf "$dir/run$who"
@@ -33,6 +37,13 @@ killed_and_resumed() {
   verify "$dir/run1" "$dir/run"; ok $? "$1 then $2 ranks: same bits as never stopped"
 }
 
+# on_nodes N: `nodes_of_N`, a program that pretends that N ranks are on each node
+on_nodes() {
+  # shellcheck disable=SC2016
+  printf '#!/bin/sh\nMEDLEY_NODE=node$((OMPI_COMM_WORLD_RANK / %s)) exec "%s" "$@"\n' "$1" "$medley" >"$dir/nodes_of_$1"
+  chmod +x "$dir/nodes_of_$1"
+}
+
 case $case_ in
 bits)
   one 1 1
@@ -43,11 +54,8 @@ bits)
   ! cmp -s "$dir/good" "$dir/any"; ok $? "which was placed otherwise"
   MEDLEY_PLACEMENT=11 MEDLEY_FAULT_DELAY=3:2 one four 4 train.prefetch=2
   one seven 7
-  # a node of three ranks and one of one
-  # shellcheck disable=SC2016
-  printf '#!/bin/sh\nMEDLEY_NODE=node$((OMPI_COMM_WORLD_RANK / 3)) exec "%s" "$@"\n' "$medley" >"$dir/on-nodes"
-  chmod +x "$dir/on-nodes"
-  program="$dir/on-nodes" one nodes 4 train.prefetch=3
+  on_nodes 3 # a node of three ranks and one of one
+  program="$dir/nodes_of_3" one nodes 4 train.prefetch=3
   # placed badly, then by measured costs
   job "$dir/re.cfg" "$dir/runre" exact $all
   seed=1
@@ -81,6 +89,61 @@ resume)
 pairs)
   one 1 1
   for a in 1 2 3 4 7; do for b in 1 2 3 4 7; do killed_and_resumed $a $b; done; done
+  ;;
+overlap)
+  steps=8 validate=8
+  for r in 1 2 3; do on_nodes $r; done
+  # units that are the last of their rank and units that are not are dropped, after backward
+  export MEDLEY_FAULT="gradient@sides.2.0:nan,gradient@discs.3.0:nan,gradient@disc.4.1:nan,gradient@quadrant.6.0:nan,gradient@radius.7.0:nan"
+  one 1 1
+  [ "$(grep -c '"event":"drop"' "$dir/run1/record.jsonl")" = 5 ]; ok $? "five units are dropped"
+  program="$dir/nodes_of_1" one two 2 train.overlap=poll
+  grep -q "begins during backward, in [2-9] buckets, between layers" "$dir/trained"; ok $? "the sum begins during backward"
+  program="$dir/nodes_of_3" one four 4 train.overlap=poll train.prefetch=2
+  program="$dir/nodes_of_2" one thread 4 train.overlap=thread
+  grep -q "begins during backward, in [2-9] buckets, by a thread" "$dir/trained"; ok $? "by a thread"
+  MEDLEY_FAULT_DELAY=5:4 MEDLEY_PLACEMENT=3 program="$dir/nodes_of_1" one late 3 train.overlap=thread
+  program="$dir/nodes_of_2" one idle 7 train.overlap=poll # more ranks than units
+  one one-node 2 train.overlap=poll
+  grep -q "the sum begins after the units: there is one node" "$dir/trained"; ok $? "on one node there is nothing to begin early"
+  unset MEDLEY_FAULT
+  # asked to end at once in the middle of a step: it is given up on all ranks, with a checkpoint
+  job "$dir/p.cfg" "$dir/plain" exact $all
+  mpi 1 "$medley" train "$dir/p.cfg"; ok $? "without faults"
+  job "$dir/c.cfg" "$dir/cut" exact $all
+  for mode in poll thread; do
+    rm -rf "$dir/cut"
+    MEDLEY_FAULT="backward@3:term" mpi 4 "$dir/nodes_of_2" train "$dir/c.cfg" --set train.overlap=$mode; code=$?
+    [ $code = 75 ]; ok $? "$mode: SIGTERM in backward: exit 75 (got $code)"
+    MEDLEY_FAULT="unit@2:kill" MEDLEY_FAULT_RANK=2 mpi 4 "$dir/nodes_of_2" train "$dir/c.cfg" --set train.overlap=$mode; code=$?
+    [ $code != 0 ] && [ $code != 75 ]; ok $? "$mode: a rank is killed: the others end (exit $code)"
+    mpi 3 "$dir/nodes_of_2" train "$dir/c.cfg" --set train.overlap=$mode; ok $? "$mode: resumed"
+    verify "$dir/plain" "$dir/cut"; ok $? "$mode: same bits as never stopped"
+  done
+  ;;
+moments)
+  steps=8
+  for r in 2 3; do on_nodes $r; done
+  one 1 1 train.ema=0.9
+  one two 2 train.ema=0.9 train.moments=node
+  program="$dir/nodes_of_3" one four 4 train.ema=0.9 train.moments=node train.check_replicas_every=1
+  program="$dir/nodes_of_2" one early 4 train.ema=0.9 train.moments=node train.overlap=thread train.prefetch=1
+  one seven 7 train.ema=0.9 train.moments=node
+  for pair in "node rank 3 2" "rank node 2 3"; do
+    # shellcheck disable=SC2086
+    set -- $pair
+    rm -rf "$dir/run"; job "$dir/k.cfg" "$dir/run" exact $all
+    MEDLEY_FAULT="unit@8:kill" MEDLEY_FAULT_RANK=0 mpi "$3" "$dir/nodes_of_2" train "$dir/k.cfg" --set train.ema=0.9 --set "train.moments=$1"; [ $? -ne 0 ]; ok $? "held by every $1, killed on $3 ranks"
+    mpi "$4" "$dir/nodes_of_2" train "$dir/k.cfg" --set train.ema=0.9 --set "train.moments=$2"; ok $? "resumed on $4, held by every $2"
+    verify "$dir/run1" "$dir/run"; ok $? "same bits as never stopped"
+  done
+  # a weight that flips in a rank's own share reaches its node and is found by the others
+  job "$dir/flip.cfg" "$dir/flip" exact $all
+  MEDLEY_FAULT="replica_flip@2:raise" MEDLEY_FAULT_RANK=0 mpi 2 "$medley" train "$dir/flip.cfg" --set train.moments=node --set train.check_replicas_every=1; code=$?
+  [ $code = 5 ] && grep -q "replicas differ: weights of" "$dir/log"; ok $? "a replica that differs is found: exit 5 (got $code)"
+  "$medley" check "$dir/flip.cfg" --ranks 2 >"$dir/rank"; "$medley" check "$dir/flip.cfg" --ranks 2 --set train.moments=node >"$dir/log"
+  awk '/^forecast rank 1 peak_bytes/ { if (FILENAME ~ /rank$/) a = $5; else b = $5 } END { printf "# %.1f and %.1f MiB\n", a / 1048576, b / 1048576; exit !(b < a - 16e6) }' "$dir/rank" "$dir/log"
+  ok $? "the forecast of the second rank of a node is smaller"
   ;;
 verify)
   few="quadrant:2:1:1.0 disc:2:1:1.0"

@@ -8,6 +8,7 @@
 enum { UNITS = 8, N1 = 1000, N2 = 3333, N = 1008 + N2 };
 static comm *world;
 static bool nodes_share = true; /* some node has several ranks */
+static double n_nodes = 1;
 
 static float value(int unit, int i, int step)
 {
@@ -61,6 +62,15 @@ static uint32_t run(comm *c, bool exact, int shift, bool in_place, double *worst
     }
     sum_free(&s);
     return crc;
+}
+
+static void nodes_are_counted(void)
+{
+    comm_levels levels;
+    EXPECT_OK(comm_levels_open(world, &levels));
+    if (comm_size(world) > 1) n_nodes = comm_rank(levels.node) == 0;
+    comm_levels_close(&levels);
+    EXPECT_OK(comm_sum_f64(world, &n_nodes, 1));
 }
 
 static void same_bits_for_any_deal(void)
@@ -129,6 +139,105 @@ static void every_value_is_the_rounded_sum(void)
     rounded_sum(true);
 }
 
+/* The sum begun early, tensor by tensor from the end, against sum_reduce on the same units: ranks with no unit, one and two, and one rank that
+ * takes back in one step what it has added. */
+enum { TENSORS = 23, EARLY_STEPS = 4, BAD_STEP = 2 };
+
+static int64_t lay_out(gradient_sum *s)
+{
+    int64_t at = 0;
+    for (int k = 0; k < TENSORS; k++) { /* 1 to 50 000 elements, each beginning on 16 */
+        int64_t n = 1 + (int64_t)(k * k * 7919) % 50000;
+        if (s) s->tensor[k].off = at, s->tensor[k].n = n;
+        at += (n + 15) / 16 * 16;
+    }
+    return at;
+}
+
+static void fill(const gradient_sum *s, float *g, int unit, int step)
+{
+    for (int k = 0; k < TENSORS; k++)
+        for (int64_t i = 0; i < s->tensor[k].n; i++) g[s->tensor[k].off + i] = cheap(unit, (int)(s->tensor[k].off + i) + 3 * step);
+}
+
+/* A rank's units but the last; which that is, or -1. Ranks 1, 4, .. have none, the others two or one. */
+static int but_last(gradient_sum *s, float *g, int rank, int step)
+{
+    if (rank % 3 == 1) return -1;
+    for (int unit = 0; unit < rank % 2; unit++) {
+        fill(s, g, 2 * rank + unit, step);
+        EXPECT(sum_check(s, g, 0, TENSORS) == -1, "refused");
+        sum_add(s, g, 0, TENSORS);
+    }
+    return 2 * rank + rank % 2;
+}
+
+static void early_sum(enum sum_mode mode)
+{
+    gradient_sum early, after;
+    sum_ahead *a;
+    float *g, *plain;
+    int rank = comm_rank(world), id[TENSORS], n_bad = 0;
+    int64_t n = lay_out(NULL);
+    for (int k = 0; k < TENSORS; k++) id[k] = k;
+    EXPECT_OK(sum_init(&early, world, true, TENSORS, TENSORS, n, 16, &g));
+    EXPECT_OK(sum_init(&after, world, true, TENSORS, TENSORS, n, 16, &plain));
+    lay_out(&early), lay_out(&after);
+    EXPECT_OK(sum_ahead_open(&a, &early, TENSORS - 2, mode)); /* the last two are no shared ones */
+    EXPECT((a != NULL) == (n_nodes > 1), "%.0f nodes, begun early: %d", n_nodes, a != NULL);
+    for (int step = 0; step < EARLY_STEPS && a; step++) {
+        bool take_back = step == BAD_STEP && rank == 0; /* it has one unit */
+        double again = take_back;
+        sum_ahead_begin(a);
+        int last = but_last(&early, g, rank, step), reference = but_last(&after, plain, rank, step);
+        if (last >= 0) fill(&early, g, last, step);
+        for (int k = TENSORS - 2; k >= 0 && last >= 0; k -= 3) { /* as a layer's tensors are finished */
+            int lo = k > 3 ? k - 3 : 0;
+            EXPECT(sum_check(&early, g, lo, k) == -1, "refused");
+            sum_add_early(&early, g, lo, k);
+            sum_ahead_done(a, lo);
+            if (take_back && lo < TENSORS / 2) {
+                sum_take_back(&early, g, lo, TENSORS - 2);
+                break;
+            }
+        }
+        if (last >= 0) {
+            EXPECT(sum_check(&early, g, TENSORS - 2, TENSORS) == -1, "refused");
+            if (take_back) EXPECT(sum_check(&early, g, 0, TENSORS) == -1, "refused"); /* its maxima count all the same */
+            if (take_back) sum_reject(&early, g, 0, TENSORS);
+            else sum_add(&early, g, TENSORS - 2, TENSORS);
+        }
+        if (reference >= 0) {
+            fill(&after, plain, reference, step);
+            EXPECT(sum_check(&after, plain, 0, TENSORS) == -1, "refused");
+            if (take_back) sum_reject(&after, plain, 0, TENSORS);
+            else sum_add(&after, plain, 0, TENSORS);
+        }
+        EXPECT_OK(sum_ahead_finish(a));
+        EXPECT_OK(comm_sum_f64(world, &again, 1));
+        if (again > 0) EXPECT_OK(sum_reduce(&early, world, 0, TENSORS - 2, g));
+        else sum_ahead_take(a, g);
+        EXPECT_OK(sum_reduce(&early, world, TENSORS - 2, TENSORS, g));
+        EXPECT_OK(sum_rescale(&early, world, id));
+        EXPECT_OK(sum_reduce(&after, world, 0, TENSORS, plain));
+        EXPECT_OK(sum_rescale(&after, world, id));
+        for (int k = 0; k < TENSORS; k++) {
+            const sum_tensor *x = &early.tensor[k];
+            n_bad += memcmp(g + x->off, plain + x->off, sizeof *g * (size_t)x->n) != 0;
+            n_bad += x->exponent != after.tensor[k].exponent;
+        }
+        EXPECT(n_bad == 0, "step %d: %d tensors or exponents differ", step, n_bad);
+        memset(g, 0, sizeof *g * (size_t)n);
+        memset(plain, 0, sizeof *plain * (size_t)n);
+    }
+    sum_ahead_close(a);
+    sum_free(&early);
+    sum_free(&after);
+}
+
+static void begun_early_between_layers(void) { early_sum(SUM_POLL); }
+static void begun_early_by_a_thread(void) { early_sum(SUM_THREAD); }
+
 /* What is handed to MPI for other ranks, counted on its way. */
 static double bytes_sent;
 
@@ -158,11 +267,7 @@ static void what_crosses_the_network(void)
     float *g;
     int size = comm_size(world);
     gradient_sum s;
-    comm_levels levels;
-    EXPECT_OK(comm_levels_open(world, &levels));
-    double nodes = size > 1 ? comm_rank(levels.node) == 0 : 1;
-    comm_levels_close(&levels);
-    EXPECT_OK(comm_sum_f64(world, &nodes, 1));
+    double nodes = n_nodes;
     EXPECT_OK(sum_init(&s, world, true, 1, 1, ALL, 8, &g));
     s.tensor[0].off = 0, s.tensor[0].n = ALL;
     for (int i = 0; i < ALL; i++) g[i] = cheap(comm_rank(world), i);
@@ -204,6 +309,33 @@ static void simulated_waiting(void)
     c.jitter = 0, c.slow_nodes = 1, c.slow_by = 0.5;
     EXPECT_OK(comm_simulate(&c, seconds, 0, 1 << 20, 3, &t));
     EXPECT_NEAR(t.jitter, 0.5, 1e-12);
+}
+
+static double evenly(const void *arg, int64_t from) { return 1 - (double)from / *(const double *)arg; }
+
+/* Eight equal buckets, each done an eighth of backward after the one before: what is left is the last one's exchange, or all that does not fit. */
+static void simulated_early_sum(void)
+{
+    enum { RANKS = 8, ALL = 1 << 20 };
+    double seconds[RANKS], n = ALL, whole = 12.0 * ALL * 3 / 4 / 1e9, left;
+    sim_times t;
+    sim_cluster c = {.nodes = 4, .per_node = 2, .bytes_per_s = 1e9, .memory_rate = 1e11, .done = evenly, .done_arg = &n};
+    for (int r = 0; r < RANKS; r++) seconds[r] = r == 5 ? 2 : 1;
+    c.tail_s = 1; /* an eighth of it is longer than a bucket's exchange */
+    EXPECT_OK(comm_simulate(&c, seconds, 0, ALL, 3, &t));
+    EXPECT_NEAR(t.wire, whole / 8, 1e-12);
+    EXPECT_NEAR(t.step, 2 + t.node + whole / 8, 1e-9);
+    c.tail_s = whole / 2; /* the first bucket is done an eighth into it, then the network is busy to the end */
+    left = whole - c.tail_s * 7 / 8;
+    EXPECT_OK(comm_simulate(&c, seconds, 0, ALL, 3, &t));
+    EXPECT_NEAR(t.wire, left, 1e-12);
+    c.tail_s = 1, c.latency_s = 1e-4; /* three others, there and back */
+    EXPECT_OK(comm_simulate(&c, seconds, 0, ALL, 3, &t));
+    double small = 4 * 2 * 2 * 1e-4; /* small sums, log2(4) hops there and back */
+    EXPECT_NEAR(t.wire + t.latency, whole / 8 + 6e-4 + small, 1e-12);
+    c.latency_s = 0, c.poll_s = 0.25; /* four buckets wait to be looked at, the others are exchanged at once when backward is through */
+    EXPECT_OK(comm_simulate(&c, seconds, 0, ALL, 3, &t));
+    EXPECT_NEAR(t.wire, 0.125 + whole, 1e-12);
 }
 
 static void other_words_are_found(void)
@@ -295,12 +427,17 @@ static void gather_and_groups(void)
 int main(int argc, char **argv)
 {
     if (comm_open(&argc, &argv, &world) != OK) return 1;
+    log_open(comm_rank(world), LOG_WARN);
     nodes_share = argc < 2 || strcmp(argv[1], "apart") != 0;
     if (comm_rank(world) != 0 && !freopen("/dev/null", "w", stdout)) return 1; /* TAP comes from rank 0; all ranks' failures count */
+    RUN(nodes_are_counted);
     RUN(same_bits_for_any_deal);
     RUN(every_value_is_the_rounded_sum);
+    RUN(begun_early_between_layers);
+    RUN(begun_early_by_a_thread);
     RUN(what_crosses_the_network);
     RUN(simulated_waiting);
+    RUN(simulated_early_sum);
     RUN(other_words_are_found);
     RUN(float_mode_is_close);
     RUN(bad_units_are_refused);

@@ -239,6 +239,44 @@ static void history_over_two_sessions(void)
     history_free(&h);
 }
 
+/* Four ranks on two nodes: 40 s of steps, 6 of validation and 4 of checkpoints; rank 3 is the slowest in 30 of 40 steps. */
+static void where_the_time_went(void)
+{
+#define RANKS(step, steps, seconds, rank, node, s, over, more) \
+    "{\"event\":\"ranks\",\"step\":" #step ",\"steps\":" #steps ",\"seconds\":" #seconds ",\"ranks\":4,\"nodes\":2,\"compute_min_s\":0.4,\"compute_mean_s\":0.6," \
+    "\"compute_max_s\":0.7,\"data_mean_s\":0.05,\"wait_mean_s\":0.2,\"sum_mean_s\":0.1,\"update_mean_s\":0.03,\"read_mean_s\":0.25,\"slowest_rank\":" #rank \
+    ",\"slowest_node\":\"" node "\",\"slowest_s\":" #s ",\"slowest_over\":" #over ",\"slowest_task\":\"cells\",\"longest_task\":\"chest\",\"longest_s\":0.5" more "}\n"
+#define GROUP(step, rank, node, s) \
+    "{\"event\":\"group\",\"step\":" #step ",\"node\":\"" node "\",\"rank\":" #rank ",\"ranks\":1,\"compute_s\":" #s ",\"data_s\":0,\"slowest_task\":\"cells\"}\n"
+    static const char text[] =
+        "{\"event\":\"start\",\"step\":0,\"steps\":100,\"ranks\":4,\"imbalance\":1.25,\"start_s\":2.5}\n"
+        RANKS(10, 10, 10, 0, "n1", 0.7, 1, ",\"validation_pause_s\":0,\"checkpoint_pause_s\":0") GROUP(10, 0, "n1", 0.7) GROUP(10, 3, "n2", 0.65)
+        RANKS(40, 30, 30, 3, "n2", 0.8, 1.2, ",\"validation_pause_s\":6,\"checkpoint_pause_s\":1") GROUP(40, 0, "n1", 0.5) GROUP(40, 3, "n2", 0.7) GROUP(40, 1, "n1", 0.6)
+        "{\"event\":\"end\",\"step\":40,\"validation_pause_s\":0,\"checkpoint_pause_s\":3}\n";
+    history h;
+    char said[600], *shown = NULL;
+    EXPECT_OK(file_write_atomic(in_run("record.jsonl"), text, sizeof text - 1));
+    EXPECT_OK(history_load(&h, run));
+    efficiency_text(&h, said, sizeof said);
+    EXPECT(strcmp(said, "units 48.0 %, waiting for data 4.0 %, waiting for other ranks 16.0 % (12.0 % by the placement), sum over the ranks 8.0 %, clip and "
+                        "update 2.4 %, validation 12.0 %, checkpoints 8.0 %, the rest 1.6 %; starting up took 2.5 s") == 0, "%s", said);
+    slowest_text(&h, true, said, sizeof said);
+    EXPECT(strcmp(said, "rank 3 on n2, 0.800 s a step (mean 0.650), most of it task cells; its units take 20 % longer than such units on the mean of all "
+                        "ranks; of the tasks chest: 0.500 s a unit") == 0, "%s", said);
+    slowest_text(&h, false, said, sizeof said);
+    EXPECT(strcmp(said, "rank 3 on n2 in 75 % of the steps, 0.800 s a step (mean 0.650); its units take 20 % longer than such units on the mean of all ranks") == 0,
+           "%s", said);
+    EXPECT(h.n_groups == 3 && h.group_step == 40 && h.n_slow == 2, "%d groups, %d slow", h.n_groups, h.n_slow);
+    char cut[40];
+    efficiency_text(&h, cut, sizeof cut);
+    EXPECT(strlen(cut) == sizeof cut - 1, "%zu", strlen(cut));
+    history_free(&h);
+    EXPECT_OK(command(cmd_status, run, NULL, &shown));
+    const char *first = shown ? strstr(shown, "3 on n2   ") : NULL, *second = shown ? strstr(shown, "1 on n1   ") : NULL;
+    EXPECT(first && second && first < second && strstr(shown, "loader: reading"), "%s", shown);
+    free(shown);
+}
+
 /* Numbers no count can be, in a record somebody else wrote. */
 static void history_of_odd_numbers(void)
 {
@@ -275,6 +313,7 @@ int main(void)
     RUN(where_a_run_is);
     RUN(not_a_run);
     RUN(history_over_two_sessions);
+    RUN(where_the_time_went);
     RUN(history_of_odd_numbers);
     RUN(scores_round_trip);
     static const char *const left[] = {"record.jsonl", "scores-test.csv", "report.html", "job.cfg", "out"};

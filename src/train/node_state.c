@@ -1,0 +1,84 @@
+/* node_state: what the optimiser keeps of the shared blocks, once a node instead of once a rank (Rajbhandari et al., SC 2020, stage 1, inside a node):
+ * the ranks of a node map the same memory, each updates its share of it and of its weights, and fetches the other shares of the weights where
+ * they lie. Gradients are complete on every rank anyway, and AdamW knows no neighbours: the bits are those of a rank that does all of it. */
+#include "train_internal.h"
+
+#include <string.h>
+#include <unistd.h>
+
+enum { SHARE_ALIGN = 1024 };
+
+static bool wanted(const trainer *t) { return t->training && t->size > 1 && strcmp(t->job.train.moments, "node") == 0; }
+
+static int64_t page_floats(void) { return (int64_t)sysconf(_SC_PAGESIZE) / (int64_t)sizeof(float); }
+
+int64_t node_state_pad(const trainer *t, int64_t end)
+{
+    int64_t page = page_floats();
+    return wanted(t) ? (page - end % page) % page : 0;
+}
+
+static int64_t share_at(const node_state *s, int r)
+{
+    int64_t size = comm_size(s->levels.node), each = ((s->n + size - 1) / size + SHARE_ALIGN - 1) / SHARE_ALIGN * SHARE_ALIGN;
+    return r * each < s->n ? r * each : s->n;
+}
+
+status node_state_open(trainer *t)
+{
+    node_state *s = &t->node;
+    if (!wanted(t)) return OK;
+    TRY(comm_levels_open(t->world, &s->levels), "moments of a node");
+    double most = comm_size(s->levels.node);
+    TRY(comm_max_f64(t->world, &most, 1), "moments of a node");
+    if (most < 2) return OK; /* every node has one rank: it holds them anyway */
+    for (int i = 0; i < t->pt.n; i++) {
+        const param *p = &t->pt.p[i];
+        if (p->block < BLOCK_HEAD0 && p->off + p->n > s->n) s->n = p->off + p->n;
+    }
+    TRY(comm_shared_open(t->world, s->levels.node, sizeof *t->w * (size_t)t->pt.n_local, &s->w_of), "moments of a node");
+    CHECK(s->w_of.n > 0, ST_RESOURCE, "train.moments = \"node\": the ranks of a node do not see each other's memory here");
+    size_t bytes = sizeof(float) * (size_t)(s->n + node_state_pad(t, s->n));
+    arena *common[] = {&t->m_arena, &t->v_arena, &t->ema_arena};
+    for (int i = 0; i < 3; i++)
+        if (common[i]->base) TRY(comm_common(t->world, s->levels.node, bytes, common[i]), "moments of a node");
+    arena_free(&t->weight_arena);
+    t->w = (float *)(void *)s->w_of.of[comm_rank(s->levels.node)];
+    s->lo = share_at(s, comm_rank(s->levels.node)), s->hi = share_at(s, comm_rank(s->levels.node) + 1);
+    return OK;
+}
+
+void node_state_close(trainer *t)
+{
+    comm_shared_close(&t->node.w_of);
+    comm_levels_close(&t->node.levels);
+}
+
+bool node_state_holds(const trainer *t, const param *p)
+{
+    return p->block >= BLOCK_HEAD0 || t->node.w_of.n == 0 || comm_rank(t->node.levels.node) == 0;
+}
+
+void node_state_share(const trainer *t, const param *p, int64_t *from, int64_t *to)
+{
+    const node_state *s = &t->node;
+    *from = 0, *to = p->n;
+    if (p->block >= BLOCK_HEAD0 || s->w_of.n == 0) return;
+    if (*from < s->lo - p->off) *from = s->lo - p->off;
+    if (*to > s->hi - p->off) *to = s->hi - p->off;
+    if (*from > *to) *from = *to = 0;
+}
+
+status node_state_spread(trainer *t)
+{
+    node_state *s = &t->node;
+    if (s->w_of.n == 0) return OK;
+    TRY(comm_meet(s->levels.node, "comm_update"), "weights of the node");
+    for (int r = 0; r < s->w_of.n; r++) {
+        int64_t from = share_at(s, r), n = share_at(s, r + 1) - from;
+        if (r == comm_rank(s->levels.node) || n == 0) continue;
+        memcpy(t->w + from, (const float *)(const void *)s->w_of.of[r] + from, sizeof *t->w * (size_t)n);
+        comm_shared_unsee(&s->w_of, r, sizeof *t->w * (size_t)from, sizeof *t->w * (size_t)n);
+    }
+    return OK; /* nobody updates again before all have met in the next step's sum */
+}
