@@ -30,7 +30,8 @@ typedef struct history {
     /* the whole run */
     int     n_starts, n_lines, n_dropped_events, n_tasks, cap_tasks;
     task_history *task;
-    series  loss, lr, rate, grad_norm, memory, mean_score; /* mean_score: mean validation score of the tasks that have one */
+    series  loss, lr, rate, grad_norm, memory, wait, mean_score; /* wait: of the most idle rank, percent of a step; mean_score: mean validation
+                                                                    score of the tasks that have one */
     double  part_s[N_PARTS];    /* seconds, slowest rank, summed over the steps */
     double  wait_s, step_s;     /* the same: most idle rank's wait; whole steps */
     double  images, seconds;    /* seconds: wall time of all sessions */
@@ -50,7 +51,5 @@ task_history *history_task(history *h, const char *name); /* NULL if unknown */
 
 /* The task's last dropped unit in words: "step 7, unit 0 on rank 1: activation: encoder.features.3.1; sample 17". */
 void history_drop_text(const task_history *t, char out[400]);
-
-/* "3 s", "12 min", "1.5 h", "2.1 d" */
 
 #endif
