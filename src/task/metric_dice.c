@@ -49,13 +49,14 @@ status dice_cases(const scorer *s, double **dice, double **hd)
     return OK;
 }
 
-typedef struct cases { double *dice, *hd; } cases; /* (n_cases,K) */
+typedef struct cases { double *dice, *hd; char hd_name[16]; } cases; /* (n_cases,K) each */
 
 static status prepare(scorer *s)
 {
     cases *c;
     TRY(mem_alloc(&c, sizeof *c, "cases"), "task %s", s->m->task);
     s->state = c;
+    snprintf(c->hd_name, sizeof c->hd_name, "hd95_%s", unit_name[metric_unit(s->m)]);
     return dice_cases(s, &c->dice, &c->hd);
 }
 
@@ -93,12 +94,10 @@ static double add_means(const scorer *s, const double *value, const char *name, 
 static void score(const scorer *s, const int32_t *times, metric_result *r)
 {
     const cases *c = s->state;
-    char name[32];
     double with_dice, with_hd;
     r->score = add_means(s, c->dice, "dice", times, r, &with_dice);
     if (!s->m->full) return;
-    snprintf(name, sizeof name, "hd95_%s", unit_name[metric_unit(s->m)]);
-    add_means(s, c->hd, name, times, r, &with_hd);
+    add_means(s, c->hd, c->hd_name, times, r, &with_hd);
     result_add(r, with_dice > 0 ? 1 - with_hd / with_dice : (double)NAN, "hd95_missing", NULL);
 }
 

@@ -94,7 +94,7 @@ static void put_class(text *t, const metric *m, const double *p)
     for (int k = 0; k < m->K; k++) put_number(t, p[1 + k]);
 }
 
-static void put_masks(text *t, const metric *m, const record *r, const double *p)
+static void put_masks(text *t, const metric *m, const record *r, const double *p, enum unit_of measure)
 {
     int stride = metric_counts(m);
     for (int what = 0; what < (m->full ? 2 : 1); what++)
@@ -103,7 +103,7 @@ static void put_masks(text *t, const metric *m, const record *r, const double *p
             for (int64_t j = 0; j + stride <= r->n; j += stride) {
                 if ((int)p[j] != k) continue;
                 if (what == 0) v = dice_of(p[j + 1], p[j + 2], p[j + 3]);
-                else if (r->unit == (int64_t)metric_unit(m)) v = p[j + COUNTS];
+                else if (r->unit == (int64_t)measure) v = p[j + COUNTS];
             }
             put_number(t, v);
         }
@@ -142,6 +142,7 @@ status metric_each(metric *m, metric_line *line, void *arg)
 {
     text t = {0};
     status st = OK;
+    enum unit_of measure = metric_unit(m);
     metric_sort(m);
     put_header(&t, m);
     if (!t.failed) line(arg, t.s);
@@ -154,7 +155,7 @@ status metric_each(metric *m, metric_line *line, void *arg)
         if (m->kind == TASK_CLASSIFICATION) put_class(&t, m, p);
         if (m->kind == TASK_REGRESSION || m->kind == TASK_MULTILABEL)
             for (int64_t k = 0; k < r->n; k++) put_number(&t, m->kind == TASK_MULTILABEL && p[k] < 0 ? (double)NAN : p[k]);
-        if (m->kind == TASK_SEGMENTATION) put_masks(&t, m, r, p);
+        if (m->kind == TASK_SEGMENTATION) put_masks(&t, m, r, p, measure);
         if (m->kind == TASK_DETECTION) st = put_boxes(&t, m, p);
         if (!t.failed && !st) line(arg, t.s);
     }
