@@ -289,7 +289,7 @@ static void class_scores(void)
         }
         EXPECT_OK(metric_finish(m, 0, 0, &r));
         ref want = get_f("metric_class_%d", K, 0);
-        double got[7];
+        double got[7] = {0};
         for (int i = 0; i < r.n && i < 7; i++) got[i] = r.value[i].value;
         near_all("class scores", got, want.v, 3, 1e-8);
         if (K > 2) near_all("AUROC per class", got + 3, want.v + 3, K, 1e-8);

@@ -219,6 +219,7 @@ static void pictures_and_matrices(void)
     static example_class cls[1] = {{"cell", "#ff6358"}};
     examples back, e = {.n = 2, .row = row, .n_classes = 1, .cls = cls};
     write_scores();
+    unlink(in_run("job.cfg"));
     EXPECT_OK(path_make_dirs(in_run("examples-test-nuclei")));
     write_picture("01-true.png", 40), write_picture("01-predicted.png", 41), write_picture("02-true.png", 42);
     EXPECT_OK(examples_save(&e, in_run("examples-test-nuclei")));
