@@ -6,7 +6,7 @@
 
 #define EXAMPLES_MOST 50  /* of a task */
 #define EXAMPLES_CLASSES 256
-#define EXAMPLES_TILE 176 /* most pixels of a picture's side */
+#define EXAMPLES_TILE 156 /* most pixels of a picture's side: six, or three pairs, fill the page's width */
 
 /* One line of index.csv. file: of the picture; with a second one (masks, boxes) the first shows what is true, the second what was predicted. */
 typedef struct example_row {

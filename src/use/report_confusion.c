@@ -94,8 +94,8 @@ static void put_cell(FILE *out, int64_t n, int64_t of, bool right, bool as_share
 
 static void put_matrix(FILE *out, const confusion *c)
 {
-    html_printf(out, "<div class=\"wide\"><table class=\"confusion%s\"><caption>rows: true class; columns: predicted; %s</caption><thead><tr><td></td>",
-                c->n > 6 ? " tall" : "", c->pixels ? "percent of the row's pixels" : "number of images");
+    html_printf(out, "<p class=\"part\">Confusion matrix: rows are true classes, columns predicted ones; %s.</p>\n<div class=\"wide\">"
+                     "<table class=\"confusion%s\"><thead><tr><td></td>", c->pixels ? "percent of the row's pixels" : "number of images", c->n > 6 ? " tall" : "");
     for (int k = 0; k < c->n; k++) html_printf(out, "<th><span>%s</span></th>", c->name[k]);
     fputs("<th class=\"sum\"><span>all</span></th></tr></thead><tbody>\n", out);
     for (int i = 0; i < c->n; i++) {

@@ -12,7 +12,7 @@ ok $? "a run to evaluate"
 cd "$dir/a" || exit 1
 outputs() { find . -name '*-test*' -type f -o -path './examples-test*' -type f | sort | xargs sha256sum; }
 
-for r in 1 2 3 4; do
+for r in 1 2 3; do
     mpi "$r" "$medley" evaluate "$dir/a" --boot 100 && cp "$dir/log" "$dir/table" && outputs >"$dir/sums$r"
     ok $? "evaluate on $r ranks"
     [ "$r" = 1 ] && continue
