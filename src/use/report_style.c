@@ -51,5 +51,5 @@ const char report_style[] =
     "@media print{:root{color-scheme:light;--bg:#fff;--card:#fff;--ink:#000;--muted:#555;--rule:#ccc;--soft:#f6f6f6;--warn:#fff4dc;"
     "--c0:#1f6fb4;--c1:#d9770c;--c2:#2d8a57;--c3:#a4469e;--c4:#c4413b;--c5:#7a8a17;--c6:#1b8a99;--c7:#9aa3ad}body{font-size:10.5pt;"
     "-webkit-print-color-adjust:exact;print-color-adjust:exact}main{max-width:none;padding:0}figure,.card,tr,.confusion{break-inside:avoid}"
-    "h2,h3{break-after:avoid}pre{white-space:pre-wrap;overflow:visible}.grid2,.pair{grid-template-columns:repeat(2,1fr)}.cards{grid-"
+    ".examples{zoom:.65}details::details-content{content-visibility:visible}h2,h3{break-after:avoid}pre{white-space:pre-wrap;overflow:visible}.grid2,.pair{grid-template-columns:repeat(2,1fr)}.cards{grid-"
     "template-columns:repeat(4,1fr)}}\n";
