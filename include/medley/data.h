@@ -57,6 +57,8 @@ const shard_label *dataset_label(const dataset *d);
 int64_t dataset_count(const dataset *d, enum split s);          /* labelled samples of a split */
 uint64_t dataset_case(const dataset *d, int64_t global_index);   /* hash of (data set, case) */
 const char *dataset_sample_id(const dataset *d, int64_t global_index);
+int64_t dataset_at(const dataset *d, enum split s, int64_t k);   /* global index of labelled sample k of the split; they ascend */
+MUST status dataset_describe(dataset *d, int64_t global_index, sample_note *out); /* opens its shard */
 /* Number of training samples per class (classification), positive counts (multilabel); K entries. */
 MUST status dataset_class_counts(dataset *d, enum split s, int64_t *out);
 

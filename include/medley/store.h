@@ -86,7 +86,6 @@ bool unpack_gzip(const void *bytes, size_t n, void *out, size_t room, size_t *n_
  * deflate 4 + shuffle (2-byte types and up) + Fletcher32 on image and mask.
  * A data set folder holds NAME-00000.h5 ..., index.h5 (see catalogue) and SHA256SUMS (checkable with sha256sum -c). */
 
-#define SHARD_TEXT 160 /* longest id, subject, source ... with NUL */
 #define SHARD_MAX_LABELS 8
 
 typedef struct shard_label {

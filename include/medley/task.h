@@ -82,23 +82,53 @@ void metric_free(metric *m);
 /* Adds the first b->n_valid samples of the batch after task_forward(train = false). case_id: hash of the case (volume or image) of
  * each sample (B). Segmentation is scored on the stored (native) mask: logits are sampled bilinearly at each native pixel. */
 MUST status metric_add(metric *m, const task_run *r, const batch *b, const uint64_t *case_id);
+/* What an evaluation wants beyond scores, before the first metric_add: ids, subjects and centres of the samples (from b->note), the confusion
+ * matrix, HD95 of masks, and some pictures. A validation does without. */
+typedef struct metric_ask { const int64_t *example; int n_examples; } metric_ask; /* ascending: samples whose picture is kept */
+MUST status metric_want(metric *m, const metric_ask *ask);
 /* Serialise for MPI; merge what another rank packed. */
 MUST status metric_pack(const metric *m, void **bytes, size_t *n_bytes); /* free() */
 MUST status metric_merge(metric *m, const void *bytes, size_t n_bytes);
 
-#define METRIC_MAX 64
+#define METRIC_MAX 256
 typedef struct metric_value { char name[64]; double value; double lo, hi; } metric_value; /* lo, hi: bootstrap interval, NaN if none */
 typedef struct metric_result {
-    int64_t n_samples, n_cases;
+    int64_t n_samples, n_cases, n_subjects;
     double  score;                      /* the one number for model selection: higher is better, [0,1] (regression: 1 - MAE/range) */
     char    score_name[32];             /* "balanced_accuracy", "auroc", "dice", "ap50", "mae_score" */
     int     n;
     metric_value value[METRIC_MAX]; /* balanced_accuracy, accuracy, auroc, auroc/CLASS, dice, dice/CLASS, ap50, ap, mae ... */
 } metric_result;
-/* n_boot > 0: percentile bootstrap over cases (seeded), 95 %. Deterministic: samples are sorted first. */
+/* n_boot > 0: percentile bootstrap over subjects (seeded), 95 %: all cases of a subject are drawn or left together. Deterministic: samples
+ * are sorted first. centre: only its samples; NULL all. */
 MUST status metric_finish(metric *m, int n_boot, uint64_t seed, metric_result *out);
-/* One line per sample for CSV: calls `line` with a header first. */
-MUST status metric_each(metric *m, void (*line)(void *arg, const char *csv), void *arg);
+MUST status metric_finish_centre(metric *m, const char *centre, int n_boot, uint64_t seed, metric_result *out);
+/* The centres that samples name, in order: char[n][SHARD_TEXT], free(). Without metric_want none. */
+MUST status metric_centres(metric *m, int *n, char (**names)[SHARD_TEXT]);
+/* Lines for CSV, a header first: of every sample; of every case with its Dice and HD95 (segmentation); the confusion matrix: true classes in
+ * rows, predicted ones in columns, of samples or pixels; of a label vector a row per label. No line where a kind of label has no such thing. */
+typedef void metric_line(void *arg, const char *csv);
+MUST status metric_each(metric *m, metric_line *line, void *arg);
+MUST status metric_each_case(metric *m, metric_line *line, void *arg);
+MUST status metric_confusion(metric *m, metric_line *line, void *arg);
+
+/* A picture that metric_want asked for: the image as the network saw it, what is true and what was predicted. Pointers are the metric's. */
+#define EXAMPLE_SURE 0.3f /* boxes of a lower score are not shown */
+typedef struct example {
+    int64_t sample;
+    const char *id, *subject;
+    int     H, W;
+    float   field[4];               /* where the stored image lies: x0 y0 x1 y1; black around it */
+    const uint8_t *rgb;             /* (H,W,3) */
+    const uint8_t *truth, *guess;   /* (H,W) classes; NULL unless segmentation */
+    int     n_true, n_found;
+    float   true_box[200][5], found_box[200][6]; /* x0 y0 x1 y1 class; x0 y0 x1 y1 score class, best first */
+    char    truth_text[200], guess_text[200];
+    double  quality;                /* probability of the true class, Dice; NaN: there is no such number */
+    bool    right;                  /* classification, multilabel */
+} example;
+int metric_n_examples(const metric *m);
+MUST status metric_example(metric *m, int k, example *out);
 
 /* ---- placement --------------------------------------------------------------------------------------------------------- */
 

@@ -59,6 +59,8 @@ const task *trainer_task(const trainer *t, int i);
 int64_t    trainer_step(const trainer *t);              /* step of the weights */
 /* Collective: metrics of task i on split s. The accumulator is complete on rank 0 (*m, metric_free it; NULL elsewhere). */
 MUST status trainer_evaluate(trainer *t, int i, enum split s, metric **m);
+/* The same with all that metric_want offers, and pictures of up to n_examples samples spread over the split. */
+MUST status trainer_examine(trainer *t, int i, enum split s, int n_examples, metric **m);
 
 /* ---- weights without a trainer and its data (src/train/weights.c) --------------------------------------------------------- */
 

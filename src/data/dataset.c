@@ -174,6 +174,7 @@ const shard_meta *dataset_meta(const dataset *d) { return &d->cat.meta; }
 const shard_label *dataset_label(const dataset *d) { return &d->cat.meta.label[d->label]; }
 int64_t dataset_count(const dataset *d, enum split s) { return d->n[s]; }
 const int64_t *dataset_list(const dataset *d, enum split s) { return d->list[s]; }
+int64_t dataset_at(const dataset *d, enum split s, int64_t k) { return d->list[s][k]; }
 const char *dataset_sample_id(const dataset *d, int64_t i) { return d->cat.id + i * d->cat.id_width; }
 
 int32_t dataset_class(const dataset *d, int64_t i)
@@ -364,6 +365,25 @@ status dataset_fetch(dataset *d, int64_t sample, scratch *t, raw_sample *out)
 {
     pthread_mutex_lock(&d->lock);
     status st = fetch(d, sample, t, out);
+    pthread_mutex_unlock(&d->lock);
+    return st;
+}
+
+status dataset_describe(dataset *d, int64_t sample, sample_note *out)
+{
+    int i = shard_of(d, sample);
+    pthread_mutex_lock(&d->lock);
+    status st = need_shard(d, i);
+    if (!st) {
+        const shard *s = d->open[i];
+        int64_t k = sample - d->first[i];
+        *out = (sample_note){.spacing = {s->spacing[2 * k], s->spacing[2 * k + 1]}};
+        memcpy(out->id, s->id[k], sizeof out->id);
+        memcpy(out->case_id, s->case_id[k], sizeof out->case_id);
+        memcpy(out->subject, s->subject[k], sizeof out->subject);
+        memcpy(out->centre, s->centre[k], sizeof out->centre);
+        memcpy(out->units, s->meta.spacing_units, sizeof out->units);
+    }
     pthread_mutex_unlock(&d->lock);
     return st;
 }

@@ -44,23 +44,40 @@ static status add_scalar(metric *m, const task_run *r, const batch *b, int i, ui
     return OK;
 }
 
-static status add_counts(metric *m, const uint8_t *guess, const uint8_t *truth, int64_t n, int64_t sample, uint64_t case_id)
+static enum unit_of unit_of(const sample_note *n)
+{
+    if (!n || !(n->spacing[0] > 0 && n->spacing[1] > 0)) return UNIT_PIXEL;
+    for (int u = UNIT_MM; u < N_UNITS; u++)
+        if (strcmp(n->units, unit_name[u]) == 0) return (enum unit_of)u;
+    return UNIT_PIXEL;
+}
+
+/* guess, truth (h,w); note: NULL without metric_want. */
+static status add_counts(metric *m, const uint8_t *guess, const uint8_t *truth, int h, int w, int64_t sample, uint64_t case_id, const sample_note *note)
 {
     int64_t count[3][256] = {{0}}; /* both, predicted, true */
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0, n = (int64_t)h * w; i < n; i++) {
         if (truth[i] == IGNORE_MASK) continue;
         count[0][truth[i]] += guess[i] == truth[i];
         count[1][guess[i]]++;
         count[2][truth[i]]++;
+        if (m->pixels && truth[i] < m->K && guess[i] < m->K) m->pixels[(int64_t)truth[i] * m->K + guess[i]]++;
     }
     int present = 0;
     for (int k = 0; k < m->K; k++) present += count[1][k] + count[2][k] > 0;
-    double *p;
-    TRY(metric_new_record(m, sample, case_id, 4 * present, &p), "task %s", m->task);
+    double *p, step[2] = {1, 1};
+    enum unit_of measure = unit_of(note);
+    if (measure != UNIT_PIXEL) step[0] = (double)note->spacing[0], step[1] = (double)note->spacing[1];
+    TRY(metric_new_record(m, sample, case_id, (int64_t)metric_counts(m) * present, &p), "task %s", m->task);
+    m->rec[m->n - 1].unit = measure;
     for (int k = 0; k < m->K; k++) {
         if (count[1][k] + count[2][k] == 0) continue;
         *p++ = k;
         for (int j = 0; j < 3; j++) *p++ = (double)count[j][k];
+        if (!m->full) continue;
+        *p = NAN;
+        if (k > 0 && count[1][k] && count[2][k]) TRY(surface_hd95(m->surface, guess, truth, h, w, k, step, p), "task %s", m->task);
+        p++;
     }
     return OK;
 }
@@ -82,7 +99,7 @@ static status add_mask(metric *m, const task_run *r, const batch *b, int i, uint
     const uint8_t *truth = stored ? *native : b->mask + (size_t)i * n;
     task_mask_native(r, i, stored ? &b->view[i] : &same, h, w, m->mask);
     if (stored) *native += n;
-    return add_counts(m, m->mask, truth, (int64_t)n, b->sample[i], case_id);
+    return add_counts(m, m->mask, truth, h, w, b->sample[i], case_id, b->note ? &b->note[i] : NULL);
 }
 
 static status add_boxes(metric *m, const task_run *r, const batch *b, int i, uint64_t case_id)
@@ -115,6 +132,7 @@ status metric_add(metric *m, const task_run *r, const batch *b, const uint64_t *
     const uint8_t *native = b->native_mask;
     for (int i = 0; i < b->n_valid; i++) {
         status st = OK;
+        int64_t before = m->n;
         switch (m->kind) {
         case TASK_CLASSIFICATION:
             st = add_class(m, r, b, i, case_id[i]);
@@ -134,6 +152,8 @@ status metric_add(metric *m, const task_run *r, const batch *b, const uint64_t *
         case N_TASK_KINDS:
             break;
         }
+        if (!st && m->full && b->note && m->n > before) st = metric_note(m, &b->note[i]);
+        if (!st && m->n_wanted && m->n > before) st = picture_add(m, r, b, i);
         if (st) return status_note(st, __FILE__, __LINE__, "sample %lld", (long long)b->sample[i]);
     }
     return OK;

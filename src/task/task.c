@@ -177,6 +177,7 @@ static batch part_of(const task_spec *s, const batch *b, int from, int n)
     for (int64_t i = 0; c.native_mask && i < at && i < b->n_valid; i++)
         c.native_mask += (int64_t)b->native_size[2 * i] * b->native_size[2 * i + 1];
     if (c.native_size) c.native_size += 2 * at;
+    if (c.note) c.note += at;
     return c;
 }
 
