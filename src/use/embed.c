@@ -1,7 +1,6 @@
 /* embed: `medley embed`: the encoder's pooled vectors of the samples of shards, on any number of ranks. Images go through the encoder one
  * at a time, so that no vector depends on its neighbours; ranks take turns in sample order, so that rank 0 gets the rows in that order. */
 #include "medley/command.h"
-#include "medley/kern.h"
 #include "medley/use.h"
 
 #include "embed.h"
@@ -364,24 +363,12 @@ static status finish(embedder *b, double began)
     return OK;
 }
 
-/* Collective. Threads of this rank; ranks that compute with other kernels would give rows that depend on who made them. */
-static status prepare(embedder *b)
-{
-    core_share cores;
-    char text[320];
-    TRY(comm_cores(b->world, cores_asked(0), &cores), "threads");
-    kern_init(cores.threads);
-    watchdog_limit(300, NULL);
-    snprintf(text, sizeof text, "blas = %s\ncpu = %s\n", kern_blas_name(), kern_isa());
-    return comm_same_text(b->world, text, ST_USAGE, "the ranks compute differently (set OPENBLAS_CORETYPE to the same on all nodes)");
-}
-
 static status embed(embedder *b, const weights_ask *ask)
 {
     double began = timer_now();
     embedding *e = &b->all;
     bool speaks = comm_rank(b->world) == 0;
-    TRY(prepare(b), "embed");
+    TRY(use_compute(b->world), "embed");
     TRY(weights_open_all(&b->w, b->world, b->from, ask), "embed");
     TRY(comm_agree(b->world, speaks ? decide(b) : OK), "embed");
     TRY(comm_bcast(b->world, e->data, sizeof e->data, 0), "embed");

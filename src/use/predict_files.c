@@ -1,0 +1,303 @@
+/* predict_files: which files a prediction is about, what their outputs are called, and whether these may be written. */
+#include "predict.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+enum { PATH_MOST = 1000, LIST_BYTES = 64 << 20 };
+
+/* Ends of names that tell an image: what of a folder is taken, and what is left out of the name of an output. */
+static const char *const ends[] = {".nii.gz", ".nii", ".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm", ".dicom", ".ima"};
+
+static size_t end_of(const char *path)
+{
+    size_t n = strlen(path);
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        size_t m = strlen(ends[i]);
+        if (n > m && path[n - m - 1] != '/' && strcasecmp(path + n - m, ends[i]) == 0) return m;
+    }
+    return 0;
+}
+
+/* ---- rank 0: the list ----------------------------------------------------------------------------------------------------------- */
+
+typedef struct found { char *path, *name; double cost; } found;
+typedef struct found_files { int n, room; found *v; } found_files;
+
+static void found_close(found_files *l)
+{
+    for (int i = 0; i < l->n; i++) free(l->v[i].path), free(l->v[i].name);
+    free(l->v);
+}
+
+static double bytes_of(const char *path)
+{
+    struct stat info;
+    if (stat(path, &info)) return 0; /* it is named when it cannot be read */
+    if (!S_ISDIR(info.st_mode)) return (double)info.st_size;
+    double sum = 0;
+    DIR *d = opendir(path);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        char inside[PATH_MOST + 300];
+        snprintf(inside, sizeof inside, "%s/%s", path, e->d_name);
+        if (stat(inside, &info) == 0 && S_ISREG(info.st_mode)) sum += (double)info.st_size;
+    }
+    if (d) closedir(d);
+    return sum;
+}
+
+static status add(found_files *l, const char *path)
+{
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/') n--;
+    CHECK(n > 0 && n < PATH_MOST, ST_USAGE, "path of %zu letters: %.80s...", n, path);
+    if (l->n == l->room) {
+        int room = 2 * l->room + 16;
+        TRY(mem_grow(&l->v, sizeof *l->v * (size_t)room, "list of files"), "predict");
+        l->room = room;
+    }
+    l->v[l->n] = (found){0};
+    TRY(mem_copy(&l->v[l->n].path, path, n, "list of files"), "predict");
+    l->v[l->n].cost = bytes_of(l->v[l->n].path);
+    l->n++;
+    return OK;
+}
+
+static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+/* Names of what lies in a folder, sorted, without hidden ones. *names: each free(), and the list. */
+static status list_folder(const char *folder, char ***names, int *n)
+{
+    int room = 0;
+    status st = OK;
+    *names = NULL, *n = 0;
+    DIR *d = opendir(folder);
+    CHECK(d, ST_DATA, "%s: cannot be listed", folder);
+    for (struct dirent *e; !st && (e = readdir(d));) {
+        if (e->d_name[0] == '.') continue;
+        if (*n == room) {
+            room = 2 * room + 16;
+            st = mem_grow(names, sizeof **names * (size_t)room, "names in a folder");
+        }
+        if (!st) st = mem_copy(&(*names)[*n], e->d_name, strlen(e->d_name), "names in a folder");
+        if (!st) ++*n;
+    }
+    closedir(d);
+    if (*n) qsort(*names, (size_t)*n, sizeof **names, by_text);
+    return st;
+}
+
+static bool is_folder(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+/* A series is one file; of another folder the images in it, and the series in folders of it. */
+static status add_folder(found_files *l, const char *folder)
+{
+    char **name, path[PATH_MOST + 300];
+    int n, before = l->n;
+    if (image_is_series(folder)) return add(l, folder);
+    status st = list_folder(folder, &name, &n);
+    for (int i = 0; i < n; i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, name[i]);
+        if (!st && (is_folder(path) ? image_is_series(path) : end_of(path) > 0)) st = add(l, path);
+        free(name[i]);
+    }
+    free(name);
+    TRY(st, "%s", folder);
+    CHECK(l->n > before, ST_DATA, "%s: no image in this folder", folder);
+    return OK;
+}
+
+static status add_word(found_files *l, const char *word) { return is_folder(word) ? add_folder(l, word) : add(l, word); }
+
+static status add_list(found_files *l, const char *path)
+{
+    char *text, *rest = NULL;
+    TRY(file_read_all(path, LIST_BYTES, &text, NULL), "--list");
+    status st = OK;
+    for (char *line = strtok_r(text, "\r\n", &rest); line && !st; line = strtok_r(NULL, "\r\n", &rest)) st = add_word(l, line);
+    free(text);
+    return st;
+}
+
+/* ---- rank 0: names ---------------------------------------------------------------------------------------------------------------- */
+
+/* level 0: the file's name without its end; 1: its whole path so; 2: with the end. */
+static status name_at(found *f, int level)
+{
+    const char *path = f->path, *slash = strrchr(path, '/');
+    if (level == 0 && slash && slash[1]) path = slash + 1;
+    while (level > 0 && (strncmp(path, "./", 2) == 0 || *path == '/')) path += *path == '/' ? 1 : 2;
+    size_t n = strlen(path) - (level < 2 ? end_of(path) : 0);
+    free(f->name), f->name = NULL;
+    TRY(mem_copy(&f->name, path, n, "name"), "predict");
+    for (char *c = f->name; *c; c++)
+        if (*c == '/' || (unsigned char)*c < ' ') *c = '_';
+    if (f->name[0] == '.') f->name[0] = '_';
+    return OK;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    const found *x = *(found *const *)a, *y = *(found *const *)b;
+    int order = strcmp(x->name, y->name);
+    return order ? order : strcmp(x->path, y->path);
+}
+
+/* Files of one name in different folders get the folder into theirs. */
+static status name_all(found_files *l)
+{
+    found **order;
+    bool again = true;
+    TRY(mem_alloc(&order, sizeof *order * (size_t)(l->n + 1), "names"), "predict");
+    status st = OK;
+    for (int i = 0; i < l->n; i++) order[i] = &l->v[i];
+    for (int i = 0; i < l->n && !st; i++) st = name_at(&l->v[i], 0);
+    for (int level = 1; again && !st; level++) {
+        again = false;
+        qsort(order, (size_t)l->n, sizeof *order, by_name);
+        for (int i = 0, k; i < l->n && !st; i = k) {
+            for (k = i + 1; k < l->n && strcmp(order[i]->name, order[k]->name) == 0;) k++;
+            if (k - i == 1) continue;
+            if (level > 2 || strcmp(order[i]->path, order[i + 1]->path) == 0)
+                st = status_raise(ST_USAGE, __FILE__, __LINE__, "%s and %s: outputs of one name", order[i]->path, order[i + 1]->path);
+            for (int j = i; j < k && !st; j++) st = name_at(order[j], level);
+            again = true;
+        }
+    }
+    free(order);
+    return st;
+}
+
+static status list_files(found_files *l, const predict_ask *ask)
+{
+    for (int i = 0; i < ask->n_words; i++) TRY(add_word(l, ask->word[i]), "predict");
+    if (ask->list) TRY(add_list(l, ask->list), "predict");
+    CHECK(l->n > 0, ST_USAGE, "no files to predict");
+    return name_all(l);
+}
+
+/* ---- all ranks ------------------------------------------------------------------------------------------------------------------- */
+
+/* Costs, then paths and names with their NULs. */
+static status pack(const found_files *l, char **bytes, size_t *n)
+{
+    *n = sizeof(double) * (size_t)l->n;
+    for (int i = 0; i < l->n; i++) *n += strlen(l->v[i].path) + strlen(l->v[i].name) + 2;
+    TRY(mem_alloc(bytes, *n, "list of files"), "predict");
+    char *at = *bytes;
+    for (int i = 0; i < l->n; i++, at += sizeof(double)) memcpy(at, &l->v[i].cost, sizeof(double));
+    for (int i = 0; i < l->n; i++) at = stpcpy(at, l->v[i].path) + 1, at = stpcpy(at, l->v[i].name) + 1;
+    return OK;
+}
+
+static status unpack(predict_files *f)
+{
+    TRY(mem_alloc(&f->file, sizeof *f->file * (size_t)f->n, "list of files"), "predict");
+    const char *at = f->text + sizeof(double) * (size_t)f->n;
+    for (int i = 0; i < f->n; i++) {
+        memcpy(&f->file[i].cost, f->text + sizeof(double) * (size_t)i, sizeof(double));
+        f->file[i].path = at, at += strlen(at) + 1;
+        f->file[i].name = at, at += strlen(at) + 1;
+    }
+    return OK;
+}
+
+status predict_files_open(predict_files *f, comm *world, const predict_ask *ask)
+{
+    found_files list = {0};
+    uint64_t size[2] = {0};
+    bool reads = comm_rank(world) == 0;
+    size_t n = 0;
+    status st = OK;
+    *f = (predict_files){0};
+    if (reads) {
+        st = list_files(&list, ask);
+        if (!st) st = pack(&list, &f->text, &n);
+        size[0] = (uint64_t)list.n, size[1] = n;
+        found_close(&list);
+    }
+    TRY(comm_agree(world, st), "predict");
+    TRY(comm_bcast(world, size, sizeof size, 0), "predict");
+    if (!reads) st = mem_alloc(&f->text, size[1], "list of files");
+    TRY(comm_agree(world, st), "predict");
+    TRY(comm_bcast(world, f->text, size[1], 0), "predict");
+    f->n = (int)size[0];
+    return comm_agree(world, unpack(f));
+}
+
+void predict_files_close(predict_files *f)
+{
+    free(f->file), free(f->text);
+    *f = (predict_files){0};
+}
+
+/* ---- outputs ------------------------------------------------------------------------------------------------------------------------ */
+
+status predict_path(const predict_ask *ask, const char *name, const char *end, char out[1400])
+{
+    CHECK(snprintf(out, 1400, "%s/%s%s", ask->out, name, end) < 1400, ST_USAGE, "path too long: %.80s...", ask->out);
+    return OK;
+}
+
+void predict_safe_name(const char *name, char out[64])
+{
+    size_t k = 0;
+    for (; name[k] && k + 1 < 64; k++) out[k] = isalnum((unsigned char)name[k]) || strchr("._-", name[k]) ? name[k] : '_';
+    out[k] = 0;
+}
+
+typedef struct identity { dev_t dev; ino_t ino; } identity;
+
+static bool is_source(const identity *id, int n, const char *path)
+{
+    struct stat info;
+    if (stat(path, &info)) return false;
+    for (int i = 0; i < n; i++)
+        if (id[i].dev == info.st_dev && id[i].ino == info.st_ino) return true;
+    return false;
+}
+
+static status may_write(const identity *id, int n, const char *path, bool force)
+{
+    if (!path_exists(path)) return OK;
+    CHECK(!is_source(id, n, path), ST_USAGE, "%s is a source; --out has to be another folder", path);
+    return use_may_write(path, force);
+}
+
+status predict_may_write(const predict_files *f, const predict_ask *ask, const task_spec *s)
+{
+    const bool masks = s->kind == TASK_SEGMENTATION, found = s->kind == TASK_DETECTION;
+    const struct { const char *end; bool may; } own[] = {{".nii.gz", masks}, {".png", masks}, {"-overlay.png", ask->overlay && (masks || found)},
+        {"-probabilities.nii.gz", masks && ask->probabilities}, {"-probabilities.npy", masks && ask->probabilities}};
+    const struct { const char *end; bool may; } all[] = {{".csv", !found}, {"-slices.csv", !masks && !found}, {".json", found}};
+    char path[1400], name[64];
+    identity *id;
+    status st = OK;
+    TRY(mem_alloc(&id, sizeof *id * (size_t)f->n, "sources"), "predict");
+    for (int i = 0; i < f->n; i++) {
+        struct stat info;
+        if (stat(f->file[i].path, &info) == 0) id[i] = (identity){info.st_dev, info.st_ino};
+    }
+    predict_safe_name(s->name, name);
+    for (size_t k = 0; k < sizeof all / sizeof *all && !st; k++) {
+        if (!all[k].may) continue;
+        st = predict_path(ask, name, all[k].end, path);
+        if (!st) st = may_write(id, f->n, path, ask->force);
+    }
+    for (int i = 0; i < f->n && !st; i++)
+        for (size_t k = 0; k < sizeof own / sizeof *own && !st; k++) {
+            if (!own[k].may) continue;
+            st = predict_path(ask, f->file[i].name, own[k].end, path);
+            if (!st) st = may_write(id, f->n, path, ask->force);
+        }
+    free(id);
+    return st;
+}
