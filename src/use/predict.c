@@ -7,104 +7,48 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct fault { int32_t file; char text[1020]; } fault;
-
 typedef struct prediction {
     comm         *world;
     predict_ask   ask;
     predictor     p;
-    predict_files files;
-    int          *rank_of;  /* (files.n) */
+    source_files  files;
     predict_rows  rows;     /* of this rank; on rank 0, in the end, of all */
-    fault        *bad;      /* (n_bad) files that could not be used: the same */
-    int           n_bad, room;
+    source_faults bad;      /* the same */
 } prediction;
-
-/* ---- sharing out -------------------------------------------------------------------------------------------------------------------- */
-
-static status share(prediction *d)
-{
-    unit *u;
-    int n = d->files.n;
-    TRY(mem_alloc(&d->rank_of, sizeof *d->rank_of * (size_t)n, "files of the ranks"), "predict");
-    TRY(mem_alloc(&u, sizeof *u * (size_t)n, "files of the ranks"), "predict");
-    for (int i = 0; i < n; i++) u[i] = (unit){.task = i, .cost = d->files.file[i].cost + 1e5}; /* opening one costs too */
-    double balance = place_units(u, n, comm_size(d->world), d->rank_of);
-    free(u);
-    return balance < 0 ? ST_RESOURCE : OK;
-}
-
-static status note_fault(prediction *d, int file)
-{
-    if (d->n_bad == d->room) {
-        int room = 2 * d->room + 8;
-        TRY(mem_grow(&d->bad, sizeof *d->bad * (size_t)room, "messages"), "predict");
-        d->room = room;
-    }
-    fault *f = &d->bad[d->n_bad++];
-    memset(f, 0, sizeof *f); /* it is sent as bytes */
-    f->file = file;
-    text_shown(status_message(), f->text, sizeof f->text);
-    status_clear();
-    return OK;
-}
 
 /* Local: this rank's files. One that cannot be used is noted, the others go on. */
 static status work(prediction *d)
 {
     for (int i = 0; i < d->files.n; i++) {
-        if (d->rank_of[i] != comm_rank(d->world)) continue;
+        if (d->files.rank_of[i] != comm_rank(d->world)) continue;
         status st = predict_case(&d->p, &d->ask, &d->files.file[i], i, &d->rows);
-        if (st == ST_DATA) st = note_fault(d, i);
+        if (st == ST_DATA) st = source_faults_note(&d->bad, i);
         else if (!st) log_line(LOG_INFO, "%s: done", d->files.file[i].path);
         if (st) return st;
     }
     return OK;
 }
 
-/* ---- gathering ---------------------------------------------------------------------------------------------------------------------- */
-
-/* Rank 0 gets every rank's bytes in place of its own. Collective. */
-static status gather(prediction *d, void *mine, size_t n, char **all, size_t *n_all)
+/* Rank 0 gets all. Collective. */
+static status gather(prediction *d)
 {
-    size_t *sizes = NULL;
-    void *got = NULL;
-    TRY(comm_agree(d->world, mem_alloc(&sizes, sizeof *sizes * (size_t)comm_size(d->world), "sizes")), "predict");
-    status st = comm_gather(d->world, mine, n, 0, &got, sizes);
-    *n_all = 0;
-    for (int r = 0; !st && comm_rank(d->world) == 0 && r < comm_size(d->world); r++) *n_all += sizes[r];
-    free(sizes);
-    *all = got;
-    return st;
-}
-
-static int by_file(const void *a, const void *b) { return ((const fault *)a)->file - ((const fault *)b)->file; }
-
-static status gather_all(prediction *d)
-{
-    char *rows, *bad;
-    size_t n_rows, n_bad;
-    TRY(gather(d, d->rows.bytes, d->rows.n, &rows, &n_rows), "results");
+    char *rows;
+    size_t n;
+    TRY(sources_gather(d->world, d->rows.bytes, d->rows.n, &rows, &n), "results");
     free(d->rows.bytes);
-    d->rows = (predict_rows){rows, n_rows, n_rows};
-    TRY(gather(d, d->bad, sizeof *d->bad * (size_t)d->n_bad, &bad, &n_bad), "messages");
-    free(d->bad);
-    d->bad = (fault *)(void *)bad, d->n_bad = (int)(n_bad / sizeof *d->bad), d->room = d->n_bad;
-    if (d->n_bad > 1) qsort(d->bad, (size_t)d->n_bad, sizeof *d->bad, by_file);
-    return OK;
+    d->rows = (predict_rows){rows, n, n};
+    return source_faults_gather(&d->bad, d->world);
 }
 
 /* Rank 0. */
 static status finish(prediction *d, double began)
 {
-    int n = d->files.n, n_good = n - d->n_bad;
+    int n_good = d->files.n - d->bad.n;
     const predict_plan *plan = &d->p.plan;
-    for (int i = 0; i < d->n_bad; i++) log_line(LOG_WARN, "%s", d->bad[i].text);
     if (n_good > 0) TRY(predict_tables(&d->p, &d->ask, &d->files, &d->rows), "predict");
     printf("%s: %d file%s by task %s (%s, %s of step %lld), %.1f s\n", d->ask.out, n_good, n_good == 1 ? "" : "s", plan->spec.name,
            task_kind_name[plan->spec.kind], plan->weights, (long long)plan->step, timer_now() - began);
-    CHECK(d->n_bad == 0, ST_DATA, "%d of %d file%s could not be used%s%s", d->n_bad, n, n == 1 ? "" : "s", n == 1 ? ": " : "; the first: ", d->bad[0].text);
-    return OK;
+    return source_faults_say(&d->bad, d->files.n);
 }
 
 /* ---- the command -------------------------------------------------------------------------------------------------------------------- */
@@ -116,13 +60,12 @@ static status predict(prediction *d)
     status st = OK;
     TRY(use_compute(d->world), "predict");
     TRY(predictor_open(&d->p, d->world, &d->ask), "predict");
-    TRY(predict_files_open(&d->files, d->world, &d->ask), "predict");
+    TRY(sources_open(&d->files, d->world, d->ask.word, d->ask.n_words, d->ask.list), "predict");
     if (speaks) st = predict_may_write(&d->files, &d->ask, &d->p.plan.spec);
     if (speaks && !st) st = path_make_dirs(d->ask.out);
-    if (!st) st = share(d);
     TRY(comm_agree(d->world, st), "predict");
     TRY(comm_agree(d->world, work(d)), "predict");
-    TRY(gather_all(d), "predict");
+    TRY(gather(d), "predict");
     return comm_agree(d->world, speaks ? finish(d, began) : OK);
 }
 
@@ -130,7 +73,7 @@ status cmd_predict(int argc, char **argv)
 {
     prediction d = {.ask.overlap = 50};
     predict_ask *a = &d.ask;
-    const char *args[PREDICT_MOST_FILES + 1];
+    const char *args[SOURCES_MOST_WORDS + 1];
     int n_args = 0;
     const command_option options[] = {
         {.name = "--task", .arg = "TASK", .text = &a->task, .help = "task of the run; may be left out if there is one only"},
@@ -139,6 +82,8 @@ status cmd_predict(int argc, char **argv)
         {.name = "--tta", .flag = &a->tta, .help = "the mean over mirror images too, as far as the task was trained with them (aug.flip_x, aug.flip_y)"},
         {.name = "--overlay", .flag = &a->overlay,
          .help = "masks and boxes: NAME-overlay.png, the result drawn on the image; of a volume the plane with most of it (boxes: the best one)"},
+        {.name = "--geojson", .flag = &a->outlines,
+         .help = "masks and boxes of images: NAME.geojson, an annotation for each connected region, or box, in pixels of the image, as QuPath reads them"},
         {.name = "--probabilities", .flag = &a->probabilities,
          .help = "masks: the probability of each class too, NAME-probabilities.nii.gz (x, y, z, class) or .npy (y, x, class), float32"},
         {.name = "--score", .arg = "S", .text = &a->score, .help = "boxes: least score, 0 to 1 (default: the task's score_min)"},
@@ -166,7 +111,7 @@ status cmd_predict(int argc, char **argv)
         "Segmentation: NAME.nii.gz on the grid of a volume, NAME.png (numbers of classes with a colour table) of an image, and TASK.csv with "
         "sizes. Detection: TASK.json in COCO's form. Classes, labels, values: TASK.csv, of volumes the mean over their planes, with "
         "TASK-slices.csv. A file that cannot be used is named, the others go on, and the exit status is 3.",
-        options, 1, PREDICT_MOST_FILES + 1};
+        options, 1, SOURCES_MOST_WORDS + 1};
     if (command_help(&c, argc, argv)) return OK;
     TRY(use_open(argc, argv, &d.world), "predict");
     status st = command_parse(&c, argc, argv, args, &n_args);
@@ -178,7 +123,7 @@ status cmd_predict(int argc, char **argv)
         st = predict(&d);
     }
     predictor_close(&d.p);
-    predict_files_close(&d.files);
-    free(d.rank_of), free(d.rows.bytes), free(d.bad);
+    sources_close(&d.files);
+    free(d.rows.bytes), free(d.bad.v);
     return use_close(d.world, st);
 }

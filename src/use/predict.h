@@ -1,15 +1,14 @@
-/* predict: what the files of `medley predict` share. predict.c: the command; predict_files.c: its files; predict_open.c: run, task and network;
- * predict_plane.c: the network on one image; predict_case.c: one file from reading to writing; predict_tables.c: the tables of all files. */
+/* predict: what the files of `medley predict` share. predict.c: the command; predict_paths.c: names of outputs; predict_open.c: run, task and network;
+ * predict_plane.c: the network on one image; predict_case.c: one file from reading to writing; predict_tables.c: the tables of
+ * all files; predict_draw.c, predict_geojson.c: pictures and outlines. */
 #ifndef MEDLEY_PREDICT_H
 #define MEDLEY_PREDICT_H
 
 #include "medley/train.h"
 #include "medley/use.h"
 
-#include "readers.h"
+#include "sources.h"
 #include "writers.h"
-
-enum { PREDICT_MOST_FILES = 4096 }; /* words of a command line; a list may have more */
 
 /* What is asked for on the command line. */
 typedef struct predict_ask {
@@ -18,21 +17,15 @@ typedef struct predict_ask {
     int         n_words;
     weights_ask weights;
     int64_t     overlap;    /* of windows, percent */
-    bool        tta, overlay, probabilities, force;
+    bool        tta, overlay, outlines, probabilities, force;
 } predict_ask;
 
-/* ---- files (predict_files.c) ---------------------------------------------------------------------------------------------------- */
+/* ---- outputs (predict_paths.c) ------------------------------------------------------------------------------------------------------ */
 
-/* path: as given; name: of its outputs, one of a kind; cost: bytes. Same on all ranks. */
-typedef struct predict_file { const char *path, *name; double cost; } predict_file;
-typedef struct predict_files { int n; predict_file *file; char *text; } predict_files;
-/* Collective: rank 0 looks at words and list, folders that are no DICOM series count as the files in them. */
-MUST status predict_files_open(predict_files *f, comm *world, const predict_ask *ask);
-void predict_files_close(predict_files *f);
 /* OUT/name + end; ST_USAGE if too long. */
 MUST status predict_path(const predict_ask *ask, const char *name, const char *end, char out[1400]);
 /* Rank 0, before any work: what may be written is not there yet, or --force; and it is none of the sources. */
-MUST status predict_may_write(const predict_files *f, const predict_ask *ask, const task_spec *s);
+MUST status predict_may_write(const source_files *f, const predict_ask *ask, const task_spec *s);
 void predict_safe_name(const char *name, char out[64]); /* a task's name as part of a file's */
 
 /* ---- network (predict_open.c) ---------------------------------------------------------------------------------------------------- */
@@ -66,12 +59,6 @@ void predictor_close(predictor *p);
 
 /* ---- one image (predict_plane.c) -------------------------------------------------------------------------------------------------- */
 
-typedef struct plane {      /* as a shard would store it */
-    const void *pixels;     /* (H,W,C) of `type` */
-    enum dtype  type;
-    int         H, W, C;
-    float       range[2], spacing[2];
-} plane;
 /* Image kinds: out (K) probabilities, or the scalar. Seen as in evaluation. */
 MUST status predict_image(predictor *p, const plane *s, double *out);
 /* Segmentation: mask (h,w) on the grid of the source, of which s may be a smaller copy; prob (h,w,K) or NULL. An image that does not fit the
@@ -95,12 +82,20 @@ typedef struct predict_rows { char *bytes; size_t n, room; } predict_rows;
 MUST status predict_rows_add(predict_rows *r, const predict_row *row, const double *numbers);
 
 /* Reads, predicts, writes what is the file's own, adds its rows. ST_DATA: the file cannot be used. Local. */
-MUST status predict_case(predictor *p, const predict_ask *ask, const predict_file *f, int number, predict_rows *rows);
+MUST status predict_case(predictor *p, const predict_ask *ask, const source_file *f, int number, predict_rows *rows);
 
 /* ---- tables of all files (predict_tables.c) ------------------------------------------------------------------------------------------ */
 
 /* Rank 0. rows: of all ranks, in any order. */
-MUST status predict_tables(const predictor *p, const predict_ask *ask, const predict_files *f, const predict_rows *rows);
+MUST status predict_tables(const predictor *p, const predict_ask *ask, const source_files *f, const predict_rows *rows);
+
+void predict_json_text(FILE *f, const char *s); /* quoted */
+
+/* ---- outlines (predict_geojson.c) ---------------------------------------------------------------------------------------------------- */
+
+/* GeoJSON for QuPath: regions of a mask (h,w) with their holes, or boxes, in pixels of the source. */
+MUST status predict_outline_mask(const predictor *p, int h, int w, const uint8_t *mask, const char *path);
+MUST status predict_outline_boxes(const predictor *p, const detection *d, int n, const char *path);
 
 /* ---- pictures (predict_draw.c) ------------------------------------------------------------------------------------------------------ */
 

@@ -4,39 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- reading ----------------------------------------------------------------------------------------------------------------------- */
-
-typedef struct case_file {
-    image m;            /* planes as a shard would store them */
-    image like;         /* the volume before it was cut, without pixels */
-    float range[2];
-    int   h, w;         /* of a plane of the source, which m may have smaller */
-} case_file;
-
-static status read_case(case_file *c, const predictor *p, const char *path)
-{
-    const image_rules *r = &p->plan.rules;
-    image_frames frames = {.n = r->as.n_frames};
-    memcpy(frames.at, r->as.frame, sizeof frames.at);
-    *c = (case_file){0};
-    TRY(image_read_frames(&c->m, path, USE_PIXELS, &frames), "predict");
-    TRY(image_settle(&c->m, r, c->range), "%s", path);
-    c->like = c->m, c->like.data = NULL;
-    int axis = c->m.is_volume ? r->as.axis : 0;
-    c->h = axis == 0 ? c->m.H : c->m.D, c->w = axis == 2 ? c->m.H : c->m.W;
-    TRY(image_cut(&c->m, r), "%s", path);
-    return OK;
-}
-
-static plane plane_of(const case_file *c, int d)
-{
-    const image *m = &c->m;
-    size_t bytes = (size_t)m->H * (size_t)m->W * (size_t)m->C * dtype_bytes(m->type);
-    return (plane){.pixels = (const char *)m->data + bytes * (size_t)d, .type = m->type, .H = m->H, .W = m->W, .C = m->C,
-                   .range = {c->range[0], c->range[1]}, .spacing = {(float)m->spacing[1], (float)m->spacing[2]}};
-}
-
-static predict_row row_of(const case_file *c, int number, int slice, int n)
+static predict_row row_of(const source_case *c, int number, int slice, int n)
 {
     predict_row r;
     memset(&r, 0, sizeof r); /* it is sent as bytes */
@@ -60,14 +28,14 @@ status predict_rows_add(predict_rows *r, const predict_row *row, const double *n
 
 /* ---- image kinds ------------------------------------------------------------------------------------------------------------------- */
 
-static status whole_image(predictor *p, const case_file *c, int number, predict_rows *rows)
+static status whole_image(predictor *p, const source_case *c, int number, predict_rows *rows)
 {
     int K = p->plan.spec.K;
     double *out;
     TRY(mem_alloc(&out, sizeof *out * (size_t)K, "results"), "predict");
     status st = OK;
     for (int d = 0; d < c->m.D && !st; d++) {
-        plane s = plane_of(c, d);
+        plane s = source_plane(c, d);
         predict_row row = row_of(c, number, d, K);
         st = predict_image(p, &s, out);
         if (!st) st = predict_rows_add(rows, &row, out);
@@ -86,7 +54,7 @@ static status write_bytes(const char *path, uint8_t *bytes, size_t n)
 }
 
 /* m: planes of labels or probabilities; becomes a volume on the way. */
-static status write_volume(const predictor *p, const case_file *c, image *m, const char *path)
+static status write_volume(const predictor *p, const source_case *c, image *m, const char *path)
 {
     uint8_t *bytes;
     size_t n;
@@ -105,7 +73,7 @@ static status write_labels(const predictor *p, const image *m, const char *path)
     return write_bytes(path, bytes, n);
 }
 
-static status write_probabilities(const predictor *p, const predict_ask *ask, const case_file *c, const predict_file *f, image *prob)
+static status write_probabilities(const predictor *p, const predict_ask *ask, const source_case *c, const source_file *f, image *prob)
 {
     char path[1400];
     uint8_t *bytes;
@@ -139,7 +107,7 @@ static int fullest(const image *labels)
     return best;
 }
 
-static status count_classes(const case_file *c, int number, const image *labels, int K, predict_rows *rows)
+static status count_classes(const source_case *c, int number, const image *labels, int K, predict_rows *rows)
 {
     double count[256] = {0};
     predict_row row = row_of(c, number, -1, K);
@@ -148,7 +116,7 @@ static status count_classes(const case_file *c, int number, const image *labels,
     return predict_rows_add(rows, &row, count);
 }
 
-static status segment(predictor *p, const predict_ask *ask, const case_file *c, const predict_file *f, int number, predict_rows *rows)
+static status segment(predictor *p, const predict_ask *ask, const source_case *c, const source_file *f, int number, predict_rows *rows)
 {
     int K = p->plan.spec.K;
     size_t area = (size_t)c->h * (size_t)c->w;
@@ -157,15 +125,19 @@ static status segment(predictor *p, const predict_ask *ask, const case_file *c, 
     TRY(image_alloc(&labels, c->m.D, c->h, c->w, 1, DT_U8, f->path), "predict");
     status st = ask->probabilities ? mem_alloc(&prob.data, image_bytes(&prob), "probabilities") : OK;
     for (int d = 0; d < c->m.D && !st; d++) {
-        plane s = plane_of(c, d);
+        plane s = source_plane(c, d);
         st = predict_mask(p, &s, c->h, c->w, (uint8_t *)labels.data + area * (size_t)d, prob.data ? (float *)prob.data + area * (size_t)K * (size_t)d : NULL);
     }
     if (!st) st = count_classes(c, number, &labels, K, rows);
     if (!st && ask->overlay) {
         int d = fullest(&labels);
-        plane s = plane_of(c, d);
+        plane s = source_plane(c, d);
         st = predict_path(ask, f->name, "-overlay.png", path);
         if (!st) st = predict_draw_mask(p, &s, c->h, c->w, (const uint8_t *)labels.data + area * (size_t)d, path);
+    }
+    if (!st && ask->outlines && !c->m.is_volume) {
+        st = predict_path(ask, f->name, ".geojson", path);
+        if (!st) st = predict_outline_mask(p, c->h, c->w, labels.data, path);
     }
     if (!st && prob.data) st = write_probabilities(p, ask, c, f, &prob);
     if (!st) st = predict_path(ask, f->name, c->m.is_volume ? ".nii.gz" : ".png", path);
@@ -176,7 +148,7 @@ static status segment(predictor *p, const predict_ask *ask, const case_file *c, 
 
 /* ---- detection ---------------------------------------------------------------------------------------------------------------------- */
 
-static status add_boxes(predict_rows *rows, const case_file *c, int number, int slice, const detection *d, int n)
+static status add_boxes(predict_rows *rows, const source_case *c, int number, int slice, const detection *d, int n)
 {
     double *numbers;
     predict_row row = row_of(c, number, slice, n * DETECTION_NUMBERS);
@@ -191,13 +163,13 @@ static status add_boxes(predict_rows *rows, const case_file *c, int number, int 
     return st;
 }
 
-static status detect(predictor *p, const predict_ask *ask, const case_file *c, const predict_file *f, int number, predict_rows *rows)
+static status detect(predictor *p, const predict_ask *ask, const source_case *c, const source_file *f, int number, predict_rows *rows)
 {
     detection *best = NULL;
     int n_best = 0, at = 0;
     status st = OK;
     for (int d = 0; d < c->m.D && !st; d++) {
-        plane s = plane_of(c, d);
+        plane s = source_plane(c, d);
         detection *found;
         int n;
         st = predict_boxes(p, &s, c->h, c->w, &found, &n);
@@ -207,9 +179,13 @@ static status detect(predictor *p, const predict_ask *ask, const case_file *c, c
             best = found, n_best = n, at = d;
         } else free(found);
     }
+    char path[1400];
+    if (!st && ask->outlines && !c->m.is_volume) {
+        st = predict_path(ask, f->name, ".geojson", path);
+        if (!st) st = predict_outline_boxes(p, best, n_best, path);
+    }
     if (!st && ask->overlay) {
-        char path[1400];
-        plane s = plane_of(c, at);
+        plane s = source_plane(c, at);
         st = predict_path(ask, f->name, "-overlay.png", path);
         if (!st) st = predict_draw_boxes(p, &s, c->h, c->w, best, n_best, path);
     }
@@ -219,12 +195,12 @@ static status detect(predictor *p, const predict_ask *ask, const case_file *c, c
 
 /* ---- the whole ------------------------------------------------------------------------------------------------------------------------ */
 
-status predict_case(predictor *p, const predict_ask *ask, const predict_file *f, int number, predict_rows *rows)
+status predict_case(predictor *p, const predict_ask *ask, const source_file *f, int number, predict_rows *rows)
 {
-    case_file c;
+    source_case c;
     size_t before = rows->n;
     watchdog_tick(-1, "read", p->plan.spec.name);
-    status st = read_case(&c, p, f->path);
+    status st = source_read(&c, f->path, &p->plan.rules);
     if (!st) {
         switch (p->plan.spec.kind) {
         case TASK_SEGMENTATION: st = segment(p, ask, &c, f, number, rows); break;
@@ -234,6 +210,6 @@ status predict_case(predictor *p, const predict_ask *ask, const predict_file *f,
         if (st) st = status_note(st, __FILE__, __LINE__, "%s", f->path);
     }
     if (st) rows->n = before; /* all of a file or nothing */
-    image_free(&c.m);
+    source_free(&c);
     return st;
 }

@@ -33,41 +33,6 @@ static status number(const char *option, const char *text, double lo, double hi,
     return OK;
 }
 
-/* --range dtype, window:LO:HI, percentile:LO:HI */
-static status take_range(const char *text, shard_reading *r)
-{
-    double lo = 0, hi = 100;
-    int end = 0;
-    char rule[12] = "";
-    bool plain = strcmp(text, "dtype") == 0;
-    bool good = plain || (sscanf(text, "%11[a-z]:%lf:%lf%n", rule, &lo, &hi, &end) == 3 && !text[end] && lo < hi &&
-                          (strcmp(rule, "window") == 0 || (strcmp(rule, "percentile") == 0 && lo >= 0 && hi <= 100)));
-    CHECK(good, ST_USAGE, "--range: got \"%.40s\", expected dtype, window:LO:HI or percentile:LO:HI", text);
-    snprintf(r->rule, sizeof r->rule, "%s", plain ? "dtype" : rule);
-    r->lo = lo, r->hi = hi;
-    return OK;
-}
-
-/* Shards that do not say how files were read: one range for all their samples is a window. */
-static status guess_range(const catalogue *c, shard_reading *r)
-{
-    int k = 0;
-    char path[700];
-    shard s;
-    while (k < c->n_shards && c->n[k] == 0) k++;
-    CHECK(k < c->n_shards, ST_DATA, "%s: no samples", c->dir);
-    TRY(path_inside(c->dir, c->file[k], path, sizeof path), "data set");
-    TRY(shard_open(&s, path), "data set");
-    bool same = true;
-    for (int64_t i = 1; i < s.n; i++) same &= s.range[2 * i] == s.range[0] && s.range[2 * i + 1] == s.range[1];
-    snprintf(r->rule, sizeof r->rule, "window");
-    r->lo = (double)s.range[0], r->hi = (double)s.range[1];
-    shard_close(&s);
-    CHECK(same, ST_DATA, "%s does not say how the intensities of files become its ranges, which differ; --range can", c->dir);
-    log_line(LOG_WARN, "%s does not say how files were read; taken as its samples are: %g to %g become 0 and 1, volumes are cut axially", c->dir, r->lo, r->hi);
-    return OK;
-}
-
 static status find_label(const catalogue *c, const job_task *t, const shard_label **out)
 {
     *out = NULL;
@@ -88,14 +53,12 @@ static status plan_of(predictor *p, const predict_ask *ask, const job *j, const 
                              .batch = 1, .weight = 1, .max_boxes = t->max_boxes, .nms_iou = (float)t->nms_iou};
     snprintf(plan->spec.name, sizeof plan->spec.name, "%s", t->name);
     snprintf(plan->data, sizeof plan->data, "%s", c->meta.name);
-    plan->rules = (image_rules){.pixel = c->meta.pixel, .any_type = true, .channels = c->meta.channels, .as = c->meta.reading};
+    TRY(source_rules(&plan->rules, c, ask->range), "data set");
     plan->spacing = t->spacing;
     TRY(number("--spacing", ask->spacing, 0, 1000, &plan->spacing), "predict");
     TRY(number("--scale", ask->scale, 0.01, 1000, &scale), "predict");
     TRY(number("--score", ask->score, 0, 1, &score), "predict");
     plan->scale = (float)scale, plan->spec.score_min = (float)score, plan->overlap = (float)ask->overlap / 100;
-    if (ask->range) TRY(take_range(ask->range, &plan->rules.as), "predict");
-    else if (!plan->rules.as.rule[0]) TRY(guess_range(c, &plan->rules.as), "predict");
     TRY(augment_preset(&a, t->augment[0] ? t->augment : augment_for_modality(c->meta.modality)), "task %s", t->name);
     plan->flip_x = ask->tta && (isnan(t->aug.flip_x) ? (double)a.flip_x : t->aug.flip_x) > 0;
     plan->flip_y = ask->tta && (isnan(t->aug.flip_y) ? (double)a.flip_y : t->aug.flip_y) > 0;

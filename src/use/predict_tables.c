@@ -10,7 +10,7 @@ typedef struct row_ref { predict_row row; const char *at; } row_ref; /* at: its 
 typedef struct tables {
     const predictor     *p;
     const predict_ask   *ask;
-    const predict_files *f;
+    const source_files *f;
     row_ref *row;
     int      n;
     double  *x;         /* (K) */
@@ -130,7 +130,7 @@ static void put_masks(const tables *t, FILE *f)
     fputc('\n', f);
     for (int i = 0; i < t->n; i++) {
         const predict_row *r = &t->row[i].row;
-        const predict_file *file = &t->f->file[r->file];
+        const source_file *file = &t->f->file[r->file];
         double voxel = (double)r->voxel[0] * (double)r->voxel[1] * (double)r->voxel[2] / 1000; /* mm^3 to ml */
         csv_text(f, file->path), fputc(',', f);
         snprintf(name, sizeof name, "%.280s%s", file->name, r->volume ? ".nii.gz" : ".png");
@@ -143,7 +143,7 @@ static void put_masks(const tables *t, FILE *f)
 
 /* ---- COCO JSON ----------------------------------------------------------------------------------------------------------------------- */
 
-static void json_text(FILE *f, const char *s)
+void predict_json_text(FILE *f, const char *s)
 {
     fputc('"', f);
     for (; *s; s++) {
@@ -163,14 +163,14 @@ static void put_boxes(const tables *t, FILE *f)
     const predict_plan *plan = &t->p->plan;
     const char *base = strrchr(plan->weights, '/');
     int id = 0;
-    fputs("{\"info\": {\"description\": ", f), json_text(f, "boxes by medley predict");
-    fputs(", \"task\": ", f), json_text(f, plan->spec.name);
-    fputs(", \"weights\": ", f), json_text(f, base ? base + 1 : plan->weights);
+    fputs("{\"info\": {\"description\": ", f), predict_json_text(f, "boxes by medley predict");
+    fputs(", \"task\": ", f), predict_json_text(f, plan->spec.name);
+    fputs(", \"weights\": ", f), predict_json_text(f, base ? base + 1 : plan->weights);
     fprintf(f, ", \"step\": %lld},\n\"images\": [", (long long)plan->step);
     for (int i = 0; i < t->n; i++) {
         const predict_row *r = &t->row[i].row;
         fprintf(f, "%s\n{\"id\": %d, \"file_name\": ", i ? "," : "", i + 1);
-        json_text(f, t->f->file[r->file].path);
+        predict_json_text(f, t->f->file[r->file].path);
         if (r->volume) fprintf(f, ", \"slice\": %d", (int)r->slice);
         fprintf(f, ", \"width\": %d, \"height\": %d}", (int)r->W, (int)r->H);
     }
@@ -186,7 +186,7 @@ static void put_boxes(const tables *t, FILE *f)
     fputs("],\n\"categories\": [", f);
     for (int k = 0; k < plan->spec.K; k++) {
         fprintf(f, "%s\n{\"id\": %d, \"name\": ", k ? "," : "", k + 1);
-        json_text(f, t->p->class_name[k]);
+        predict_json_text(f, t->p->class_name[k]);
         fputs("}", f);
     }
     fputs("]}\n", f);
@@ -209,7 +209,7 @@ static status write_table(const tables *t, const char *end, void (*put)(const ta
     return st;
 }
 
-status predict_tables(const predictor *p, const predict_ask *ask, const predict_files *f, const predict_rows *rows)
+status predict_tables(const predictor *p, const predict_ask *ask, const source_files *f, const predict_rows *rows)
 {
     tables t = {.p = p, .ask = ask, .f = f};
     enum task_kind kind = p->plan.spec.kind;

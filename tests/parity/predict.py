@@ -183,6 +183,32 @@ def check_masks():
     ok(shape[0] > 96 and shape[1:] == (128, 3) and colours[:3] == [0, 0, 0] and colours[3:6] != colours[6:9], "overlay with a legend, colour table")
 
 
+def check_outlines():
+    good, _ = predict("cells", "lines", "src/cells", "--geojson")
+    right = 0
+    for path in glob.glob("lines/*.geojson"):
+        mask, painted = mask_of(path[:-8] + ".png")[0], np.zeros((200, 200), np.uint8)
+        with open(path) as f:
+            features = json.load(f)["features"]
+        for one in features:
+            inside = np.zeros((200, 200), bool)
+            for ring in one["geometry"]["coordinates"]:  # even-odd: each edge down or up turns over what lies to its right
+                closed = ring[0] == ring[-1]
+                for (x0, y0), (x1, y1) in zip(ring, ring[1:]):
+                    closed &= (x0 == x1) != (y0 == y1)
+                    if x0 == x1:
+                        inside[min(y0, y1):max(y0, y1), x0:] ^= True
+            k = ["ground", "cell", "debris"].index(one["properties"]["classification"]["name"])
+            painted[inside] += k
+        h, w = mask.shape
+        right += closed and np.array_equal(painted[:h, :w], mask) and painted.sum() == mask.sum()
+    ok(good and right == 12, f"GeoJSON: {right} of 12 masks filled from their outlines, {len(features)} regions in the last")
+    good, _ = predict("squares", "lines", "src/fields/f0.png", "--geojson")
+    with open("lines/f0.geojson") as f, open("lines/squares.json") as g:
+        rings, boxes = [one["geometry"]["coordinates"][0] for one in json.load(f)["features"]], [a["bbox"] for a in json.load(g)["annotations"]]
+    ok(good and len(rings) == len(boxes) > 0 and np.allclose([r[0] + [r[2][0] - r[0][0], r[2][1] - r[0][1]] for r in rings], boxes, atol=1e-3), "GeoJSON of boxes")
+
+
 def gaussian(n):
     return np.exp(-0.5 * ((np.arange(n) + 0.5 - n / 2) / (n / 8)) ** 2)
 
@@ -256,7 +282,7 @@ def check_boxes():
 
 
 def check_ranks():
-    for task, words in (("cells", ["src/cells", "--overlay", "--probabilities"]), ("squares", ["src/fields", "--overlay"]), ("kind", ["src/photos"])):
+    for task, words in (("cells", ["src/cells", "--overlay", "--probabilities", "--geojson"]), ("squares", ["src/fields", "--overlay"]), ("kind", ["src/photos"])):
         good = all(predict(task, f"{task}-on-{n}", *words, ranks=n)[0] for n in (1, 2, 3))
         ok(good and all(same_folders(f"{task}-on-1", f"{task}-on-{n}") for n in (2, 3)), f"{task}: the same bytes on 1, 2 and 3 ranks")
 
@@ -304,6 +330,22 @@ def check_index():
         del f.attrs["reading_rule"]
     good, said = predict("cells", "guessed", "src/cells", "--data", "old")
     ok(good and "does not say how files were read" in said and same_folders("guessed", "cells-plain"), "an index of before: its one range is a window, with a warning")
+
+
+def same_vectors(a, b):
+    """Two tables of vectors: the same numbers for the same ids."""
+    a, b = ({r["id"]: [v for k, v in r.items() if k.startswith("vector_")] for r in table(path)} for path in (a, b))
+    return len(a) > 0 and a == b
+
+
+def check_embed():
+    words = ["src/cells", "bad.png", "--data", "shards/cells"]
+    good = run("embed", "run", "--data", "shards/cells", "--out", "shards.csv")[0] and run("embed", "run", "src/cells", "--out", "one.csv")[0]
+    ok(good and same_vectors("shards.csv", "one.csv") and [r["source"] for r in table("one.csv")] == sorted(glob.glob("src/cells/*")), "embed: files give the vectors of their shards")
+    good, said = run("embed", "run", *words, "--out", "some.csv", want=3)
+    good &= run("embed", "run", *words, "--out", "some3.csv", want=3, ranks=3)[0]
+    ok(good and "bad.png: neither PNG" in said and filecmp.cmp("some.csv", "one.csv", shallow=False) and filecmp.cmp("some3.csv", "one.csv", shallow=False),
+       "embed: a bad file is named, the others are there; the same bytes on 3 ranks")
 
 
 # ---- volumes -----------------------------------------------------------------------------------------------------------------------
@@ -447,6 +489,8 @@ def check_dicom():
 def check_more():
     good = all(predict("organ", f"on-{n}", "src/vol/a", "src/vol/b", "--overlay", ranks=n)[0] for n in (1, 2, 3))
     ok(good and same_folders("on-1", "on-2") and same_folders("on-1", "on-3"), "volumes: the same bytes on 1, 2 and 3 ranks")
+    good = run("embed", "run", "--data", "shards/axial", "--by", "case", "--out", "a.csv")[0] and run("embed", "run", "src/vol/a", "src/vol/b", "--by", "case", "--out", "b.csv")[0]
+    ok(good and same_vectors("a.csv", "b.csv") and all(r["slices"] == "7" for r in table("b.csv")), "embed: volumes as files")
     data = nibabel.load("src/vol/a/v2.nii.gz")
     nibabel.save(nibabel.Nifti1Image(np.asanyarray(data.dataobj).astype(np.float32) + 0.25, data.affine), "float.nii.gz")
     with open("src/vol/a/v2.nii.gz", "rb") as f, open("short.nii.gz", "wb") as g:
@@ -468,9 +512,9 @@ with tempfile.TemporaryDirectory() as folder:
                       OMPI_MCA_btl_vader_single_copy_mechanism="none", OMPI_MCA_mpi_yield_when_idle="1")
     if case == "images":
         make_images()
-        check_values(), check_masks(), check_windows(), check_boxes(), check_ranks(), check_faults()
+        check_values(), check_masks(), check_outlines(), check_windows(), check_boxes(), check_ranks(), check_faults()
         predict("cells", "cells-plain", "src/cells")
-        check_index()
+        check_index(), check_embed()
     else:
         make_volumes()
         check_volumes(), check_round_trip(), check_dicom(), check_more()

@@ -1,7 +1,8 @@
-/* predict_files: which files a prediction is about, what their outputs are called, and whether these may be written. */
-#include "predict.h"
+/* sources: which files a command is about, what their outputs are called, and which rank works on which. */
+#include "medley/task.h"
 
-#include <ctype.h>
+#include "sources.h"
+
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,11 +58,11 @@ static status add(found_files *l, const char *path)
     CHECK(n > 0 && n < PATH_MOST, ST_USAGE, "path of %zu letters: %.80s...", n, path);
     if (l->n == l->room) {
         int room = 2 * l->room + 16;
-        TRY(mem_grow(&l->v, sizeof *l->v * (size_t)room, "list of files"), "predict");
+        TRY(mem_grow(&l->v, sizeof *l->v * (size_t)room, "list of files"), "files");
         l->room = room;
     }
     l->v[l->n] = (found){0};
-    TRY(mem_copy(&l->v[l->n].path, path, n, "list of files"), "predict");
+    TRY(mem_copy(&l->v[l->n].path, path, n, "list of files"), "files");
     l->v[l->n].cost = bytes_of(l->v[l->n].path);
     l->n++;
     return OK;
@@ -137,7 +138,7 @@ static status name_at(found *f, int level)
     while (level > 0 && (strncmp(path, "./", 2) == 0 || *path == '/')) path += *path == '/' ? 1 : 2;
     size_t n = strlen(path) - (level < 2 ? end_of(path) : 0);
     free(f->name), f->name = NULL;
-    TRY(mem_copy(&f->name, path, n, "name"), "predict");
+    TRY(mem_copy(&f->name, path, n, "name"), "files");
     for (char *c = f->name; *c; c++)
         if (*c == '/' || (unsigned char)*c < ' ') *c = '_';
     if (f->name[0] == '.') f->name[0] = '_';
@@ -156,7 +157,7 @@ static status name_all(found_files *l)
 {
     found **order;
     bool again = true;
-    TRY(mem_alloc(&order, sizeof *order * (size_t)(l->n + 1), "names"), "predict");
+    TRY(mem_alloc(&order, sizeof *order * (size_t)(l->n + 1), "names"), "files");
     status st = OK;
     for (int i = 0; i < l->n; i++) order[i] = &l->v[i];
     for (int i = 0; i < l->n && !st; i++) st = name_at(&l->v[i], 0);
@@ -176,11 +177,11 @@ static status name_all(found_files *l)
     return st;
 }
 
-static status list_files(found_files *l, const predict_ask *ask)
+static status list_files(found_files *l, const char *const *word, int n_words, const char *list)
 {
-    for (int i = 0; i < ask->n_words; i++) TRY(add_word(l, ask->word[i]), "predict");
-    if (ask->list) TRY(add_list(l, ask->list), "predict");
-    CHECK(l->n > 0, ST_USAGE, "no files to predict");
+    for (int i = 0; i < n_words; i++) TRY(add_word(l, word[i]), "files");
+    if (list) TRY(add_list(l, list), "files");
+    CHECK(l->n > 0, ST_USAGE, "no files in the list");
     return name_all(l);
 }
 
@@ -191,16 +192,16 @@ static status pack(const found_files *l, char **bytes, size_t *n)
 {
     *n = sizeof(double) * (size_t)l->n;
     for (int i = 0; i < l->n; i++) *n += strlen(l->v[i].path) + strlen(l->v[i].name) + 2;
-    TRY(mem_alloc(bytes, *n, "list of files"), "predict");
+    TRY(mem_alloc(bytes, *n, "list of files"), "files");
     char *at = *bytes;
     for (int i = 0; i < l->n; i++, at += sizeof(double)) memcpy(at, &l->v[i].cost, sizeof(double));
     for (int i = 0; i < l->n; i++) at = stpcpy(at, l->v[i].path) + 1, at = stpcpy(at, l->v[i].name) + 1;
     return OK;
 }
 
-static status unpack(predict_files *f)
+static status unpack(source_files *f)
 {
-    TRY(mem_alloc(&f->file, sizeof *f->file * (size_t)f->n, "list of files"), "predict");
+    TRY(mem_alloc(&f->file, sizeof *f->file * (size_t)f->n, "list of files"), "files");
     const char *at = f->text + sizeof(double) * (size_t)f->n;
     for (int i = 0; i < f->n; i++) {
         memcpy(&f->file[i].cost, f->text + sizeof(double) * (size_t)i, sizeof(double));
@@ -210,94 +211,94 @@ static status unpack(predict_files *f)
     return OK;
 }
 
-status predict_files_open(predict_files *f, comm *world, const predict_ask *ask)
+static status share(source_files *f, int n_ranks)
 {
-    found_files list = {0};
+    unit *u;
+    TRY(mem_alloc(&f->rank_of, sizeof *f->rank_of * (size_t)f->n, "files of the ranks"), "files");
+    TRY(mem_alloc(&u, sizeof *u * (size_t)f->n, "files of the ranks"), "files");
+    for (int i = 0; i < f->n; i++) u[i] = (unit){.task = i, .cost = f->file[i].cost + 1e5}; /* opening one costs too */
+    double balance = place_units(u, f->n, n_ranks, f->rank_of);
+    free(u);
+    return balance < 0 ? ST_RESOURCE : OK;
+}
+
+status sources_open(source_files *f, comm *world, const char *const *word, int n_words, const char *list)
+{
+    found_files found = {0};
     uint64_t size[2] = {0};
     bool reads = comm_rank(world) == 0;
     size_t n = 0;
     status st = OK;
-    *f = (predict_files){0};
+    *f = (source_files){0};
     if (reads) {
-        st = list_files(&list, ask);
-        if (!st) st = pack(&list, &f->text, &n);
-        size[0] = (uint64_t)list.n, size[1] = n;
-        found_close(&list);
+        st = list_files(&found, word, n_words, list);
+        if (!st) st = pack(&found, &f->text, &n);
+        size[0] = (uint64_t)found.n, size[1] = n;
+        found_close(&found);
     }
-    TRY(comm_agree(world, st), "predict");
-    TRY(comm_bcast(world, size, sizeof size, 0), "predict");
+    TRY(comm_agree(world, st), "files");
+    TRY(comm_bcast(world, size, sizeof size, 0), "files");
     if (!reads) st = mem_alloc(&f->text, size[1], "list of files");
-    TRY(comm_agree(world, st), "predict");
-    TRY(comm_bcast(world, f->text, size[1], 0), "predict");
+    TRY(comm_agree(world, st), "files");
+    TRY(comm_bcast(world, f->text, size[1], 0), "files");
     f->n = (int)size[0];
-    return comm_agree(world, unpack(f));
+    st = unpack(f);
+    if (!st) st = share(f, comm_size(world));
+    return comm_agree(world, st);
 }
 
-void predict_files_close(predict_files *f)
+void sources_close(source_files *f)
 {
-    free(f->file), free(f->text);
-    *f = (predict_files){0};
+    free(f->file), free(f->text), free(f->rank_of);
+    *f = (source_files){0};
 }
 
-/* ---- outputs ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- gathering ---------------------------------------------------------------------------------------------------------------------- */
 
-status predict_path(const predict_ask *ask, const char *name, const char *end, char out[1400])
+status sources_gather(comm *world, const void *mine, size_t n, char **all, size_t *n_all)
 {
-    CHECK(snprintf(out, 1400, "%s/%s%s", ask->out, name, end) < 1400, ST_USAGE, "path too long: %.80s...", ask->out);
+    size_t *sizes = NULL;
+    void *got = NULL;
+    TRY(comm_agree(world, mem_alloc(&sizes, sizeof *sizes * (size_t)comm_size(world), "sizes")), "gathering");
+    status st = comm_gather(world, mine, n, 0, &got, sizes);
+    *n_all = 0;
+    for (int r = 0; !st && comm_rank(world) == 0 && r < comm_size(world); r++) *n_all += sizes[r];
+    free(sizes);
+    *all = got;
+    return st;
+}
+
+status source_faults_note(source_faults *l, int file)
+{
+    if (l->n == l->room) {
+        int room = 2 * l->room + 8;
+        TRY(mem_grow(&l->v, sizeof *l->v * (size_t)room, "messages"), "files");
+        l->room = room;
+    }
+    source_fault *f = &l->v[l->n++];
+    memset(f, 0, sizeof *f); /* it is sent as bytes */
+    f->file = file;
+    text_shown(status_message(), f->text, sizeof f->text);
+    status_clear();
     return OK;
 }
 
-void predict_safe_name(const char *name, char out[64])
+static int by_file(const void *a, const void *b) { return ((const source_fault *)a)->file - ((const source_fault *)b)->file; }
+
+status source_faults_gather(source_faults *l, comm *world)
 {
-    size_t k = 0;
-    for (; name[k] && k + 1 < 64; k++) out[k] = isalnum((unsigned char)name[k]) || strchr("._-", name[k]) ? name[k] : '_';
-    out[k] = 0;
+    char *all;
+    size_t n;
+    TRY(sources_gather(world, l->v, sizeof *l->v * (size_t)l->n, &all, &n), "messages");
+    free(l->v);
+    l->v = (source_fault *)(void *)all, l->n = l->room = (int)(n / sizeof *l->v);
+    if (l->n > 1) qsort(l->v, (size_t)l->n, sizeof *l->v, by_file);
+    return OK;
 }
 
-typedef struct identity { dev_t dev; ino_t ino; } identity;
-
-static bool is_source(const identity *id, int n, const char *path)
+status source_faults_say(const source_faults *l, int n_files)
 {
-    struct stat info;
-    if (stat(path, &info)) return false;
-    for (int i = 0; i < n; i++)
-        if (id[i].dev == info.st_dev && id[i].ino == info.st_ino) return true;
-    return false;
-}
-
-static status may_write(const identity *id, int n, const char *path, bool force)
-{
-    if (!path_exists(path)) return OK;
-    CHECK(!is_source(id, n, path), ST_USAGE, "%s is a source; --out has to be another folder", path);
-    return use_may_write(path, force);
-}
-
-status predict_may_write(const predict_files *f, const predict_ask *ask, const task_spec *s)
-{
-    const bool masks = s->kind == TASK_SEGMENTATION, found = s->kind == TASK_DETECTION;
-    const struct { const char *end; bool may; } own[] = {{".nii.gz", masks}, {".png", masks}, {"-overlay.png", ask->overlay && (masks || found)},
-        {"-probabilities.nii.gz", masks && ask->probabilities}, {"-probabilities.npy", masks && ask->probabilities}};
-    const struct { const char *end; bool may; } all[] = {{".csv", !found}, {"-slices.csv", !masks && !found}, {".json", found}};
-    char path[1400], name[64];
-    identity *id;
-    status st = OK;
-    TRY(mem_alloc(&id, sizeof *id * (size_t)f->n, "sources"), "predict");
-    for (int i = 0; i < f->n; i++) {
-        struct stat info;
-        if (stat(f->file[i].path, &info) == 0) id[i] = (identity){info.st_dev, info.st_ino};
-    }
-    predict_safe_name(s->name, name);
-    for (size_t k = 0; k < sizeof all / sizeof *all && !st; k++) {
-        if (!all[k].may) continue;
-        st = predict_path(ask, name, all[k].end, path);
-        if (!st) st = may_write(id, f->n, path, ask->force);
-    }
-    for (int i = 0; i < f->n && !st; i++)
-        for (size_t k = 0; k < sizeof own / sizeof *own && !st; k++) {
-            if (!own[k].may) continue;
-            st = predict_path(ask, f->file[i].name, own[k].end, path);
-            if (!st) st = may_write(id, f->n, path, ask->force);
-        }
-    free(id);
-    return st;
+    for (int i = 0; i < l->n; i++) log_line(LOG_WARN, "%s", l->v[i].text);
+    CHECK(l->n == 0, ST_DATA, "%d of %d file%s could not be used%s%s", l->n, n_files, n_files == 1 ? "" : "s", n_files == 1 ? ": " : "; the first: ", l->v[0].text);
+    return OK;
 }
