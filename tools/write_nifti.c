@@ -28,7 +28,8 @@ static void put_real(uint8_t *p, double v, int bytes)
 
 /* Where the two versions keep what we write, and how wide. */
 typedef struct layout {
-    int head, size, magic, dim, dim_bytes, type, bits, intent, pixdim, real_bytes, offset, slope, units, units_bytes, qform, code_bytes, sform, quatern, shift, srow;
+    int head, size, magic, dim, dim_bytes, type, bits, intent, pixdim, real_bytes, offset, slope, units, units_bytes, qform, code_bytes;
+    int sform, quatern, shift, srow;
 } layout;
 static const layout one = {HEAD_1, 348, 344, 40, 2, 70, 72, 68, 76, 4, 108, 112, 123, 1, 252, 2, 254, 256, 268, 280};
 static const layout two = {HEAD_2, 540, 4, 16, 8, 12, 14, 504, 104, 8, 168, 176, 500, 4, 344, 4, 348, 352, 376, 400};
@@ -90,7 +91,8 @@ static void put_voxels(uint8_t *to, const image *m, const int64_t size[3], const
 static status pack(const uint8_t *raw, size_t n, uint8_t **out, size_t *n_out)
 {
     z_stream z = {0};
-    CHECK(deflateInit2(&z, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) == Z_OK, ST_RESOURCE, "no memory for zlib"); /* + 16: gzip, without a time */
+    /* + 16: gzip, without a time */
+    CHECK(deflateInit2(&z, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) == Z_OK, ST_RESOURCE, "no memory for zlib");
     size_t room = deflateBound(&z, (uLong)n), used = 0;
     int rc = Z_OK;
     status st = mem_alloc(out, room, "NIfTI file");

@@ -65,7 +65,7 @@ static bool inside(const regions *r, int x, int y, int32_t number)
 static void put_ring(regions *r, int x0, int y0, int32_t number, FILE *f)
 {
     static const int step[4][2] = {{1, 0}, {0, 1}, {-1, 0}, {0, -1}};                     /* right, down, left, up */
-    static const int right[4][2] = {{0, 0}, {-1, 0}, {-1, -1}, {0, -1}}, left[4][2] = {{0, -1}, {0, 0}, {-1, 0}, {-1, -1}}; /* pixels ahead of a corner */
+    static const int right[4][2] = {{0, 0}, {-1, 0}, {-1, -1}, {0, -1}}, left[4][2] = {{0, -1}, {0, 0}, {-1, 0}, {-1, -1}}; /* pixels ahead */
     int x = x0, y = y0, d = 0;
     fprintf(f, "[[%d, %d]", x, y);
     do {
@@ -82,7 +82,10 @@ static void put_ring(regions *r, int x0, int y0, int32_t number, FILE *f)
 
 /* ---- features ---------------------------------------------------------------------------------------------------------------------- */
 
-static void begin_feature(FILE *f, int n) { fprintf(f, "%s\n{\"type\": \"Feature\", \"geometry\": {\"type\": \"Polygon\", \"coordinates\": [", n ? "," : ""); }
+static void begin_feature(FILE *f, int n)
+{
+    fprintf(f, "%s\n{\"type\": \"Feature\", \"geometry\": {\"type\": \"Polygon\", \"coordinates\": [", n ? "," : "");
+}
 
 static void end_feature(const predictor *p, FILE *f, int k, double score)
 {

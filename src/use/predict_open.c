@@ -21,7 +21,8 @@ static status find_task(const job *j, const char *name, const job_task **out)
     if (*out) return OK;
     CHECK(name, ST_USAGE, "%s has %d tasks (%s, %s ...): --task says which", j->file, j->n_tasks, names[0], names[1]);
     const char *near = text_nearest(name, names, j->n_tasks);
-    return status_raise(ST_USAGE, __FILE__, __LINE__, "%s: no task \"%s\"%s%s%s", j->file, name, near ? ", did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+    return status_raise(ST_USAGE, __FILE__, __LINE__, "%s: no task \"%s\"%s%s%s", j->file, name, near ? ", did you mean \"" : "", near ? near : "",
+                        near ? "\"?" : "");
 }
 
 static status number(const char *option, const char *text, double lo, double hi, double *out)
@@ -85,7 +86,8 @@ static status decide(predictor *p, const predict_ask *ask)
         if (ask->data) snprintf(dir, sizeof dir, "%s", ask->data);
         else job_data_dir(j, t->data, dir);
         st = catalogue_open(&c, dir);
-        if (st == ST_DATA) st = status_note(st, __FILE__, __LINE__, "the index of the task's data set tells classes and how files are read (--data DIR: where it is now)");
+        if (st == ST_DATA)
+            st = status_note(st, __FILE__, __LINE__, "the index of the task's data set tells classes and how files are read (--data DIR: where it is)");
     }
     if (!st) {
         st = plan_of(p, ask, j, t, &c);

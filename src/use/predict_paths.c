@@ -40,8 +40,8 @@ static status may_write(const identity *id, int n, const char *path, bool force)
 status predict_may_write(const source_files *f, const predict_ask *ask, const task_spec *s)
 {
     const bool masks = s->kind == TASK_SEGMENTATION, found = s->kind == TASK_DETECTION;
-    const struct { const char *end; bool may; } own[] = {{".nii.gz", masks}, {".png", masks}, {".geojson", ask->outlines && (masks || found)}, {"-overlay.png", ask->overlay && (masks || found)},
-        {"-probabilities.nii.gz", masks && ask->probabilities}, {"-probabilities.npy", masks && ask->probabilities}};
+    const struct { const char *end; bool may; } own[] = {{".nii.gz", masks}, {".png", masks}, {".geojson", ask->outlines && (masks || found)},
+        {"-overlay.png", ask->overlay && (masks || found)}, {"-probabilities.nii.gz", masks && ask->probabilities}, {"-probabilities.npy", masks && ask->probabilities}};
     const struct { const char *end; bool may; } all[] = {{".csv", !found}, {"-slices.csv", !masks && !found}, {".json", found}};
     char path[1400], name[64];
     identity *id;

@@ -36,7 +36,8 @@ static window_grid grid_of(const predictor *p, const plane *s)
 static view view_from(const window_grid *g, const plane *s, int oy, int ox)
 {
     double step = (double)g->step;
-    return (view){.ax = g->step, .cx = (float)(s->W / 2.0 - step * (g->GW / 2.0 - ox)), .by = g->step, .cy = (float)(s->H / 2.0 - step * (g->GH / 2.0 - oy))};
+    return (view){.ax = g->step, .cx = (float)(s->W / 2.0 - step * (g->GW / 2.0 - ox)),
+                  .by = g->step, .cy = (float)(s->H / 2.0 - step * (g->GH / 2.0 - oy))};
 }
 
 /* The window's pixels into p->input. */
@@ -191,8 +192,8 @@ static bool is_cut(const predictor *p, const window_grid *g, int oy, int ox, con
            (oy + p->plan.spec.H < g->GH && box[3] > H - near);
 }
 
-static status take_boxes(predictor *p, const plane *s, const window_grid *g, int oy, int ox, const view *v, int mirror, detection *room, box_list *whole,
-                         box_list *cut)
+static status take_boxes(predictor *p, const plane *s, const window_grid *g, int oy, int ox, const view *v, int mirror, detection *room,
+                         box_list *whole, box_list *cut)
 {
     float H = (float)p->plan.spec.H, W = (float)p->plan.spec.W;
     int n = task_detect(p->run, 0, room);

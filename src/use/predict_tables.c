@@ -179,8 +179,10 @@ static void put_boxes(const tables *t, FILE *f)
         for (int k = 0; k + DETECTION_NUMBERS <= t->row[i].row.n; k += DETECTION_NUMBERS) {
             double b[DETECTION_NUMBERS];
             for (int c = 0; c < DETECTION_NUMBERS; c++) b[c] = number_at(&t->row[i], k + c);
-            fprintf(f, "%s\n{\"id\": %d, \"image_id\": %d, \"category_id\": %d, \"bbox\": [%.9g, %.9g, %.9g, %.9g], \"area\": %.9g, \"iscrowd\": 0, \"score\": %.9g}",
-                    id ? "," : "", id + 1, i + 1, (int)b[5] + 1, b[0], b[1], b[2] - b[0], b[3] - b[1], (b[2] - b[0]) * (b[3] - b[1]), b[4]);
+            double w = b[2] - b[0], h = b[3] - b[1];
+            fprintf(f, "%s\n{\"id\": %d, \"image_id\": %d, \"category_id\": %d, \"bbox\": [%.9g, %.9g, %.9g, %.9g], \"area\": %.9g, ", id ? "," : "",
+                    id + 1, i + 1, (int)b[5] + 1, b[0], b[1], w, h, w * h);
+            fprintf(f, "\"iscrowd\": 0, \"score\": %.9g}", b[4]);
             id++;
         }
     fputs("],\n\"categories\": [", f);

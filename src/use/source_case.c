@@ -36,7 +36,8 @@ static status guess_range(const catalogue *c, shard_reading *r)
     r->lo = (double)s.range[0], r->hi = (double)s.range[1];
     shard_close(&s);
     CHECK(same, ST_DATA, "%s does not say how the intensities of files become its ranges, which differ; --range can", c->dir);
-    log_line(LOG_WARN, "%s does not say how files were read; taken as its samples are: %g to %g become 0 and 1, volumes are cut axially", c->dir, r->lo, r->hi);
+    log_line(LOG_WARN, "%s does not say how files were read; taken as its samples are: %g to %g become 0 and 1, volumes are cut axially", c->dir,
+             r->lo, r->hi);
     return OK;
 }
 

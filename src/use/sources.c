@@ -299,6 +299,7 @@ status source_faults_gather(source_faults *l, comm *world)
 status source_faults_say(const source_faults *l, int n_files)
 {
     for (int i = 0; i < l->n; i++) log_line(LOG_WARN, "%s", l->v[i].text);
-    CHECK(l->n == 0, ST_DATA, "%d of %d file%s could not be used%s%s", l->n, n_files, n_files == 1 ? "" : "s", n_files == 1 ? ": " : "; the first: ", l->v[0].text);
-    return OK;
+    if (l->n == 0) return OK;
+    return status_raise(ST_DATA, __FILE__, __LINE__, "%d of %d file%s could not be used%s%s", l->n, n_files, n_files == 1 ? "" : "s",
+                        n_files == 1 ? ": " : "; the first: ", l->v[0].text);
 }
