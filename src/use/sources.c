@@ -224,17 +224,17 @@ static status share(source_files *f, int n_ranks)
 
 status sources_open(source_files *f, comm *world, const char *const *word, int n_words, const char *list)
 {
-    found_files found = {0};
+    found_files all = {0};
     uint64_t size[2] = {0};
     bool reads = comm_rank(world) == 0;
     size_t n = 0;
     status st = OK;
     *f = (source_files){0};
     if (reads) {
-        st = list_files(&found, word, n_words, list);
-        if (!st) st = pack(&found, &f->text, &n);
-        size[0] = (uint64_t)found.n, size[1] = n;
-        found_close(&found);
+        st = list_files(&all, word, n_words, list);
+        if (!st) st = pack(&all, &f->text, &n);
+        size[0] = (uint64_t)all.n, size[1] = n;
+        found_close(&all);
     }
     TRY(comm_agree(world, st), "files");
     TRY(comm_bcast(world, size, sizeof size, 0), "files");
