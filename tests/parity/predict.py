@@ -269,7 +269,7 @@ def check_boxes():
                 matched += 1
         right += len(found[name]) == int(line["found"]) and matched == int(line["matched_50"])
     ok(right == len(theirs) >= 2 and len(coco["annotations"]) > 10, f"{right} of {len(theirs)} images: as many boxes and matches as evaluate's, {len(coco['annotations'])} in all")
-    ok(all(0 <= a["bbox"][0] and 0 <= a["bbox"][1] and a["bbox"][0] + a["bbox"][2] <= 160 and 0.06 <= a["score"] <= 1 and
+    ok(all(0 <= a["bbox"][0] and 0 <= a["bbox"][1] and a["bbox"][0] + a["bbox"][2] < 160.001 and 0.06 <= a["score"] <= 1 and
            abs(a["area"] - a["bbox"][2] * a["bbox"][3]) < 1e-3 for a in coco["annotations"]), "boxes in pixels of the source, scores")
     shape = np.asarray(Image.open("boxes/f7-overlay.png")).shape
     ok(shape[0] > 128 and shape[1:] == (160, 3), "boxes drawn on the image")
@@ -367,7 +367,7 @@ def make_volumes():
     os.makedirs("src/vol/a"), os.makedirs("src/vol/b"), os.makedirs("src/lab")
     turn = np.array([[-0.9, 0.05, 0.1], [0.06, -0.91, 0.02], [-0.08, 0.03, 2.2]])
     for i in range(6):
-        field = np.stack([smooth((36, 40), 7) for _ in range(7)], 0).transpose(2, 1, 0)
+        field = np.stack([smooth((24, 28), 5) for _ in range(5)], 0).transpose(2, 1, 0)
         affine = np.eye(4)
         affine[:3, :3], affine[:3, 3] = turn, (20, 30, -10 - i)
         image = nibabel.Nifti1Image(np.clip(300 * field + rng.normal(0, 20, field.shape), -1000, 3000).astype(np.int16), affine)
@@ -390,8 +390,9 @@ def slice_of(volume, axis, d):
 def check_volumes():
     files = sorted(glob.glob("src/vol/*/*.nii.gz"))
     for task, data, axis in (("organ", "axial", 0), ("cor", "cor", 1), ("sag", "sag", 2), ("scaled", "axial", 0)):
-        good, _ = predict(task, task, *files)
         theirs, right, seen = evaluated(task, data), 0, set()
+        test = {i.split("/")[0] for i in theirs}
+        good, _ = predict(task, task, *(f for f in files if task == "organ" or os.path.basename(f)[:2] in test))
         for name, line in theirs.items():
             stem, d = name.split("/")
             mask, image = volume_of(f"{task}/{stem}.nii.gz")
@@ -404,7 +405,7 @@ def check_volumes():
         slices.setdefault(os.path.basename(r["file"])[:2], []).append(float(r["p_a"]))
     far = max(abs(slices[i.split("/")[0]][int(i.split("/")[1])] - float(r["p_a"])) for i, r in theirs.items())
     means = max(abs(float(r["p_a"]) - np.mean(slices[os.path.basename(r["file"])[:2]])) for r in table("kind/kind.csv"))
-    ok(good and far < 1e-5 and means < 1e-6 and all(len(v) == 7 for v in slices.values()) and table("kind/kind.csv")[0]["slices"] == "7",
+    ok(good and far < 1e-5 and means < 1e-6 and all(len(v) == 5 for v in slices.values()) and table("kind/kind.csv")[0]["slices"] == "5",
        f"classes of planes as evaluate's within {far:.1g}, of volumes their mean")
     rows = table("organ/organ.csv")
     voxel = abs(np.linalg.det(nibabel.load(files[0]).affine[:3, :3])) / 1000
@@ -474,7 +475,7 @@ def check_dicom():
         d.SamplesPerPixel, d.PhotometricInterpretation, d.BitsAllocated, d.BitsStored, d.HighBit, d.PixelRepresentation = 1, "MONOCHROME2", 16, 16, 15, 1
         d.PixelData = values[z].astype("<i2").tobytes()
         d.is_little_endian, d.is_implicit_VR = True, False
-        d.save_as(f"dicom/{(z * 5) % 7}.dcm", write_like_original=False)  # not in order
+        d.save_as(f"dicom/{(z * 2) % 5}.dcm", write_like_original=False)  # not in order
     affine = np.array([[-spacing[1], 0, 0, -origin[0]], [0, -spacing[0], 0, -origin[1]], [0, 0, thick, origin[2]], [0, 0, 0, 1.0]])
     nibabel.save(nibabel.Nifti1Image(values.transpose(2, 1, 0), affine), "same.nii.gz")
     good, _ = predict("organ", "series", "dicom", "same.nii.gz", "dicom/0.dcm", "--overlay")
@@ -490,7 +491,7 @@ def check_more():
     good = all(predict("organ", f"on-{n}", "src/vol/a", "src/vol/b", "--overlay", ranks=n)[0] for n in (1, 2, 3))
     ok(good and same_folders("on-1", "on-2") and same_folders("on-1", "on-3"), "volumes: the same bytes on 1, 2 and 3 ranks")
     good = run("embed", "run", "--data", "shards/axial", "--by", "case", "--out", "a.csv")[0] and run("embed", "run", "src/vol/a", "src/vol/b", "--by", "case", "--out", "b.csv")[0]
-    ok(good and same_vectors("a.csv", "b.csv") and all(r["slices"] == "7" for r in table("b.csv")), "embed: volumes as files")
+    ok(good and same_vectors("a.csv", "b.csv") and all(r["slices"] == "5" for r in table("b.csv")), "embed: volumes as files")
     data = nibabel.load("src/vol/a/v2.nii.gz")
     nibabel.save(nibabel.Nifti1Image(np.asanyarray(data.dataobj).astype(np.float32) + 0.25, data.affine), "float.nii.gz")
     with open("src/vol/a/v2.nii.gz", "rb") as f, open("short.nii.gz", "wb") as g:
