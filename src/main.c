@@ -10,6 +10,7 @@ static const command_entry commands[] = {
     {"status", cmd_status, "where a run is"},
     {"verify-run", cmd_verify_run, "are two runs the same, bit for bit?"},
     {"doctor", cmd_doctor, "what a run would find here: CPUs, binding, MPI, Slurm, folder; known traps"},
+    {"predict", cmd_predict, "what a task of a run sees in new images: masks, boxes, classes"},
     {"embed", cmd_embed, "vectors of images and volumes: HDF5, NPY or CSV"},
     {"export", cmd_export, "weights as safetensors for torchvision, timm, Hugging Face"},
     {"import", cmd_import, "does a safetensors file fit an encoder? Weights of other programs"},

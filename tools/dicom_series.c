@@ -65,6 +65,25 @@ out:
     return st;
 }
 
+bool image_is_series(const char *folder)
+{
+    char first[256] = "", path[PATH_BYTES], head[4096];
+    size_t n = 0;
+    DIR *d = opendir(folder);
+    if (!d) return false;
+    for (struct dirent *e; (e = readdir(d));) {
+        struct stat info;
+        if (*e->d_name == '.' || !strcasecmp(e->d_name, "DICOMDIR") || (*first && strcmp(e->d_name, first) >= 0)) continue;
+        if (snprintf(path, sizeof path, "%s/%s", folder, e->d_name) >= PATH_BYTES || stat(path, &info) || !S_ISREG(info.st_mode)) continue;
+        snprintf(first, sizeof first, "%s", e->d_name);
+    }
+    closedir(d);
+    snprintf(path, sizeof path, "%s/%s", folder, first);
+    FILE *f = *first ? fopen(path, "rb") : NULL;
+    if (f) n = fread(head, 1, sizeof head, f), fclose(f);
+    return dicom_is(head, n);
+}
+
 static status read_bytes(const series *s, const slice *p, char path[PATH_BYTES], char **bytes, size_t *n)
 {
     CHECK(snprintf(path, PATH_BYTES, "%s/%s", s->folder, p->name) < PATH_BYTES, ST_DATA, "%s: path too long", s->folder);

@@ -29,6 +29,7 @@ void orient_note(image *m, double a[3][4], const int64_t size[3], const int axis
     for (int k = 0; k < 3; k++) {
         int j = axis[k];
         double length = 0;
+        m->origin.size[k] = size[k], m->origin.axis[k] = axis[k], m->origin.flip[k] = flip[k];
         for (int i = 0; i < 3; i++) {
             m->affine[i][k] = flip[k] ? -a[i][j] : a[i][j];
             length += a[i][j] * a[i][j];

@@ -78,6 +78,18 @@ int  recipe_split_of(const recipe *r, const char *value); /* what the publisher'
 enum { SPLIT_REST = -1, SPLIT_UNKNOWN = -2 };             /* rest: dealt by fractions */
 int  label_class_find(const recipe_label *l, const char *name); /* -1 */
 
+/* How its images become samples. */
+static inline image_rules recipe_rules(const recipe *r)
+{
+    image_rules u = {.pixel = r->pixel, .channels = r->images.channels,
+                     .as = {.lo = r->range.lo, .hi = r->range.hi, .spacing_y = r->images.spacing[0], .spacing_x = r->images.spacing[1], .axis = r->axis,
+                            .max_side = r->images.max_side, .n_frames = r->images.frames.n}};
+    snprintf(u.as.rule, sizeof u.as.rule, "%s", r->range.rule);
+    for (int c = 0; c < r->images.frames.n; c++) u.as.frame[c] = r->images.frames.at[c];
+    if (r->form == FORM_SLIDE) u.as.mpp = r->slide.mpp, u.as.tile = r->slide.tile;
+    return u;
+}
+
 /* "a -> b" and "a = b": the two sides without white space around them. False if there is no arrow (or equals sign). */
 bool split_pair(const char *text, const char *mark, char *left, char *right, size_t room);
 

@@ -36,6 +36,8 @@ const char *augment_for_modality(const char *modality); /* "CT" -> "ct" ...; "we
  * pixels (Hs,Ws,C) of `type`, C 1 or 3; out (H,W,3), 0 around the image; v: where its pixels lie in the stored one. */
 MUST status image_fit(const void *pixels, enum dtype type, int Hs, int Ws, int C, const float range[2], float step, int H, int W, float *out,
                       view *v);
+/* The same through any view, which says where the network's pixels lie: a window of a large image. */
+MUST status image_through(const void *pixels, enum dtype type, int Hs, int Ws, int C, const float range[2], const view *v, int H, int W, float *out);
 /* `step` of an image with this spacing (row, column) when network pixels are `wanted` units wide; 0 if either is unknown. */
 float image_step(const float spacing[2], double wanted);
 

@@ -65,14 +65,21 @@ void task_watch(task_run *r, grad_done *done, void *arg);
 
 /* Regression: label units from the head's raw output. */
 double task_scalar(const task_spec *s, double raw);
+/* Image kinds: what the raw outputs z (K) of one image say. out (K): probabilities; regression: the value in label units. */
+void task_readout(const task_spec *s, const float *z, double *out);
 /* One box: x0 y0 x1 y1 in network pixels. */
 typedef struct detection { float box[4], score; int32_t cls; } detection;
 /* Detection: the boxes of one image of the batch, best first; out has room for spec.max_boxes. Returns how many. */
 int task_detect(const task_run *r, int image, detection *out);
 /* Where network boxes lie in the stored image: the axis-parallel box around the four corners, cut to (h,w). */
 void task_box_native(const view *v, int h, int w, const float box[4], float out[4]);
+/* Non-maximum suppression per class, as in task_detect, of boxes that were gathered. d has room for 2 n; best first, at most `keep` stay:
+ * returns how many. */
+int task_nms(detection *d, int n, float iou, int keep);
 /* Segmentation: class of every pixel of the stored image (h,w): logits sampled bilinearly, edge values beyond the network's field. */
 void task_mask_native(const task_run *r, int image, const view *v, int h, int w, uint8_t *out);
+/* The same of any logits z (H,W,K); p (h,w,K), or NULL: the probabilities. */
+void task_mask_of(const float *z, int H, int W, int K, const view *v, int h, int w, uint8_t *out, float *p);
 
 /* ---- metrics: collected per sample, merged over ranks, independent of order -------------------------------------------- */
 

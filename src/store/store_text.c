@@ -129,6 +129,12 @@ status store_put_f64(store *s, const char *name, const char *key, double value)
     return hdf5_put_attr(s, object, name, key, H5T_IEEE_F64LE, &value);
 }
 
+bool store_has_attr(store *s, const char *key)
+{
+    DOOR;
+    return H5Aexists(s->file, key) > 0;
+}
+
 static status open_attr(store *s, const char *name, const char *key, hid_t *attr, hid_t *type)
 {
     AUTO_HID object = -1;

@@ -5,18 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-static double sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
-
 static status add_class(metric *m, const task_run *r, const batch *b, int i, uint64_t case_id)
 {
     int K = m->K;
     const float *z = task_output(r) + (int64_t)i * K;
-    double *p, top = z[0], sum = 0;
+    double *p;
     if (b->cls[i] < 0 || b->cls[i] >= K) return OK;
     TRY(metric_new_record(m, b->sample[i], case_id, 1 + K, &p), "task %s", m->task);
-    for (int k = 1; k < K; k++) top = z[k] > top ? z[k] : top;
-    for (int k = 0; k < K; k++) sum += p[1 + k] = exp(z[k] - top);
-    for (int k = 0; k < K; k++) p[1 + k] = isfinite(sum) ? p[1 + k] / sum : 0; /* diverged: ranks last everywhere */
+    task_readout(&r->spec, z, p + 1);
     p[0] = b->cls[i];
     return OK;
 }
@@ -27,10 +23,8 @@ static status add_labels(metric *m, const task_run *r, const batch *b, int i, ui
     const float *z = task_output(r) + (int64_t)i * K, *y = b->vec + (int64_t)i * K;
     double *p;
     TRY(metric_new_record(m, b->sample[i], case_id, 2 * K, &p), "task %s", m->task);
-    for (int k = 0; k < K; k++) {
-        p[k] = y[k] >= 0 ? (y[k] > 0.5f ? 1 : 0) : -1;
-        p[K + k] = isfinite(z[k]) ? sigmoid(z[k]) : 0;
-    }
+    for (int k = 0; k < K; k++) p[k] = y[k] >= 0 ? (y[k] > 0.5f ? 1 : 0) : -1;
+    task_readout(&r->spec, z, p + K);
     return OK;
 }
 
@@ -40,7 +34,7 @@ static status add_scalar(metric *m, const task_run *r, const batch *b, int i, ui
     if (!isfinite(b->scalar[i])) return OK;
     TRY(metric_new_record(m, b->sample[i], case_id, 2, &p), "task %s", m->task);
     p[0] = b->scalar[i];
-    p[1] = task_scalar(&r->spec, task_output(r)[i]);
+    task_readout(&r->spec, task_output(r) + i, p + 1);
     return OK;
 }
 

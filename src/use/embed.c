@@ -1,7 +1,7 @@
-/* embed: `medley embed`: the encoder's pooled vectors of the samples of shards, on any number of ranks. Images go through the encoder one
- * at a time, so that no vector depends on its neighbours; ranks take turns in sample order, so that rank 0 gets the rows in that order. */
+/* embed: `medley embed`: the encoder's pooled vectors of the samples of shards (of files: embed_files.c), on any number of ranks. Images go
+ * through the encoder one at a time, so that no vector depends on its neighbours; ranks take turns in sample order, so that rank 0 gets the
+ * rows in that order. */
 #include "medley/command.h"
-#include "medley/kern.h"
 #include "medley/use.h"
 
 #include "embed.h"
@@ -12,27 +12,6 @@
 #include <sys/stat.h>
 
 enum { TURN = 16 }; /* images of a rank between two gatherings */
-
-typedef struct embedder {
-    comm       *world;
-    const char *from, *out, *image, *spacing;
-    const char *dirs[EMBED_MOST_DATA];
-    int         n_dirs, split;       /* split: -1 all */
-    bool        by_case, force;
-    enum embed_format format;
-    weights     w;
-    embedding   all;                 /* what comes out; rows on rank 0 */
-    /* the data set at hand */
-    catalogue   cat;
-    int64_t    *first;               /* (n_shards + 1) number of each shard's first sample */
-    int64_t    *chosen, n_chosen;    /* samples of the split, ascending */
-    shard       open;                /* its shard number `opened`; -1: none */
-    int         opened;
-    arena       act;
-    swin_run   *run;
-    void       *pixels;
-    float      *input;               /* (H,W,3) */
-} embedder;
 
 /* ---- what is asked for: rank 0 ------------------------------------------------------------------------------------------------- */
 
@@ -120,7 +99,8 @@ static status decide(embedder *b)
         CHECK(b->n_dirs > 0, ST_USAGE, "%s is no run folder with data sets of its own: --data DIR is missing", b->from);
         for (int k = 0; k < b->n_dirs; k++) TRY(add_data(&b->all, b->dirs[k], side, side, 0), "embed");
     }
-    return override(b);
+    TRY(override(b), "embed");
+    return b->files ? embed_files_decide(b) : OK;
 }
 
 /* ---- a data set ------------------------------------------------------------------------------------------------------------------ */
@@ -153,7 +133,7 @@ static status choose(embedder *b)
     return OK;
 }
 
-static status place(embedder *b, const embed_data *d)
+status embed_place(embedder *b, const embed_data *d)
 {
     arena measure = {0};
     swin_run *run;
@@ -164,7 +144,7 @@ static status place(embedder *b, const embed_data *d)
     return mem_alloc(&b->input, sizeof *b->input * (size_t)d->H * (size_t)d->W * 3, "image");
 }
 
-static void close_data(embedder *b)
+void embed_close_data(embedder *b)
 {
     if (b->opened >= 0) shard_close(&b->open);
     b->opened = -1, b->n_chosen = 0;
@@ -205,10 +185,22 @@ static void describe(const embedder *b, int data, int64_t i, embed_row *row)
     row->data = data, row->slice = s->slice[i], row->n_slices = 1, row->split = s->split[i];
 }
 
+status embed_vector(embedder *b, const embed_data *d, const plane *s, float *x)
+{
+    view v;
+    TRY(image_fit(s->pixels, s->type, s->H, s->W, s->C, s->range, image_step(s->spacing, d->spacing), d->H, d->W, b->input, &v), "image");
+    swin_forward(b->run, &b->w.pt, b->w.w, b->input, NULL);
+    const pyramid *p = swin_pyramid(b->run);
+    float *at = x;
+    for (int l = 0; b->all.stages && l < 4; at += b->all.C[l], l++) swin_pool(at, &p->level[l], 0);
+    swin_pool(at, &p->top, 0);
+    for (int c = 0; c < b->all.D; c++) CHECK(isfinite(x[c]), ST_NUMERIC, "its vector is not finite");
+    return OK;
+}
+
 static status embed_sample(embedder *b, int data, int64_t sample, embed_row *row, float *x)
 {
     const embed_data *d = &b->all.data[data];
-    view v;
     int k = b->opened < 0 ? 0 : b->opened;
     while (sample < b->first[k]) k--;
     while (sample >= b->first[k + 1]) k++;
@@ -216,23 +208,16 @@ static status embed_sample(embedder *b, int data, int64_t sample, embed_row *row
     shard *s = &b->open;
     int64_t i = sample - b->first[k];
     TRY(shard_read_image(s, i, b->pixels), "embed");
-    TRY(image_fit(b->pixels, s->meta.pixel, s->size[2 * i], s->size[2 * i + 1], s->meta.channels, s->range + 2 * i,
-                  image_step(s->spacing + 2 * i, d->spacing), d->H, d->W, b->input, &v), "%s: sample %s", s->path, s->id[i]);
-    swin_forward(b->run, &b->w.pt, b->w.w, b->input, NULL);
-    const pyramid *p = swin_pyramid(b->run);
-    float *at = x;
-    for (int l = 0; b->all.stages && l < 4; at += b->all.C[l], l++) swin_pool(at, &p->level[l], 0);
-    swin_pool(at, &p->top, 0);
-    for (int c = 0; c < b->all.D; c++)
-        CHECK(isfinite(x[c]), ST_NUMERIC, "%s: sample %s: its vector is not finite", s->path, s->id[i]);
+    const plane seen = {.pixels = b->pixels, .type = s->meta.pixel, .H = s->size[2 * i], .W = s->size[2 * i + 1], .C = s->meta.channels,
+                        .range = {s->range[2 * i], s->range[2 * i + 1]}, .spacing = {s->spacing[2 * i], s->spacing[2 * i + 1]}};
+    TRY(embed_vector(b, d, &seen, x), "%s: sample %s", s->path, s->id[i]);
     describe(b, data, i, row);
     return OK;
 }
 
 /* ---- in turns -------------------------------------------------------------------------------------------------------------------- */
 
-/* Rank 0: `n` more rows, each a description and its numbers, one after another in `bytes`. */
-static status append(embedding *e, const char *bytes, int64_t n)
+status embed_append(embedding *e, const char *bytes, int64_t n)
 {
     if (e->n + n > e->room) {
         int64_t room = 2 * e->room > e->n + n ? 2 * e->room : e->n + n;
@@ -267,7 +252,7 @@ static status turn(embedder *b, int data, int64_t base, char *mine, size_t *size
     if (comm_rank(b->world) == 0) {
         size_t all = 0;
         for (int r = 0; r < comm_size(b->world); r++) all += sizes[r];
-        st = append(&b->all, gathered, (int64_t)(all / bytes));
+        st = embed_append(&b->all, gathered, (int64_t)(all / bytes));
     }
     free(gathered);
     return comm_agree(b->world, st);
@@ -281,7 +266,7 @@ static status embed_data_set(embedder *b, int data)
     TRY(share_catalogue(b, d->dir), "embed");
     snprintf(d->name, sizeof d->name, "%s", b->cat.meta.name);
     status st = choose(b);
-    if (!st) st = place(b, d);
+    if (!st) st = embed_place(b, d);
     if (!st) st = mem_alloc(&mine, TURN * (sizeof(embed_row) + sizeof(float) * (size_t)b->all.D), "rows");
     if (!st) st = mem_alloc(&sizes, sizeof *sizes * (size_t)comm_size(b->world), "sizes");
     st = comm_agree(b->world, st);
@@ -289,7 +274,7 @@ static status embed_data_set(embedder *b, int data)
     for (int64_t base = 0; base < b->n_chosen && !st; base += step) st = turn(b, data, base, mine, sizes);
     if (!st) log_line(LOG_INFO, "%s: %lld images at %dx%d", d->name, (long long)b->n_chosen, d->H, d->W);
     free(mine), free(sizes);
-    close_data(b);
+    embed_close_data(b);
     return st;
 }
 
@@ -362,24 +347,12 @@ static status finish(embedder *b, double began)
     return OK;
 }
 
-/* Collective. Threads of this rank; ranks that compute with other kernels would give rows that depend on who made them. */
-static status prepare(embedder *b)
-{
-    core_share cores;
-    char text[320];
-    TRY(comm_cores(b->world, cores_asked(0), &cores), "threads");
-    kern_init(cores.threads);
-    watchdog_limit(300, NULL);
-    snprintf(text, sizeof text, "blas = %s\ncpu = %s\n", kern_blas_name(), kern_isa());
-    return comm_same_text(b->world, text, ST_USAGE, "the ranks compute differently (set OPENBLAS_CORETYPE to the same on all nodes)");
-}
-
 static status embed(embedder *b, const weights_ask *ask)
 {
     double began = timer_now();
     embedding *e = &b->all;
     bool speaks = comm_rank(b->world) == 0;
-    TRY(prepare(b), "embed");
+    TRY(use_compute(b->world), "embed");
     TRY(weights_open_all(&b->w, b->world, b->from, ask), "embed");
     TRY(comm_agree(b->world, speaks ? decide(b) : OK), "embed");
     TRY(comm_bcast(b->world, e->data, sizeof e->data, 0), "embed");
@@ -387,15 +360,19 @@ static status embed(embedder *b, const weights_ask *ask)
     e->w = &b->w;
     for (int l = 0; l < 4; l++) e->C[l] = b->w.enc.embed << l, e->D += e->stages ? e->C[l] : 0;
     e->C[4] = e->C[3], e->D += e->C[4];
-    for (int i = 0; i < e->n_data; i++) TRY(embed_data_set(b, i), "%s", e->data[i].dir);
-    return comm_agree(b->world, speaks ? finish(b, began) : OK);
+    if (b->files) TRY(embed_sources(b), "embed");
+    for (int i = 0; i < e->n_data && !b->files; i++) TRY(embed_data_set(b, i), "%s", e->data[i].dir);
+    status st = OK;
+    if (speaks && (!b->files || e->n > 0)) st = finish(b, began);
+    if (!st && speaks && b->files) st = source_faults_say(&b->bad, b->sources.n);
+    return comm_agree(b->world, st);
 }
 
 status cmd_embed(int argc, char **argv)
 {
     embedder b = {.opened = -1, .split = -1};
     weights_ask ask = {0};
-    const char *args[1], *split = "all", *by = "sample";
+    const char *args[SOURCES_MOST_WORDS + 1], *split = "all", *by = "sample";
     int n_args = 0;
     const command_option options[] = {
         {.name = "--out", .arg = "FILE", .text = &b.out,
@@ -414,15 +391,19 @@ status cmd_embed(int argc, char **argv)
          .help = "size the network sees (default: the run's for this data set, or its first task's; of a file 224x224 for V1, 256x256 for V2)"},
         {.name = "--spacing", .arg = "S", .text = &b.spacing,
          .help = "size of a network pixel in the data's units; 0: the whole image is fitted (default: the run's for this data set)"},
+        {.name = "--list", .arg = "FILE", .text = &b.list, .help = "a text file with source files, a path a line"},
+        {.name = "--range", .arg = "RULE", .text = &b.range,
+         .help = "source files: intensities that become 0 and 1: dtype, window:LO:HI or percentile:LO:HI (default: as the data set was converted)"},
         {.name = "--force", .flag = &b.force, .help = "replace FILE"},
         {0},
     };
     const command_line c = {
-        "medley embed RUN|FILE --out FILE.h5|.npy|.csv [--data DIR]... [--split SPLIT] [--by sample|case] [--stages]",
+        "medley embed RUN|WEIGHTS [SOURCE...] --out FILE.h5|.npy|.csv [--data DIR]... [--split SPLIT] [--by sample|case] [--stages]",
         "Vectors of images by the encoder of a run, a checkpoint or a safetensors file: the mean over positions after the final norm, 768 numbers "
-        "for swin_t. On any number of ranks, with the same bits. Images are seen as in evaluation. Source files (PNG, NIfTI, DICOM ...) become "
-        "shards first: medley-data convert, with a recipe that may do without labels.",
-        options, 1, 1};
+        "for swin_t. On any number of ranks, with the same bits. Images are seen as in evaluation. Without source files, those of data sets (shards). "
+        "Source files (PNG, JPEG, BMP, TIFF, NIfTI, DICOM; folders with a DICOM series or with images) are read as the files of the data set "
+        "were that --data names (default: of the run's first task); one that cannot be used is named, the others go on, and the exit status is 3.",
+        options, 1, SOURCES_MOST_WORDS + 1};
     if (command_help(&c, argc, argv)) return OK;
     TRY(use_open(argc, argv, &b.world), "embed");
     status st = command_parse(&c, argc, argv, args, &n_args);
@@ -431,9 +412,14 @@ status cmd_embed(int argc, char **argv)
     for (int s = 0; s < N_SPLITS; s++)
         if (strcmp(split, split_name[s]) == 0) b.split = s;
     b.by_case = strcmp(by, "case") == 0;
-    if (!st) b.from = args[0], st = embed(&b, &ask);
-    close_data(&b);
+    if (!st) {
+        b.from = args[0], b.word = args + 1, b.n_words = n_args - 1, b.files = b.n_words > 0 || b.list;
+        st = embed(&b, &ask);
+    }
+    embed_close_data(&b);
     weights_close(&b.w);
+    sources_close(&b.sources);
+    free(b.bad.v);
     free(b.all.row), free(b.all.x);
     return use_close(b.world, st);
 }

@@ -1,6 +1,7 @@
 /* embed_write: vectors to HDF5, NPY or CSV. */
 #include "embed.h"
 #include "scores.h"
+#include "writers.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -54,7 +55,7 @@ static void put_row(const embedding *e, FILE *f, int64_t i, bool vectors)
     const char *const texts[] = {e->data[r->data].name, r->id, r->subject, r->centre, r->case_id};
     for (int k = 0; k < 5; k++) csv_text(f, texts[k]), fputc(',', f);
     if (r->slice >= 0) fprintf(f, "%d", (int)r->slice);
-    fprintf(f, ",%d,%s,", (int)r->n_slices, split_name[r->split]);
+    fprintf(f, ",%d,%s,", (int)r->n_slices, r->split < 0 ? "" : split_name[r->split]);
     csv_text(f, r->source);
     for (int c = 0; vectors && c < e->D; c++) fputc(',', f), csv_number(f, (double)e->x[i * e->D + c]);
     fputc('\n', f);
@@ -76,25 +77,16 @@ static status write_csv(const embedding *e, const char *path, bool vectors)
 
 /* ---- NPY ----------------------------------------------------------------------------------------------------------------------- */
 
-/* Version 1.0: magic, length of the header, a Python dict padded so that the numbers begin at a multiple of 64. */
 static status write_npy(const embedding *e, const char *path)
 {
-    enum { HEAD = 128 };
-    size_t bytes = sizeof *e->x * (size_t)e->n * (size_t)e->D;
-    char *all, ids[1400];
+    char ids[1400];
+    uint8_t *bytes;
+    size_t n;
     TRY(embed_ids_path(path, ids, sizeof ids), "embed");
-    TRY(mem_alloc(&all, HEAD + bytes, "NPY file"), "%s", path);
-    memcpy(all, "\x93NUMPY\x01\x00", 8);
-    all[8] = HEAD - 10, all[9] = 0;
-    memset(all + 10, ' ', HEAD - 11);
-    all[HEAD - 1] = '\n';
-    char dict[HEAD];
-    int n = snprintf(dict, sizeof dict, "{'descr': '<f4', 'fortran_order': False, 'shape': (%lld, %d), }", (long long)e->n, e->D);
-    memcpy(all + 10, dict, (size_t)n);
-    memcpy(all + HEAD, e->x, bytes);
+    TRY(npy_encode(e->x, 2, (int64_t[]){e->n, e->D}, &bytes, &n), "%s", path);
     status st = write_csv(e, ids, false);
-    if (!st) st = file_write_atomic(path, all, HEAD + bytes);
-    free(all);
+    if (!st) st = file_write_atomic(path, bytes, n);
+    free(bytes);
     return st;
 }
 
@@ -150,7 +142,7 @@ static status put_all(const embedding *e, store *s)
         TRY(columns[k].text ? put_texts(e, s, columns[k].name, columns[k].field) : put_numbers(e, s, columns[k].name, columns[k].field), "embed");
     for (int i = 0; i < e->n_data; i++) snprintf(names[i], sizeof names[i], "%s", e->data[i].name);
     TRY(store_write_text(s, "data_names", e->n_data, 64, names[0]), "embed");
-    return store_put_str(s, "split", "values", "0 train, 1 val, 2 test");
+    return store_put_str(s, "split", "values", "0 train, 1 val, 2 test; -1: a file of no split");
 }
 
 static status write_hdf5(const embedding *e, const char *path)
