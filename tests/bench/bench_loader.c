@@ -72,7 +72,11 @@ static status open_packed(packed *p, const dataset *d, const char *dir)
     catalogue_close(&c);
     CHECK(n_shards == 1, ST_USAGE, "%s: %d shards, this bench reads the chunks of one", dir, n_shards);
     snprintf(mask, sizeof mask, "label/%s/mask", dataset_label(d)->name);
-    p->file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+    H5Pset_fclose_degree(access, H5F_CLOSE_STRONG); /* both as the data set, which has the file open too */
+    H5Pset_file_locking(access, false, true);
+    p->file = H5Fopen(path, H5F_ACC_RDONLY, access);
+    H5Pclose(access);
     CHECK(p->file >= 0, ST_DATA, "%s: cannot open", path);
     p->set[0] = H5Dopen2(p->file, "image", H5P_DEFAULT);
     if (dataset_label(d)->kind == TASK_SEGMENTATION) p->set[1] = H5Dopen2(p->file, mask, H5P_DEFAULT);
