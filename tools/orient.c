@@ -70,6 +70,7 @@ status image_turn(image *m, double a[3][4], const char *what)
                 memcpy(to, (const char *)m->data + from + z * step[2] + y * step[1] + x * step[0], (size_t)px);
     orient_note(&out, a, size, axis, flip, 1);
     out.is_volume = out.has_affine = true;
+    out.path_tells = m->path_tells;
     image_free(m);
     *m = out;
     return OK;

@@ -31,9 +31,9 @@ typedef struct recipe_label {
     int    expect[RECIPE_CLASSES];
     double threshold;
     char   crowd[8];
-    bool   by_colour;                        /* the map's values are colours */
-    uint32_t colour[RECIPE_MAPS];            /* (n_map) 0xrrggbb, and its class */
-    int16_t colour_class[RECIPE_MAPS];
+    bool   by_colour;                        /* masks: the map's values are colours */
+    int32_t mask_value[RECIPE_MAPS];         /* (n_map) masks: value or 0xrrggbb, and its class or IGNORE_MASK */
+    int16_t mask_class[RECIPE_MAPS];
     enum task_kind task;                     /* kind as a number */
 } recipe_label;
 
@@ -70,6 +70,7 @@ typedef struct recipe {
 
 /* Allocates; free with free(). All faults at once, "file:line: key: what". ST_USAGE. */
 MUST status recipe_load(recipe **out, const char *path);
+void recipe_check(void *recipe, config_faults *f); /* recipe_check.c: called by recipe_load */
 MUST status recipe_print(const recipe *r, FILE *out); /* every key with its value and meaning: a file that reads back to r */
 MUST status recipe_explain(FILE *out);       /* every key: type, default, range, meaning */
 int  recipe_table_find(const recipe *r, const char *name); /* -1 */

@@ -44,6 +44,7 @@ bool        store_has(store *s, const char *name);
 /* Fixed-length UTF-8 string arrays: one char[n][width], NUL padded. */
 MUST status store_write_text(store *s, const char *name, int64_t n, int width, const char *data);
 MUST status store_read_text(store *s, const char *name, int64_t *n, int *width, char **out); /* free() */
+MUST status store_text_shape(store *s, const char *name, int64_t *n, int *width); /* what the file says, not yet held against its size */
 /* Attributes of object `name` ("/" = root). Strings are fixed-length UTF-8. */
 MUST status store_put_str(store *s, const char *name, const char *key, const char *value);
 MUST status store_put_i64(store *s, const char *name, const char *key, int64_t value);
