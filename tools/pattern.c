@@ -211,7 +211,7 @@ static status names_in(const char *folder, char ***out, int *n_out)
         TRY_TO(out, mem_copy(&v[n], e->d_name, strlen(e->d_name), "name"), "folder %s", folder);
         n++;
     }
-    qsort(v, (size_t)n, sizeof *v, by_text);
+    if (n) qsort(v, (size_t)n, sizeof *v, by_text); /* v is NULL else */
 out:
     closedir(d);
     *out = v, *n_out = n;

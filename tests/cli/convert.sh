@@ -55,7 +55,7 @@ result "unless it is asked for" 0 "pets: 16 samples"
 
 head -c 340 "$work/src/cat/3.nii" >"$work/cut" && mv "$work/cut" "$work/src/cat/3.nii"
 convert "$work/pets.cfg" --source "$work/src" --out "$work/out" --force
-result "a damaged file is named, counted and skipped" 0 "skipped: 1 of 16 files" "cat/3.nii" "pets: 15 samples"
+result "a damaged file is named, counted and skipped" 0 "medley-data: warning: pets: skipped: " "skipped: 1 of 16 files" "cat/3.nii" "pets: 15 samples"
 echo 'on_error = "fatal";' >>"$work/pets.cfg"
 convert "$work/pets.cfg" --source "$work/src" --out "$work/out2"
 result "or fatal, as the recipe says" 3 "cat/3.nii" "on_error"

@@ -11,7 +11,7 @@ const char *const fuzz_name = "weights";
 const char *const fuzz_words[] = {"features.0.0.weight", "patch_embed.proj.weight", "embeddings.patch_embeddings.projection.weight", "encoder.", "layers.0.blocks.0.",
                                   "attn.qkv.weight", "relative_position_index", "\"dtype\":\"F32\"", "\"shape\":[", "\"data_offsets\":[", "{", "}", ",", NULL};
 const size_t fuzz_bytes_max = 1 << 14, fuzz_memory_max = 32 << 20;
-const int fuzz_mutations = 400;
+const int fuzz_mutations = 300;
 
 static void check(const tensors *f, const char *encoder)
 {

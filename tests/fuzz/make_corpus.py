@@ -120,6 +120,7 @@ def sliced(*at, rows=2, cols=3, extra=b"", others="1.2.3", syntax=LITTLE, raw=No
                           extra=extra if k else b"", place="1\\2\\%d" % z, series=others if k else "1.2.3") for k, z in enumerate(at))
 
 
+put("dicom", "empty.dcm", b"")
 put("dicom", "series.dcm", sliced(4, 0, 2))
 put("dicom", "scaled.dcm", sliced(0, 3, extra=element(0x00281052, "DS", b"0.5") + element(0x00281053, "DS", b"2")))
 put("dicom", "frames.dcm", sliced(0, frames=3))
