@@ -88,7 +88,7 @@ static const key train_keys[] = {
          "that move data by themselves; thread: a thread moves it, worth a core that is free; same bits"),
     TEXT("moments", AT(train.moments), "rank", "rank|node",
          "who holds the optimiser's moments and the moving average of the shared blocks: every rank, or every node once, of which each rank updates a "
-         "share: 8 or 12 bytes a weight less on each further rank of a node; same bits"),
+         "share: 8 bytes a weight less on each further rank of a node; same bits; check_replicas_every then compares shares between nodes only"),
     TEXT("memory", AT(train.memory), "", NULL,
          "memory budget of a rank such as \"6GiB\" or \"800MiB\"; what does not fit is made to, by recomputing stages of the encoder in "
          "backward (slower, same bits) and by micro_batch where it is \"auto\"; empty: none"),

@@ -137,9 +137,9 @@ moments)
     mpi "$4" "$dir/nodes_of_2" train "$dir/k.cfg" --set train.ema=0.9 --set "train.moments=$2"; ok $? "resumed on $4, held by every $2"
     verify "$dir/run1" "$dir/run"; ok $? "same bits as never stopped"
   done
-  # a weight that flips in a rank's own share reaches its node and is found by the others
+  # a bit flips in a rank's copy of another's share (in one's own it would reach the whole node, and only other nodes could tell)
   job "$dir/flip.cfg" "$dir/flip" exact $all
-  MEDLEY_FAULT="replica_flip@2:raise" MEDLEY_FAULT_RANK=0 mpi 2 "$medley" train "$dir/flip.cfg" --set train.moments=node --set train.check_replicas_every=1; code=$?
+  MEDLEY_FAULT="replica_flip@2:raise" MEDLEY_FAULT_RANK=1 mpi 2 "$medley" train "$dir/flip.cfg" --set train.moments=node --set train.check_replicas_every=1; code=$?
   [ $code = 5 ] && grep -q "replicas differ: weights of" "$dir/log"; ok $? "a replica that differs is found: exit 5 (got $code)"
   "$medley" check "$dir/flip.cfg" --ranks 2 >"$dir/rank"; "$medley" check "$dir/flip.cfg" --ranks 2 --set train.moments=node >"$dir/log"
   awk '/^forecast rank 1 peak_bytes/ { if (FILENAME ~ /rank$/) a = $5; else b = $5 } END { printf "# %.1f and %.1f MiB\n", a / 1048576, b / 1048576; exit !(b < a - 16e6) }' "$dir/rank" "$dir/log"
