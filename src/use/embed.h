@@ -2,26 +2,18 @@
 #ifndef MEDLEY_EMBED_H
 #define MEDLEY_EMBED_H
 
-#include "medley/train.h"
+#include "features.h"
 
 enum { EMBED_MOST_DATA = 64 };
-
-typedef struct embed_row {
-    char    id[SHARD_TEXT], subject[SHARD_TEXT], centre[SHARD_TEXT], case_id[SHARD_TEXT], source[SHARD_TEXT];
-    int32_t data, slice, n_slices; /* number of the data set; slice -1: none, or several; how many images the vector is the mean of */
-    int32_t split;
-} embed_row;
-
-typedef struct embed_data { char dir[JOB_DIR_BYTES], name[64]; int H, W; double spacing; } embed_data; /* as job_task has them */
 
 typedef struct embedding {
     const weights *w;
     bool       stages;              /* the columns begin with the four stages */
     int        C[5], D;             /* channels of the stages and of the normed top; columns in all */
     int        n_data;
-    embed_data data[EMBED_MOST_DATA];
+    seen_data  data[EMBED_MOST_DATA];
     int64_t    n, room;
-    embed_row *row;                 /* (n) */
+    sample_row *row;                /* (n) data: number of the data set */
     float     *x;                   /* (n,D) */
 } embedding;
 

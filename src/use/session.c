@@ -1,4 +1,5 @@
 /* session: MPI around a command: who opens it, who speaks when something fails, how it ends. */
+#include "medley/kern.h"
 #include "medley/use.h"
 
 #include "medley_build.h"
@@ -57,4 +58,16 @@ status use_may_write(const char *path, bool force)
 {
     CHECK(force || !path_exists(path), ST_USAGE, "%s exists; --force replaces it", path);
     return OK;
+}
+
+/* Threads of this rank; ranks that compute with other kernels would give results that depend on who made them. */
+status use_kernels(comm *world)
+{
+    core_share cores;
+    char text[320];
+    TRY(comm_cores(world, cores_asked(0), &cores), "threads");
+    kern_init(cores.threads);
+    watchdog_limit(300, NULL);
+    snprintf(text, sizeof text, "blas = %s\ncpu = %s\n", kern_blas_name(), kern_isa());
+    return comm_same_text(world, text, ST_USAGE, "the ranks compute differently (set OPENBLAS_CORETYPE to the same on all nodes)");
 }
