@@ -292,7 +292,7 @@ status cmd_probe(int argc, char **argv)
         {.name = "--decoder-lr", .arg = "X", .text = &text[2], .help = "of decoder and head on a frozen encoder (default 1e-3)"},
         {.name = "--strength", .arg = "C", .text = &text[3],
          .help = "inverse of the penalty of linear heads (default: the best of 1e-5 to 100 on the val split; 1 without one)"},
-        {.name = "--neighbours", .arg = "K", .number = &p.neighbours, .lo = 1, .hi = 1000, .help = "of the nearest-neighbour classifier (default 20)"},
+        {.name = "--neighbours", .arg = "K", .number = &p.neighbours, .lo = 1, .hi = 1000, .help = "most neighbours that vote (default 20), by cosine; never more than the root of the number of samples"},
         {.name = "--seed", .arg = "N", .number = &p.seed, .lo = 0, .hi = 1000000000, .help = "of draws, random encoder and trained heads (default 1)"},
         {.name = "--weights", .arg = "WHICH", .text = &p.ask.which, .help = "of RUN: best (by validation, default), last or a checkpoint file"},
         {.name = "--raw", .flag = &p.ask.raw, .help = "the trained weights of RUN themselves, not their moving average (train.ema)"},

@@ -45,8 +45,9 @@ typedef struct head_ask {
     const int64_t *rows;           /* (n) of the roll, that are learnt from */
     int64_t        n;
     double         strength;       /* C of logistic regression, 1 / alpha of ridge; 0: the best of `head_strengths` on the val split */
-    int            neighbours;
+    int            neighbours;     /* most of them */
 } head_ask;
+int head_k(int most, int64_t n); /* how many of n samples vote: no more than their root */
 #define HEAD_STRENGTHS 8
 extern const double head_strengths[HEAD_STRENGTHS];
 /* Fit, choose, score the test split. *strength: which was taken. */

@@ -208,6 +208,12 @@ status head_linear(const head_ask *ask, metric_result *out, double *strength)
 
 /* ---- neighbours ------------------------------------------------------------------------------------------------------------------------- */
 
+int head_k(int most, int64_t n)
+{
+    int root = (int)sqrt((double)n);
+    return root < 1 ? 1 : root < most ? root : most;
+}
+
 status head_neighbours(const head_ask *ask, metric_result *out)
 {
     const roll *r = ask->r;
@@ -218,7 +224,7 @@ status head_neighbours(const head_ask *ask, metric_result *out)
     double *p = NULL;
     float *z = NULL;
     status st;
-    int k = ask->neighbours < ask->n ? ask->neighbours : (int)ask->n;
+    int k = head_k(ask->neighbours, ask->n);
     TRY_TO(done, mem_alloc(&y, sizeof *y * (size_t)ask->n, "labels"), "neighbours");
     TRY_TO(done, mem_alloc(&test, sizeof *test * (size_t)r->n, "samples"), "neighbours");
     TRY_TO(done, mem_alloc(&z, sizeof *z * (size_t)r->K, "outputs"), "neighbours");

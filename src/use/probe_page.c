@@ -125,7 +125,7 @@ static void put_protocol(const probe *p, FILE *out)
                      "are Student's 95 %% intervals over the repeats: they tell of the draws, not of the size of the test split.</p>\n",
                 (long long)p->repeats, (long long)p->seed);
     for (int m = 0; m < p->n_methods; m++) {
-        if (p->method[m] == METHOD_NEIGHBOURS) html_printf(out, "<p>knn: %lld nearest neighbours by cosine.</p>\n", (long long)p->neighbours);
+        if (p->method[m] == METHOD_NEIGHBOURS) html_printf(out, "<p>knn: nearest neighbours by cosine, as many as the root of the number of samples, at most %lld.</p>\n", (long long)p->neighbours);
         if (p->method[m] == METHOD_LINEAR && p->strength > 0) html_printf(out, "<p>linear: C = %g.</p>\n", p->strength);
         else if (p->method[m] == METHOD_LINEAR)
             html_printf(out, "<p>linear: standardised vectors; %s.</p>\n",

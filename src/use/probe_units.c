@@ -99,7 +99,7 @@ static status run_unit(const probe *p, const unit_spec *u, const weights *w, con
     case METHOD_LINEAR: st = head_linear(&ask, r, &o->setting); break;
     case METHOD_NEIGHBOURS:
         st = head_neighbours(&ask, r);
-        o->setting = (double)(p->neighbours < o->samples ? p->neighbours : o->samples);
+        o->setting = head_k((int)p->neighbours, o->samples);
         break;
     case METHOD_DECODER:
     case METHOD_FINETUNE:

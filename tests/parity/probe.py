@@ -1,6 +1,7 @@
 """probe.py MEDLEY MAKE-SHARDS: the scores of `medley probe` from its own draws and from the vectors of `medley embed`, by scikit-learn (TAP)."""
 import csv
 import glob
+import math
 import os
 import subprocess
 import sys
@@ -90,7 +91,7 @@ def classification():
             if len(r["taken"]) != int(r["samples"]):
                 ok(False, f"{what}: samples")
             if r["method"] == "knn" and not chosen:
-                m = KNeighborsClassifier(min(5, len(x)), metric="cosine", algorithm="brute").fit(x, y)
+                m = KNeighborsClassifier(min(5, math.isqrt(len(x))), metric="cosine", algorithm="brute").fit(x, y)
                 score = classes(m, xt, yt)
             elif r["method"] == "linear":
                 fits = {C: LogisticRegression(C=C, tol=1e-8, max_iter=100000).fit(s.transform(x), y) for C in (STRENGTHS if chosen else (0.1,))}
