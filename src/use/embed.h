@@ -2,7 +2,7 @@
 #ifndef MEDLEY_EMBED_H
 #define MEDLEY_EMBED_H
 
-#include "features.h"
+#include "pooled.h"
 
 enum { EMBED_MOST_DATA = 64 };
 

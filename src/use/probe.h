@@ -2,7 +2,7 @@
 #ifndef USE_PROBE_H
 #define USE_PROBE_H
 
-#include "features.h"
+#include "pooled.h"
 
 /* ---- the samples of one label set: probe_roll.c ------------------------------------------------------------------------------------ */
 

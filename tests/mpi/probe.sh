@@ -1,6 +1,6 @@
 #!/bin/sh
 # probe: heads on little data: draws, rows, the same bytes on any number of ranks, other encoders, other data sets, every kind of task, wrong
-# words. TAP. Usage: probe.sh image|trained MEDLEY MAKE_SHARDS COMPARE
+# words. TAP. Usage: probe.sh image|refused|trained|trained MEDLEY MAKE_SHARDS COMPARE
 # shellcheck source=tests/mpi/common.sh
 . "$(dirname "$0")/common.sh"
 
@@ -85,39 +85,44 @@ image() {
     probe 1 radius1 --data "$dir/shards/tiny-radius" --label radius --repeats 2 && probe 2 radius2 --data "$dir/shards/tiny-radius" --label radius --repeats 2 && equal radius1 radius2 &&
         [ "$(sed 1d "$dir/radius1/probe.csv" | cut -d, -f 2,8 | sort -u)" = linear,mae_score ]
     ok $? "scalars"
+}
 
-    # wrong words
-    refused() { # refused CODE TEXT WORDS...
+refused() {
+    steps=3 validate=3
+    job "$dir/a.cfg" "$dir/a" exact quadrant:2:1:1.0
+    mpi 1 "$medley" train "$dir/a.cfg" && "$medley" export "$dir/a" --format timm --out "$dir/net.safetensors" >"$dir/log" 2>&1
+    ok $? "a run to probe, and a file"
+    words() { # words CODE TEXT WORDS...
         want=$1 text=$2
         shift 2
-        probe 2 none "$@"
+        "$medley" probe "$dir/a" --out "$dir/none" "$@" >"$dir/log" 2>&1
         rc=$?
         [ $rc = "$want" ] && grep -qF -- "$text" "$dir/log" && [ ! -e "$dir/none" ]
         ok $? "$want: $text"
     }
-    refused 2 'has no task "quadrants", did you mean "quadrant"?' --task quadrants
-    refused 2 '--fractions: got "0,5"' --task quadrant --fractions 0,5
-    refused 2 '--fractions: got "5,101"' --task quadrant --fractions 5,101
-    refused 2 '--fractions: got "5,x"' --task quadrant --fractions 5,x
-    refused 2 'do not rise' --task quadrant --fractions 5,5
-    refused 2 '--repeats' --task quadrant --repeats 0
-    refused 2 '--task TASK or --data DIR' --repeats 2
-    refused 2 '--label goes with --data' --task quadrant --label quadrant
-    refused 2 '--strength: got "0"' --task quadrant --strength 0
-    refused 2 'an encoder called "random" already' --task quadrant --against random="$dir/single"
-    refused 3 'no such run folder or file' --task quadrant --against "$dir/nothing"
-    refused 3 'nowhere' --data "$dir/nowhere"
-    refused 3 'no label set "side", did you mean "sides"?' --data "$dir/shards/tiny-sides" --label side
+    words 2 'has no task "quadrants", did you mean "quadrant"?' --task quadrants
+    words 2 '--fractions: got "0,5"' --task quadrant --fractions 0,5
+    words 2 '--fractions: got "5,101"' --task quadrant --fractions 5,101
+    words 2 '--fractions: got "5,x"' --task quadrant --fractions 5,x
+    words 2 'do not rise' --task quadrant --fractions 5,5
+    words 2 '--repeats' --task quadrant --repeats 0
+    words 2 '--task TASK or --data DIR' --repeats 2
+    words 2 '--label goes with --data' --task quadrant --label quadrant
+    words 2 '--strength: got "0"' --task quadrant --strength 0
+    words 2 'an encoder called "random" already' --task quadrant --against random="$dir/a"
+    words 3 'no such run folder or file' --task quadrant --against "$dir/nothing"
+    words 3 'nowhere' --data "$dir/nowhere"
+    words 3 'no label set "side", did you mean "sides"?' --data "$dir/shards/tiny-sides" --label side
     "$make_shards" "$dir/untested" radius=8,4,0 sides=0,4,4 >"$dir/log" 2>&1
-    refused 3 'no labelled samples in split test: nothing to score' --data "$dir/untested/tiny-radius"
-    refused 3 'no labelled samples in split train: nothing to learn from' --data "$dir/untested/tiny-sides"
-    probe 2 one --task quadrant
-    [ $? = 2 ] && grep -q 'probe.csv exists; --force replaces it' "$dir/log" && probe 1 one --task quadrant --fractions 100 --repeats 1 --force && [ "$(wc -l <"$p")" = 5 ]
+    words 3 'no labelled samples in split test: nothing to score' --data "$dir/untested/tiny-radius"
+    words 3 'no labelled samples in split train: nothing to learn from' --data "$dir/untested/tiny-sides"
+    probe 2 one --task quadrant --fractions 5 --repeats 1 && probe 2 one --task quadrant
+    [ $? = 2 ] && grep -q 'probe.csv exists; --force replaces it' "$dir/log" && probe 1 one --task quadrant --fractions 100 --repeats 1 --force && [ "$(wc -l <"$dir/one/probe.csv")" = 5 ]
     ok $? "results are replaced with --force alone"
     mpi 2 "$medley" probe "$dir/net.safetensors" --task quadrant
     [ $? = 2 ] && grep -q 'no run folder with tasks of its own: --data DIR is missing' "$dir/log"
     ok $? "a file has no tasks"
-    mpi 2 "$medley" probe "$dir/net.safetensors" --data "$dir/shards/tiny-quadrant" --out "$dir/none" --finetune
+    "$medley" probe "$dir/net.safetensors" --data "$dir/shards/tiny-quadrant" --out "$dir/none" --finetune >"$dir/log" 2>&1
     [ $? = 2 ] && grep -q 'is no run folder: training' "$dir/log" && [ ! -e "$dir/none" ]
     ok $? "a file has no settings to train by"
 }
@@ -127,12 +132,18 @@ trained() {
     job "$dir/a.cfg" "$dir/a" exact quadrant:2:1:1.0 disc:2:1:1.0 discs:2:1:1.0
     mpi 2 "$medley" train "$dir/a.cfg"
     ok $? "a run to probe"
-    few="--fractions 50,100 --repeats 2 --steps 2 --lr 1e-3"
-    for t in quadrant disc discs; do
+    as_one() { # as_one TASK RANKS: what one rank wrote
         # shellcheck disable=SC2086 # words
-        probe 1 $t-1 --task $t --finetune $few && probe 2 $t-2 --task $t --finetune $few && probe 3 $t-3 --task $t --finetune $few && equal $t-1 $t-2 && equal $t-1 $t-3
-        ok $? "$t: the same bytes on 1, 2 and 3 ranks"
-    done
+        probe "$2" "$1-$2" --task "$1" $few && equal "$1-1" "$1-$2"
+    }
+    few="--fractions 50,100 --repeats 1 --steps 2 --lr 1e-3 --finetune"
+    as_one disc 1 && as_one disc 2 && as_one disc 3
+    ok $? "segmentation: the same bytes on 1, 2 and 3 ranks"
+    as_one discs 1 && as_one discs 3
+    ok $? "detection: the same bytes on 1 and 3 ranks"
+    few="--fractions 50,100 --repeats 2 --steps 2 --lr 1e-3 --finetune"
+    as_one quadrant 1 && as_one quadrant 2
+    ok $? "classification: the same bytes on 1 and 2 ranks, two repeats"
     [ "$(sed 1d "$dir/quadrant-1/probe.csv" | cut -d, -f 2,8 | sort -u | tr '\n' ' ')" = "finetune,balanced_accuracy knn,balanced_accuracy linear,balanced_accuracy " ] &&
         [ "$(sed 1d "$dir/disc-1/probe.csv" | cut -d, -f 2,8 | sort -u | tr '\n' ' ')" = "decoder,dice finetune,dice " ] &&
         [ "$(sed 1d "$dir/discs-1/probe.csv" | cut -d, -f 2,8 | sort -u | tr '\n' ' ')" = "decoder,ap50 finetune,ap50 " ]
@@ -145,10 +156,11 @@ trained() {
     ok $? "without --finetune decoder and head alone; the learning rate counts"
     [ "$(find "$dir/disc-1" -type f | wc -l)" = 5 ]
     ok $? "what is trained is not kept"
-    # what it learns from is learnt: twenty steps on a data set the run never saw
-    probe 2 fit --data "$dir/shards/tiny-radius" --finetune --fractions 100 --repeats 1 --steps 30 --lr 3e-3 && probe 2 few --data "$dir/shards/tiny-radius" --finetune --fractions 100 --repeats 1 --steps 1 --lr 1e-9 &&
-        awk -F, '$1 == "pretrained" && $2 == "finetune" { s[FILENAME] = $9 } END { for (f in s) if (f ~ /fit/) a = s[f]; else b = s[f]; exit !(a > b) }' "$dir/fit/probe.csv" "$dir/few/probe.csv"
-    ok $? "thirty steps are better than none, on a data set the run never saw"
+    new="--data $dir/elsewhere/tiny-disc --fractions 100 --repeats 1"
+    # shellcheck disable=SC2086 # words
+    probe 2 fit $new --steps 30 --decoder-lr 1e-2 && probe 1 unfit $new --steps 1 --decoder-lr 1e-9 &&
+        awk -F, 'FNR == 2 { s[FILENAME] = $9 } END { for (f in s) if (f ~ /unfit/) b = s[f]; else a = s[f]; exit !(a > 0.8 && b < 0.4) }' "$dir/fit/probe.csv" "$dir/unfit/probe.csv"
+    ok $? "a decoder learns on a data set the run never saw"
 }
 
 "$case_"

@@ -56,9 +56,9 @@ def logistic():
         s = StandardScaler().fit(x)
         put(f"scale {i}", np.concatenate([s.mean_, 1 / s.scale_]))
         for C in (0.01, 1.0, 100.0):
-            m = LogisticRegression(C=C, solver="newton-cg", tol=1e-13, max_iter=100000).fit(s.transform(x), y)
+            m = LogisticRegression(C=C, solver="newton-cg", tol=1e-8, max_iter=300).fit(s.transform(x), y)
             put(f"logistic {i} {C:g}", np.hstack([m.coef_, m.intercept_[:, None]]))
-            m = LogisticRegression(C=C, tol=1e-9, max_iter=100000).fit(s.transform(x), y)  # what people call: its own L-BFGS
+            m = LogisticRegression(C=C, tol=1e-6, max_iter=3000).fit(s.transform(x), y)  # what people call: its own L-BFGS
             put(f"probability {i} {C:g}", m.predict_proba(s.transform(vectors(30 + i, 7, D))))
 
 

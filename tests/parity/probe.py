@@ -94,7 +94,7 @@ def classification():
                 m = KNeighborsClassifier(min(5, math.isqrt(len(x))), metric="cosine", algorithm="brute").fit(x, y)
                 score = classes(m, xt, yt)
             elif r["method"] == "linear":
-                fits = {C: LogisticRegression(C=C, tol=1e-8, max_iter=100000).fit(s.transform(x), y) for C in (STRENGTHS if chosen else (0.1,))}
+                fits = {C: LogisticRegression(C=C, tol=1e-6, max_iter=3000).fit(s.transform(x), y) for C in (STRENGTHS if chosen else (0.1,))}
                 best = max(fits, key=lambda C: (balanced_accuracy_score(yv, fits[C].predict(s.transform(xv))), -C))
                 near(r, "setting", best, what)
                 score = classes(fits[best], s.transform(xt), yt)
@@ -110,7 +110,7 @@ def labels():
     for r in probe("sides", "--strength", "0.1"):
         x, y = d.x[r["taken"]], d.y[r["taken"]]
         s = StandardScaler().fit(x)
-        area = [roc_auc_score(yt[:, k], LogisticRegression(C=0.1, tol=1e-8, max_iter=100000).fit(s.transform(x), y[:, k]).decision_function(s.transform(xt)))
+        area = [roc_auc_score(yt[:, k], LogisticRegression(C=0.1, tol=1e-6, max_iter=3000).fit(s.transform(x), y[:, k]).decision_function(s.transform(xt)))
                 if len(set(y[:, k])) > 1 else 0.5 for k in range(2)]
         near(r, "score", np.mean(area), f"labels, {r['percent']} %, repeat {r['repeat']}")
 

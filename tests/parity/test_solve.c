@@ -88,7 +88,7 @@ static const struct { int n, D, K; } problems[] = {{60, 5, 2}, {80, 6, 4}, {12, 
 enum { PROBLEMS = sizeof problems / sizeof *problems };
 static const double strengths[] = {0.01, 1, 100};
 
-/* Weights to 1e-6 of scikit-learn's Newton solver, probabilities to 1e-5 of its L-BFGS. */
+/* Weights to 1e-6 of scikit-learn's Newton solver, probabilities to 1e-4 of its L-BFGS, which stops early. */
 static void logistic_equals_sklearn(void)
 {
     for (int i = 0; i < PROBLEMS; i++) {
@@ -116,7 +116,7 @@ static void logistic_equals_sklearn(void)
             }
             snprintf(name, sizeof name, "probability %d %g", i, strengths[c]);
             off = worst(p, stored(name, 7 * K), 7 * K);
-            EXPECT(off < 1e-5, "%s: %g", name, off);
+            EXPECT(off < 1e-4, "%s: %g", name, off);
         }
         free(x), free(test), free(y), free(X), free((int64_t *)r.at);
     }

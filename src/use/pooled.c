@@ -1,6 +1,6 @@
-/* features: an encoder's pooled vectors of the samples of a data set. Ranks take turns in sample order, so that rank 0 gets the rows in that
+/* pooled: an encoder's pooled vectors of the samples of a data set. Ranks take turns in sample order, so that rank 0 gets the rows in that
  * order, on any number of ranks. */
-#include "features.h"
+#include "pooled.h"
 
 #include "medley/use.h"
 

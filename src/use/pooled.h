@@ -1,7 +1,7 @@
-/* features: an encoder's pooled vectors of the samples of a data set, on any number of ranks: what `medley embed` writes and `medley probe`
+/* pooled: an encoder's pooled vectors of the samples of a data set, on any number of ranks: what `medley embed` writes and `medley probe`
  * fits heads to. */
-#ifndef USE_FEATURES_H
-#define USE_FEATURES_H
+#ifndef USE_POOLED_H
+#define USE_POOLED_H
 
 #include "medley/train.h"
 
