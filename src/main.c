@@ -12,6 +12,7 @@ static const command_entry commands[] = {
     {"doctor", cmd_doctor, "what a run would find here: CPUs, binding, MPI, Slurm, folder; known traps"},
     {"predict", cmd_predict, "what a task of a run sees in new images: masks, boxes, classes"},
     {"embed", cmd_embed, "vectors of images and volumes: HDF5, NPY or CSV"},
+    {"probe", cmd_probe, "what the encoder is worth with 1 to 100 % of a task's training data"},
     {"export", cmd_export, "weights as safetensors for torchvision, timm, Hugging Face"},
     {"import", cmd_import, "does a safetensors file fit an encoder? Weights of other programs"},
     {"explain", cmd_explain, "every key of a job file"},

@@ -16,6 +16,7 @@ typedef struct task_spec {
     int    batch;           /* B: samples of a unit, whose mean the loss is */
     int    micro;           /* samples that are run at a time, a divisor of batch; 0: all */
     unsigned recompute;     /* stages of the encoder that backward computes again (bits, swin.recompute) */
+    bool   frozen;          /* training leaves the encoder as it is: no gradient of it, no update */
     float  weight;          /* of the loss in the sum over tasks */
     float  dropout;         /* of image-level heads */
     float *class_weight;    /* (K) loss weights, mean 1 over the samples; NULL = equal. Borrowed. */
@@ -30,7 +31,7 @@ typedef struct shared { swin enc; unet seg; fpn det; bool has_seg, has_det; } sh
 typedef struct task { task_spec spec; int index; int n_params; int param[24]; } task;
 /* Declares head parameters "head.NAME.*" with block BLOCK_HEAD0 + index. Needs sh->has_seg/has_det for the kinds that use them. */
 MUST status task_init(task *t, const task_spec *spec, int index, const shared *sh, params *pt);
-/* Is block (BLOCK_ENCODER, BLOCK_SEG, ...) touched by this task? */
+/* Does training this task change block (BLOCK_ENCODER, BLOCK_SEG, ...)? */
 bool task_uses(const task *t, int block);
 double task_flops(const task *t, const shared *sh); /* multiply-adds of one unit forward: the a-priori cost */
 
@@ -47,7 +48,7 @@ void task_forward(task_run *r, const params *pt, const float *w, const batch *b,
  * outputs. Returns the loss (NaN if not finite); n_valid = labels that counted (0: loss 0, gradient 0). parts: up to 4 named addends for
  * the record. */
 double task_loss(task_run *r, const batch *b, int64_t *n_valid, double parts[4]);
-/* g += weight * d loss / d w for every block the task uses. */
+/* g += weight * d loss / d w for every block of task_uses. */
 void task_backward(task_run *r, const params *pt, const float *w, float *g, const batch *b);
 /* The outputs of the last task_forward with train, layer by layer, for looking for the first bad number. The head's own come last, as
  * "head.NAME"; those of segmentation are gradients by then. True: `visit` ended the walk. */
@@ -93,6 +94,10 @@ MUST status metric_add(metric *m, const task_run *r, const batch *b, const uint6
  * matrix, HD95 of masks, and some pictures. A validation does without. */
 typedef struct metric_ask { const int64_t *example; int n_examples; } metric_ask; /* ascending: samples whose picture is kept */
 MUST status metric_want(metric *m, const metric_ask *ask);
+/* The same for one sample whose outputs come from elsewhere (image-level kinds): out (K), raw as the head of the kind gives them, and what of
+ * the label the kind asks for: vec (K), negative = missing. */
+typedef struct image_label { int32_t cls; const float *vec; float scalar; } image_label;
+MUST status metric_add_output(metric *m, int64_t sample, uint64_t case_id, const float *out, const image_label *y);
 /* Serialise for MPI; merge what another rank packed. */
 MUST status metric_pack(const metric *m, void **bytes, size_t *n_bytes); /* free() */
 MUST status metric_merge(metric *m, const void *bytes, size_t n_bytes);

@@ -10,6 +10,7 @@ MUST status cmd_train(int argc, char **argv);    /* MPI */
 MUST status cmd_evaluate(int argc, char **argv); /* MPI */
 MUST status cmd_embed(int argc, char **argv);    /* MPI */
 MUST status cmd_predict(int argc, char **argv);  /* MPI */
+MUST status cmd_probe(int argc, char **argv);    /* MPI */
 MUST status cmd_check(int argc, char **argv);
 MUST status cmd_report(int argc, char **argv);
 MUST status cmd_status(int argc, char **argv);

@@ -190,9 +190,29 @@ uint64_t dataset_case(const dataset *d, int64_t i)
     return hash_text(text);
 }
 
+status dataset_restrict(dataset *d, enum split s, const int64_t *global_index, int64_t n)
+{
+    int64_t *list = d->list[s], k = 0;
+    for (int64_t i = 0; i < n; i++, k++) {
+        while (k < d->n[s] && list[k] < global_index[i]) k++;
+        CHECK(k < d->n[s] && list[k] == global_index[i], ST_BUG, "%s: sample %lld is no labelled one of split %s", d->cat.dir,
+              (long long)global_index[i], split_name[s]);
+    }
+    if (n) memcpy(list, global_index, sizeof *list * (size_t)n);
+    d->n[s] = n;
+    return OK;
+}
+
 status dataset_class_counts(dataset *d, enum split s, int64_t *out)
 {
     int K = dataset_label(d)->n_classes;
+    const int32_t *cls = d->cat.label[d->label].cls;
+    if (cls) { /* of the samples that dataset_restrict left */
+        memset(out, 0, sizeof *out * (size_t)K);
+        for (int64_t i = 0; i < d->n[s]; i++)
+            if (cls[d->list[s][i]] >= 0) out[cls[d->list[s][i]]]++;
+        return OK;
+    }
     memcpy(out, d->cat.label[d->label].n_class + (size_t)s * (size_t)K, sizeof *out * (size_t)K);
     return OK;
 }

@@ -1,42 +1,65 @@
-/* metric_add: from a forwarded batch to one record per sample. */
+/* metric_add: from a forwarded batch, or from outputs, to one record per sample. */
 #include "metric_internal.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-static status add_class(metric *m, const task_run *r, const batch *b, int i, uint64_t case_id)
+/* ---- image level: z (K) raw outputs -------------------------------------------------------------------------------------------------- */
+
+/* What they mean, to out (K). */
+static void read_out(const metric *m, const float *z, double *out)
+{
+    task_readout(&(task_spec){.kind = m->kind, .K = m->K, .lo = m->lo, .hi = m->hi}, z, out);
+}
+
+static status add_class(metric *m, const float *z, int32_t cls, int64_t sample, uint64_t case_id)
 {
     int K = m->K;
-    const float *z = task_output(r) + (int64_t)i * K;
     double *p;
-    if (b->cls[i] < 0 || b->cls[i] >= K) return OK;
-    TRY(metric_new_record(m, b->sample[i], case_id, 1 + K, &p), "task %s", m->task);
-    task_readout(&r->spec, z, p + 1);
-    p[0] = b->cls[i];
+    if (cls < 0 || cls >= K) return OK;
+    TRY(metric_new_record(m, sample, case_id, 1 + K, &p), "task %s", m->task);
+    read_out(m, z, p + 1);
+    p[0] = cls;
     return OK;
 }
 
-static status add_labels(metric *m, const task_run *r, const batch *b, int i, uint64_t case_id)
+static status add_labels(metric *m, const float *z, const float *y, int64_t sample, uint64_t case_id)
 {
     int K = m->K;
-    const float *z = task_output(r) + (int64_t)i * K, *y = b->vec + (int64_t)i * K;
     double *p;
-    TRY(metric_new_record(m, b->sample[i], case_id, 2 * K, &p), "task %s", m->task);
+    TRY(metric_new_record(m, sample, case_id, 2 * K, &p), "task %s", m->task);
     for (int k = 0; k < K; k++) p[k] = y[k] >= 0 ? (y[k] > 0.5f ? 1 : 0) : -1;
-    task_readout(&r->spec, z, p + K);
+    read_out(m, z, p + K);
     return OK;
 }
 
-static status add_scalar(metric *m, const task_run *r, const batch *b, int i, uint64_t case_id)
+static status add_scalar(metric *m, float z, float y, int64_t sample, uint64_t case_id)
 {
     double *p;
-    if (!isfinite(b->scalar[i])) return OK;
-    TRY(metric_new_record(m, b->sample[i], case_id, 2, &p), "task %s", m->task);
-    p[0] = b->scalar[i];
-    task_readout(&r->spec, task_output(r) + i, p + 1);
+    if (!isfinite(y)) return OK;
+    TRY(metric_new_record(m, sample, case_id, 2, &p), "task %s", m->task);
+    p[0] = y;
+    read_out(m, &z, p + 1);
     return OK;
 }
+
+status metric_add_output(metric *m, int64_t sample, uint64_t case_id, const float *out, const image_label *y)
+{
+    switch (m->kind) {
+    case TASK_CLASSIFICATION: return add_class(m, out, y->cls, sample, case_id);
+    case TASK_MULTILABEL: return add_labels(m, out, y->vec, sample, case_id);
+    case TASK_REGRESSION: return add_scalar(m, out[0], y->scalar, sample, case_id);
+    default: return status_raise(ST_BUG, __FILE__, __LINE__, "task %s: %s has no outputs of images", m->task, task_kind_name[m->kind]);
+    }
+}
+
+static image_label label_of(const batch *b, int i, int64_t K)
+{
+    return (image_label){.cls = b->cls ? b->cls[i] : IGNORE_CLASS, .vec = b->vec ? b->vec + i * K : NULL, .scalar = b->scalar ? b->scalar[i] : NAN};
+}
+
+/* ---- pixels and boxes ------------------------------------------------------------------------------------------------------------------ */
 
 static enum unit_of unit_of(const sample_note *n)
 {
@@ -125,17 +148,15 @@ status metric_add(metric *m, const task_run *r, const batch *b, const uint64_t *
 {
     const uint8_t *native = b->native_mask;
     for (int i = 0; i < b->n_valid; i++) {
+        image_label y;
         status st = OK;
         int64_t before = m->n;
         switch (m->kind) {
         case TASK_CLASSIFICATION:
-            st = add_class(m, r, b, i, case_id[i]);
-            break;
         case TASK_MULTILABEL:
-            st = add_labels(m, r, b, i, case_id[i]);
-            break;
         case TASK_REGRESSION:
-            st = add_scalar(m, r, b, i, case_id[i]);
+            y = label_of(b, i, m->K);
+            st = metric_add_output(m, b->sample[i], case_id[i], task_output(r) + (int64_t)i * m->K, &y);
             break;
         case TASK_SEGMENTATION:
             st = add_mask(m, r, b, i, case_id[i], &native);

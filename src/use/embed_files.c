@@ -6,7 +6,7 @@
 
 status embed_files_decide(embedder *b)
 {
-    embed_data *d = &b->all.data[0];
+    seen_data *d = &b->all.data[0];
     catalogue c;
     b->all.n_data = 1;
     status st = catalogue_open(&c, d->dir);
@@ -28,10 +28,9 @@ static status room_for_one(row_bytes *r)
     return OK;
 }
 
-static status embed_file(embedder *b, int number, row_bytes *out)
+static status embed_file(embedder *b, features *net, int number, row_bytes *out)
 {
     const source_file *f = &b->sources.file[number];
-    const embed_data *d = &b->all.data[0];
     source_case c;
     size_t before = out->n;
     int64_t head = number;
@@ -40,7 +39,7 @@ static status embed_file(embedder *b, int number, row_bytes *out)
     status st = source_read(&c, f->path, &b->rules);
     if (!st) st = mem_alloc(&x, sizeof *x * (size_t)b->all.D, "vector");
     for (int k = 0; !st && k < c.m.D; k++) {
-        embed_row row;
+        sample_row row;
         const plane seen = source_plane(&c, k);
         watchdog_tick(-1, "embed", NULL);
         memset(&row, 0, sizeof row); /* it is sent as bytes */
@@ -49,7 +48,7 @@ static status embed_file(embedder *b, int number, row_bytes *out)
         snprintf(row.case_id, sizeof row.case_id, "%.150s", f->name);
         snprintf(row.source, sizeof row.source, "%.150s", f->path);
         row.slice = c.m.is_volume ? k : -1, row.n_slices = 1, row.split = -1;
-        st = embed_vector(b, d, &seen, x);
+        st = features_plane(net, &seen, x);
         if (!st) st = room_for_one(out);
         if (st) break;
         char *to = out->at + out->n;
@@ -80,22 +79,28 @@ static status put_in_order(embedder *b, const char *all, size_t n, size_t one)
     for (size_t i = 0; i < rows; i++) row[i] = all + i * one;
     qsort(row, rows, sizeof *row, by_number);
     status st = OK;
-    for (size_t i = 0; i < rows && !st; i++) st = embed_append(&b->all, row[i] + sizeof(int64_t), 1);
+    for (size_t i = 0; i < rows && !st; i++) {
+        sample_row who;
+        const char *at = row[i] + sizeof(int64_t);
+        memcpy(&who, at, sizeof who);
+        st = embed_append(b, &who, (const float *)(const void *)(at + sizeof who));
+    }
     free(row);
     return st;
 }
 
 status embed_sources(embedder *b)
 {
-    row_bytes mine = {.one = sizeof(int64_t) + sizeof(embed_row) + sizeof(float) * (size_t)b->all.D};
+    row_bytes mine = {.one = sizeof(int64_t) + sizeof(sample_row) + sizeof(float) * (size_t)b->all.D};
     char *all = NULL;
     size_t n = 0;
     TRY(comm_bcast(b->world, &b->rules, sizeof b->rules, 0), "embed");
     TRY(sources_open(&b->sources, b->world, b->word, b->n_words, b->list), "embed");
-    status st = embed_place(b, &b->all.data[0]);
+    features *net = NULL;
+    status st = features_open_network(&net, &b->w, b->all.stages, &b->all.data[0]);
     for (int i = 0; i < b->sources.n && !st; i++) {
         if (b->sources.rank_of[i] != comm_rank(b->world)) continue;
-        st = embed_file(b, i, &mine);
+        st = embed_file(b, net, i, &mine);
         if (st == ST_DATA) st = source_faults_note(&b->bad, i);
     }
     st = comm_agree(b->world, st);
@@ -103,5 +108,6 @@ status embed_sources(embedder *b)
     if (!st) st = source_faults_gather(&b->bad, b->world);
     if (!st) st = comm_agree(b->world, comm_rank(b->world) == 0 ? put_in_order(b, all, n, mine.one) : OK);
     free(mine.at), free(all);
+    features_close(net);
     return st;
 }

@@ -51,7 +51,7 @@ static void put_head(const embedding *e, FILE *f, bool vectors)
 
 static void put_row(const embedding *e, FILE *f, int64_t i, bool vectors)
 {
-    const embed_row *r = &e->row[i];
+    const sample_row *r = &e->row[i];
     const char *const texts[] = {e->data[r->data].name, r->id, r->subject, r->centre, r->case_id};
     for (int k = 0; k < 5; k++) csv_text(f, texts[k]), fputc(',', f);
     if (r->slice >= 0) fprintf(f, "%d", (int)r->slice);
@@ -127,9 +127,9 @@ static status put_numbers(const embedding *e, store *s, const char *name, size_t
 static status put_all(const embedding *e, store *s)
 {
     static const struct { const char *name; size_t field; bool text; } columns[] = {
-        {"id", offsetof(embed_row, id), true}, {"subject", offsetof(embed_row, subject), true}, {"centre", offsetof(embed_row, centre), true},
-        {"case", offsetof(embed_row, case_id), true}, {"source", offsetof(embed_row, source), true}, {"slice", offsetof(embed_row, slice), false},
-        {"slices", offsetof(embed_row, n_slices), false}, {"split", offsetof(embed_row, split), false}, {"data", offsetof(embed_row, data), false}};
+        {"id", offsetof(sample_row, id), true}, {"subject", offsetof(sample_row, subject), true}, {"centre", offsetof(sample_row, centre), true},
+        {"case", offsetof(sample_row, case_id), true}, {"source", offsetof(sample_row, source), true}, {"slice", offsetof(sample_row, slice), false},
+        {"slices", offsetof(sample_row, n_slices), false}, {"split", offsetof(sample_row, split), false}, {"data", offsetof(sample_row, data), false}};
     char names[EMBED_MOST_DATA][64] = {{0}};
     const char *base = strrchr(e->w->path, '/');
     TRY(store_put_str(s, "/", "format", "medley-embedding"), "embed");

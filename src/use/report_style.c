@@ -23,7 +23,7 @@ const char report_style[] =
     "span,.part{color:var(--muted);font-size:13px}"
     ".part{margin:4px 0 0}svg{display:block;width:100%;height:auto}\n"
     ".line{fill:none;stroke-width:1.8;stroke-linejoin:round}.faint{opacity:.28;stroke-width:1}.grid{stroke:var(--rule);stroke-width:1}"
-    ".tick{fill:var(--muted);font-size:11px}.pair .tick{font-size:9px}.span{stroke-width:3;stroke-linecap:round;opacity:.45}\n"
+    ".band{opacity:.16}.tick{fill:var(--muted);font-size:11px}.pair .tick{font-size:9px}.span{stroke-width:3;stroke-linecap:round;opacity:.45}\n"
     ".line.c0,.span.c0{stroke:var(--c0)}.line.c1{stroke:var(--c1)}.line.c2{stroke:var(--c2)}.line.c3{stroke:var(--c3)}"
     ".line.c4{stroke:var(--c4)}.line.c5{stroke:var(--c5)}.line.c6{stroke:var(--c6)}.line.c7{stroke:var(--c7)}\n"
     ".dot.c0,.fill.c0{fill:var(--c0)}.dot.c1,.fill.c1{fill:var(--c1)}.dot.c2,.fill.c2{fill:var(--c2)}.dot.c3,.fill.c3{fill:var(--c3)}"
