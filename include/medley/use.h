@@ -32,6 +32,8 @@ MUST status use_close(comm *world, status st);
 
 /* A command's --out: ST_USAGE if the file is there and --force was not given. */
 MUST status use_may_write(const char *path, bool force);
+/* "224x224": height and width, multiples of 32 up to 4096. ST_USAGE. */
+MUST status use_image_size(const char *text, int *H, int *W);
 
 /* ---- what --version prints --------------------------------------------------------------------------------------------------- */
 

@@ -86,12 +86,10 @@ static status data_of_run(embedder *b, const char *job_file)
 /* --image and --spacing over what the job says. */
 static status override(embedder *b)
 {
-    int H = 0, W = 0, end = 0;
+    int H = 0, W = 0;
     double spacing = -1;
     char *rest;
-    if (b->image)
-        CHECK(sscanf(b->image, "%dx%d%n", &H, &W, &end) == 2 && !b->image[end] && H >= 32 && W >= 32 && H <= 4096 && W <= 4096 &&
-                  H % 32 == 0 && W % 32 == 0, ST_USAGE, "--image: got \"%.40s\", expected HEIGHTxWIDTH, multiples of 32 up to 4096, such as 224x224", b->image);
+    if (b->image) TRY(use_image_size(b->image, &H, &W), "--image");
     if (b->spacing) {
         spacing = strtod(b->spacing, &rest);
         CHECK(*b->spacing && !*rest && spacing >= 0 && spacing <= 1000, ST_USAGE, "--spacing: got \"%.40s\", expected a number from 0 to 1000",

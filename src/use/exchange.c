@@ -1,9 +1,11 @@
-/* exchange: `medley export` and `medley import`: weights as safetensors under the names of other programs, and back. */
+/* exchange: `medley export` and `medley import`: weights as safetensors under the names of other programs, and back; the encoder as ONNX. */
 #include "medley/command.h"
 #include "medley/train.h"
 #include "medley/use.h"
 
 #include "medley_build.h"
+
+#include "onnx.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -18,11 +20,14 @@ typedef struct exchange {
     int      n;
     void   **buffer;               /* (n) contents of those that are no weights */
     tensors_writer *file;
+    onnx    *model;                /* written instead of tensors */
+    int      H, W;                 /* its image size */
 } exchange;
 
 static void release(exchange *e)
 {
     tensors_discard(e->file);
+    onnx_close(e->model);
     for (int i = 0; i < e->n && e->buffer; i++) free(e->buffer[i]);
     free(e->buffer), free(e->x), free(e->job);
     weights_close(&e->w);
@@ -45,6 +50,13 @@ static status find_job(exchange *e)
 
 /* ---- what the header tells ----------------------------------------------------------------------------------------------------- */
 
+static status put_text(exchange *e, const char *key, const char *text)
+{
+    if (!e->model) return tensors_put_meta(e->file, key, text);
+    onnx_meta(e->model, key, text);
+    return OK;
+}
+
 static status put(exchange *e, const char *key, const char *fmt, ...) PRINTF_LIKE(3, 4);
 static status put(exchange *e, const char *key, const char *fmt, ...)
 {
@@ -53,24 +65,26 @@ static status put(exchange *e, const char *key, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
-    return tensors_put_meta(e->file, key, text);
+    return put_text(e, key, text);
 }
 
 static status put_encoder(exchange *e)
 {
     const swin *n = &e->w.enc;
-    TRY(put(e, "format", "pt"), "header"); /* what transformers asks for */
-    TRY(put(e, "naming", "%s", naming_name[e->naming]), "header");
-    TRY(put(e, "producer", "medley %s", MEDLEY_VERSION), "header");
+    if (!e->model) {
+        TRY(put(e, "format", "pt"), "header"); /* what transformers asks for */
+        TRY(put(e, "naming", "%s", naming_name[e->naming]), "header");
+        TRY(put(e, "producer", "medley %s", MEDLEY_VERSION), "header");
+        TRY(put(e, "padding", "pad to whole windows, then roll, as torchvision; timm rolls first: the same where no padding is needed"), "header");
+    }
     TRY(put(e, "encoder", "%s", n->variant), "header");
     TRY(put(e, "embed_dim", "%d", n->embed), "header");
     TRY(put(e, "depths", "%d,%d,%d,%d", n->depth[0], n->depth[1], n->depth[2], n->depth[3]), "header");
     TRY(put(e, "num_heads", "%d,%d,%d,%d", n->heads[0], n->heads[1], n->heads[2], n->heads[3]), "header");
     TRY(put(e, "window_size", "%d", n->window), "header");
-    TRY(put(e, "input", "three colours (grey three times) from 0 to 1, less mean, over std"), "header");
+    TRY(put(e, "input", "three colours (grey three times) from 0 to 1%s", e->model ? "; the graph normalises" : ", less mean, over std"), "header");
     TRY(put(e, "mean", "%.6g,%.6g,%.6g", (double)n->mean[0], (double)n->mean[1], (double)n->mean[2]), "header");
     TRY(put(e, "std", "%.6g,%.6g,%.6g", (double)n->std[0], (double)n->std[1], (double)n->std[2]), "header");
-    TRY(put(e, "padding", "pad to whole windows, then roll, as torchvision; timm rolls first: the same where no padding is needed"), "header");
     const char *base = strrchr(e->w.path, '/');
     TRY(put(e, "source", "%s", base ? base + 1 : e->w.path), "header");
     if (e->w.step >= 0) TRY(put(e, "step", "%lld", (long long)e->w.step), "header");
@@ -103,7 +117,7 @@ static status put_data(exchange *e)
     }
     TRY(mem_text_close(f, &text, "data sets"), "header");
     if (n && text[n - 1] == '\n') text[n - 1] = 0;
-    status st = tensors_put_meta(e->file, "data_sets", text);
+    status st = put_text(e, "data_sets", text);
     free(text);
     TRY(st, "header");
     return put(e, "image_size", "%s", sizes);
@@ -131,7 +145,7 @@ static status put_classes(exchange *e)
         }
         st = mem_text_close(f, &text, "classes");
     }
-    if (!st && n) st = tensors_put_meta(e->file, "classes", text);
+    if (!st && n) st = put_text(e, "classes", text);
     free(text);
     catalogue_close(&c);
     return st;
@@ -167,19 +181,30 @@ static status put_tensors(exchange *e)
     return OK;
 }
 
-/* The linear head of task e->head as the classifier of the other program. */
-static status put_head(exchange *e)
+/* Weight (outputs,8C) and bias (outputs) of the linear head of task e->head. */
+static status find_head(const exchange *e, const param *head[2])
 {
     static const char *const leaf[] = {"weight", "bias"};
     for (int i = 0; i < 2; i++) {
-        char ours[192], theirs[64];
+        char ours[192];
         snprintf(ours, sizeof ours, "head.%s.%s", e->head, leaf[i]);
-        snprintf(theirs, sizeof theirs, "%s.%s", naming_head(e->naming), leaf[i]);
         int k = params_find(&e->w.pt, ours);
-        const param *p = k < 0 ? NULL : &e->w.pt.p[k];
+        const param *p = head[i] = k < 0 ? NULL : &e->w.pt.p[k];
         CHECK(p && (i ? p->ndim == 1 : p->ndim == 2 && p->shape[1] == (int64_t)e->w.enc.embed * 8), ST_USAGE,
               "%s: no task \"%s\" with a linear head over the pooled vector (classification, multilabel, regression)", e->w.path, e->head);
-        TRY(tensors_put(e->file, theirs, DT_F32, p->ndim, p->shape, e->w.w + p->off), "export");
+    }
+    return OK;
+}
+
+/* That head as the classifier of the other program. */
+static status put_head(exchange *e)
+{
+    const param *head[2];
+    TRY(find_head(e, head), "export");
+    for (int i = 0; i < 2; i++) {
+        char theirs[64];
+        snprintf(theirs, sizeof theirs, "%s.%s", naming_head(e->naming), i ? "bias" : "weight");
+        TRY(tensors_put(e->file, theirs, DT_F32, head[i]->ndim, head[i]->shape, e->w.w + head[i]->off), "export");
     }
     return put_classes(e);
 }
@@ -196,13 +221,51 @@ static status write_out(exchange *e)
     return tensors_commit(file);
 }
 
+/* ---- ONNX ------------------------------------------------------------------------------------------------------------------------ */
+
+/* The image size of the first task, or what the weights of other programs were trained at. */
+static void choose_size(exchange *e)
+{
+    if (e->H) return;
+    e->H = e->W = e->w.enc.version == 1 ? 224 : 256;
+    if (e->job) e->H = e->job->task[0].image[0], e->W = e->job->task[0].image[1];
+    for (int i = 0; e->job && e->head && i < e->job->n_tasks; i++)
+        if (strcmp(e->job->task[i].name, e->head) == 0) e->H = e->job->task[i].image[0], e->W = e->job->task[i].image[1];
+}
+
+static status write_onnx(exchange *e)
+{
+    const weights *w = &e->w;
+    const param *head[2];
+    onnx_value vector;
+    int n_nodes;
+    choose_size(e);
+    TRY(onnx_open(&e->model, w->enc.variant), "export");
+    TRY(put_encoder(e), "export");
+    TRY(put_data(e), "export");
+    onnx_encoder(e->model, &w->enc, &w->pt, w->w, e->H, e->W, &vector);
+    if (e->head) {
+        TRY(find_head(e, head), "export");
+        onnx_value in[3] = {vector, onnx_lend(e->model, "head.weight", 2, head[0]->shape, w->w + head[0]->off),
+                            onnx_lend(e->model, "head.bias", 1, head[1]->shape, w->w + head[1]->off)}, scores;
+        onnx_node(e->model, "Gemm", 3, in, 1, &scores, (onnx_attr[2]){{.name = "transB", .v = {1}}});
+        onnx_output(e->model, "logits", scores, 2, (int64_t[2]){-1, head[1]->shape[0]});
+        TRY(put_classes(e), "export");
+    }
+    TRY(onnx_write(e->model, e->out, "medley", MEDLEY_VERSION, &n_nodes), "export");
+    printf("%s: %s for images of %dx%d as ONNX, %d nodes%s%s, from %s\n", e->out, w->enc.variant, e->H, e->W, n_nodes, e->head ? "; head of task " : "",
+           e->head ? e->head : "", w->path);
+    return OK;
+}
+
 /* ---- export -------------------------------------------------------------------------------------------------------------------- */
 
-static status export_weights(exchange *e, const weights_ask *ask)
+static status export_weights(exchange *e, const weights_ask *ask, bool as_onnx)
 {
     TRY(use_may_write(e->out, e->force), "export");
     TRY(weights_open(&e->w, e->from, ask), "export");
     TRY(find_job(e), "export");
+    if (as_onnx) return write_onnx(e);
     TRY(write_out(e), "export");
     int64_t n = 0;
     for (int i = 0; i < e->n; i++) n += e->x[i].param >= 0 ? e->x[i].n : 0;
@@ -225,13 +288,15 @@ status cmd_export(int argc, char **argv)
 {
     exchange e = {0};
     weights_ask ask = {0};
-    const char *args[1], *format = "torchvision", *with = "encoder";
+    const char *args[1], *format = "torchvision", *with = "encoder", *image = NULL;
     int n_args;
     const command_option options[] = {
-        {.name = "--out", .arg = "FILE", .text = &e.out, .help = "the safetensors file to write"},
-        {.name = "--format", .arg = "NAMES", .text = &format, .choices = "torchvision|timm|huggingface|microsoft|medley",
-         .help = "whose names: torchvision (default), timm (0.9 and later), huggingface (transformers), microsoft (the authors' files, older "
-                 "timm) or medley"},
+        {.name = "--out", .arg = "FILE", .text = &e.out, .help = "the file to write"},
+        {.name = "--format", .arg = "NAMES", .text = &format, .choices = "torchvision|timm|huggingface|microsoft|medley|onnx",
+         .help = "safetensors with whose names: torchvision (default), timm (0.9 and later), huggingface (transformers), microsoft (the "
+                 "authors' files, older timm) or medley; or the network itself: onnx"},
+        {.name = "--image", .arg = "HxW", .text = &image,
+         .help = "of ONNX: the images' size, such as 224x224 (default: the job's, of the task of --head or the first)"},
         {.name = "--weights", .arg = "WHICH", .text = &ask.which,
          .help = "of a run: best (by validation, default), last (newest checkpoint) or a checkpoint file"},
         {.name = "--raw", .flag = &ask.raw, .help = "the trained weights themselves, not their moving average (train.ema)"},
@@ -242,19 +307,23 @@ status cmd_export(int argc, char **argv)
         {0},
     };
     const command_line c = {
-        "medley export RUN|FILE --out FILE.safetensors [--format NAMES] [--weights WHICH] [--head TASK] [--with heads]",
+        "medley export RUN|FILE --out FILE [--format NAMES] [--weights WHICH] [--head TASK] [--with heads]",
         "The encoder of a run folder, a checkpoint or a safetensors file as safetensors, with the names, shapes and buffers that another "
-        "program's strict load asks for. The header tells encoder, sizes, normalisation, step, data sets and their licences. Needs no data and "
-        "no MPI.",
+        "program's strict load asks for; or as an ONNX model (operator set 13, any batch, one image size) with the four stages and the pooled "
+        "vector as outputs. The header tells encoder, sizes, normalisation, step, data sets and their licences. Needs no data and no MPI.",
         options, 1, 1};
     if (command_help(&c, argc, argv)) return OK;
     TRY(command_parse(&c, argc, argv, args, &n_args), "export");
     if (!e.out) return command_missing(&c, "--out FILE");
-    e.from = args[0], e.naming = naming_find(format), e.heads = strcmp(with, "heads") == 0;
+    bool as_onnx = strcmp(format, "onnx") == 0;
+    e.from = args[0], e.naming = as_onnx ? NAMING_TORCHVISION : naming_find(format), e.heads = strcmp(with, "heads") == 0;
     ask.heads = e.heads || e.head;
+    if (image) TRY(use_image_size(image, &e.H, &e.W), "--image");
+    CHECK(as_onnx || !image, ST_USAGE, "--image is for --format onnx; weights fit any size");
+    CHECK(!as_onnx || !e.heads, ST_USAGE, "decoders and heads cannot be exported as ONNX yet: --head TASK adds a linear head");
     CHECK(!e.head || naming_head(e.naming), ST_USAGE, "--head names another program's classifier; with --format medley say --with heads");
     CHECK(!e.head || !e.heads, ST_USAGE, "--head (the other program's classifier) and --with heads (all under Medley's names) do not go together");
-    status st = export_weights(&e, &ask);
+    status st = export_weights(&e, &ask, as_onnx);
     release(&e);
     return st;
 }

@@ -58,3 +58,11 @@ status use_may_write(const char *path, bool force)
     CHECK(force || !path_exists(path), ST_USAGE, "%s exists; --force replaces it", path);
     return OK;
 }
+
+status use_image_size(const char *text, int *H, int *W)
+{
+    int end = 0;
+    CHECK(sscanf(text, "%dx%d%n", H, W, &end) == 2 && !text[end] && *H >= 32 && *W >= 32 && *H <= 4096 && *W <= 4096 && *H % 32 == 0 && *W % 32 == 0,
+          ST_USAGE, "got \"%.40s\", expected HEIGHTxWIDTH, multiples of 32 up to 4096, such as 224x224", text);
+    return OK;
+}
