@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SHARE_ALIGN = 1024 };
+enum { SHARE_ALIGN = 1024, PIECE = 1 << 17 };
 
 static bool wanted(const trainer *t) { return t->training && t->size > 1 && strcmp(t->job.train.moments, "node") == 0; }
 
@@ -76,10 +76,13 @@ status node_state_spread(trainer *t)
     if (s->w_of.n == 0) return OK;
     TRY(comm_meet(s->levels.node, "comm_update"), "weights of the node");
     for (int r = 0; r < s->w_of.n; r++) {
-        int64_t from = share_at(s, r), n = share_at(s, r + 1) - from;
-        if (r == comm_rank(s->levels.node) || n == 0) continue;
-        memcpy(t->w + from, (const float *)(const void *)s->w_of.of[r] + from, sizeof *t->w * (size_t)n);
-        comm_shared_unsee(&s->w_of, r, sizeof *t->w * (size_t)from, sizeof *t->w * (size_t)n);
+        int64_t end = share_at(s, r + 1);
+        if (r == comm_rank(s->levels.node)) continue;
+        for (int64_t from = share_at(s, r), n; from < end; from += n) { /* in pieces: what is seen at a time counts as this rank's memory */
+            n = end - from < PIECE ? end - from : PIECE;
+            memcpy(t->w + from, (const float *)(const void *)s->w_of.of[r] + from, sizeof *t->w * (size_t)n);
+            comm_shared_unsee(&s->w_of, r, sizeof *t->w * (size_t)from, sizeof *t->w * (size_t)n);
+        }
     }
     return OK; /* nobody updates again before all have met in the next step's sum */
 }
