@@ -98,6 +98,8 @@ MUST status metric_want(metric *m, const metric_ask *ask);
  * the label the kind asks for: vec (K), negative = missing. */
 typedef struct image_label { int32_t cls; const float *vec; float scalar; } image_label;
 MUST status metric_add_output(metric *m, int64_t sample, uint64_t case_id, const float *out, const image_label *y);
+/* The same for classification by something that gives shares of classes: p (K) counts as it is, so that equal shares tie. */
+MUST status metric_add_shares(metric *m, int64_t sample, uint64_t case_id, const double *p, int32_t cls);
 /* Serialise for MPI; merge what another rank packed. */
 MUST status metric_pack(const metric *m, void **bytes, size_t *n_bytes); /* free() */
 MUST status metric_merge(metric *m, const void *bytes, size_t n_bytes);

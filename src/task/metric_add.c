@@ -44,6 +44,17 @@ static status add_scalar(metric *m, float z, float y, int64_t sample, uint64_t c
     return OK;
 }
 
+status metric_add_shares(metric *m, int64_t sample, uint64_t case_id, const double *p, int32_t cls)
+{
+    double *to;
+    CHECK(m->kind == TASK_CLASSIFICATION, ST_BUG, "task %s: %s has no shares of classes", m->task, task_kind_name[m->kind]);
+    if (cls < 0 || cls >= m->K) return OK;
+    TRY(metric_new_record(m, sample, case_id, 1 + m->K, &to), "task %s", m->task);
+    to[0] = cls;
+    memcpy(to + 1, p, sizeof *p * (size_t)m->K);
+    return OK;
+}
+
 status metric_add_output(metric *m, int64_t sample, uint64_t case_id, const float *out, const image_label *y)
 {
     switch (m->kind) {

@@ -107,6 +107,8 @@ static inline int64_t probe_cell(const probe *p, int encoder, int method, int fr
     return ((((int64_t)encoder * p->n_methods + method) * p->n_fractions) + fraction) * p->repeats + repeat;
 }
 
+/* Every subject is drawn and nothing else is left to chance: what the first repeat reached counts for this one. */
+bool probe_is_copy(const probe *p, int method, int fraction, int repeat);
 /* Collective: all units of one encoder, shared out over the ranks: probe_units.c */
 MUST status probe_encoder_units(probe *p, int encoder, const weights *w);
 
@@ -114,7 +116,7 @@ MUST status probe_encoder_units(probe *p, int encoder, const weights *w);
 typedef struct band { double mean, lo, hi; int n; } band; /* over n repeats; lo, hi: Student's 95 % interval, NaN below two */
 double band_t975(int freedom);     /* 97.5 % quantile of Student's t */
 band band_of(const double *v, int n); /* NaNs are left out */
-/* Scores of a cell's repeats; and less those of the random encoder, repeat by repeat. */
+/* Scores of the repeats that are no copies; and less those of the random encoder, repeat by repeat. */
 band probe_band(const probe *p, int encoder, int method, int fraction);
 band probe_difference(const probe *p, int encoder, int method, int fraction);
 enum { PROBE_SAYING = 320 };

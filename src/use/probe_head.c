@@ -222,25 +222,21 @@ status head_neighbours(const head_ask *ask, metric_result *out)
     int32_t *y = NULL;
     int64_t *test = NULL, n = 0;
     double *p = NULL;
-    float *z = NULL;
     status st;
     int k = head_k(ask->neighbours, ask->n);
     TRY_TO(done, mem_alloc(&y, sizeof *y * (size_t)ask->n, "labels"), "neighbours");
     TRY_TO(done, mem_alloc(&test, sizeof *test * (size_t)r->n, "samples"), "neighbours");
-    TRY_TO(done, mem_alloc(&z, sizeof *z * (size_t)r->K, "outputs"), "neighbours");
     for (int64_t i = 0; i < ask->n; i++) y[i] = r->cls[ask->rows[i]];
     for (int64_t i = 0; i < r->n; i++)
         if (r->split[i] == SPLIT_TEST) test[n++] = i;
     TRY_TO(done, mem_alloc(&p, sizeof *p * (size_t)(n * r->K), "shares"), "neighbours");
     TRY_TO(done, neighbours(&(rows){ask->x, ask->D, ask->rows, ask->n}, y, &(rows){ask->x, ask->D, test, n}, r->K, k, p), "neighbours");
     TRY_TO(done, metric_init(&m, &t), "neighbours");
-    for (int64_t i = 0; i < n; i++) {
-        for (int c = 0; c < r->K; c++) z[c] = (float)log(p[i * r->K + c]);
-        TRY_TO(done, add(m, r, test[i], z, NULL), "neighbours");
-    }
+    for (int64_t i = 0; i < n; i++)
+        TRY_TO(done, metric_add_shares(m, r->index[test[i]], r->case_id[test[i]], p + i * r->K, r->cls[test[i]]), "neighbours");
     st = metric_finish(m, 0, 0, out);
 done:
     metric_free(m);
-    free(y), free(test), free(p), free(z);
+    free(y), free(test), free(p);
     return st;
 }

@@ -122,7 +122,8 @@ static void put_protocol(const probe *p, FILE *out)
                 (long long)r->n_split[SPLIT_TRAIN], (long long)r->n_subjects, (long long)r->n_split[SPLIT_VAL], (long long)r->n_split[SPLIT_TEST]);
     html_printf(out, "<p>Each repeat (%lld, seed %lld) puts the training subjects in a random order; a fraction takes the first of them, at least one "
                      "sample of every class among them. All encoders learn from the same draws; the whole test split is scored. Bands and brackets "
-                     "are Student's 95 %% intervals over the repeats: they tell of the draws, not of the size of the test split.</p>\n",
+                     "are Student's 95 %% intervals over the repeats: they tell of the draws, not of the size of the test split. Where all subjects are drawn and nothing else is left to chance, there is one "
+                     "score and no interval.</p>\n",
                 (long long)p->repeats, (long long)p->seed);
     for (int m = 0; m < p->n_methods; m++) {
         if (p->method[m] == METHOD_NEIGHBOURS) html_printf(out, "<p>knn: nearest neighbours by cosine, as many as the root of the number of samples, at most %lld.</p>\n", (long long)p->neighbours);

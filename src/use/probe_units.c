@@ -44,11 +44,10 @@ static status make_table(probe *p, const weights *w, table *t)
 
 typedef struct unit_spec { int method, fraction, repeat; } unit_spec; /* method: place in p->method */
 
-/* Every subject is drawn and nothing else is left to chance: all repeats are the same. */
-static bool repeats_another(const probe *p, const unit_spec *u)
+bool probe_is_copy(const probe *p, int method, int fraction, int repeat)
 {
-    return !probe_methods[p->method[u->method]].trained && u->repeat > 0 &&
-           draw_count(p->fraction[u->fraction], p->roll.n_subjects, p->least[u->repeat]) == p->roll.n_subjects;
+    return !probe_methods[p->method[method]].trained && repeat > 0 &&
+           draw_count(p->fraction[fraction], p->roll.n_subjects, p->least[repeat]) == p->roll.n_subjects;
 }
 
 static status train_unit(const probe *p, const unit_spec *u, const weights *w, const int64_t *rows, int64_t n, metric_result *r)
@@ -131,7 +130,7 @@ static status run_mine(const probe *p, int encoder, const weights *w, const tabl
     status st = OK;
     for (int64_t i = 0; i < n && !st; i++) {
         unit_spec u = unit_at(p, i);
-        if (repeats_another(p, &u) || k++ % comm_size(p->world) != comm_rank(p->world)) continue;
+        if (probe_is_copy(p, u.method, u.fraction, u.repeat) || k++ % comm_size(p->world) != comm_rank(p->world)) continue;
         unit_result *to = &mine[(*n_mine)++];
         to->cell = probe_cell(p, encoder, u.method, u.fraction, u.repeat);
         st = run_unit(p, &u, w, t, rows, &to->o);
@@ -150,7 +149,7 @@ static void file_away(probe *p, int encoder, const char *all, size_t bytes)
     }
     for (int64_t i = 0; i < p->n_methods * p->n_fractions * p->repeats; i++) {
         unit_spec u = unit_at(p, i);
-        if (repeats_another(p, &u))
+        if (probe_is_copy(p, u.method, u.fraction, u.repeat))
             p->result[probe_cell(p, encoder, u.method, u.fraction, u.repeat)] = p->result[probe_cell(p, encoder, u.method, u.fraction, 0)];
     }
 }

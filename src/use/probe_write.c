@@ -43,18 +43,22 @@ static const outcome *cell(const probe *p, int encoder, int method, int fraction
     return &p->result[probe_cell(p, encoder, method, fraction, repeat)];
 }
 
-band probe_band(const probe *p, int encoder, int method, int fraction)
+/* less: an encoder whose scores are taken off, or -1. */
+static band over_repeats(const probe *p, int encoder, int less, int method, int fraction)
 {
     double v[PROBE_MOST_REPEATS];
-    for (int r = 0; r < p->repeats; r++) v[r] = cell(p, encoder, method, fraction, r)->score;
-    return band_of(v, (int)p->repeats);
+    int n = 0;
+    for (int r = 0; r < p->repeats; r++)
+        if (!probe_is_copy(p, method, fraction, r))
+            v[n++] = cell(p, encoder, method, fraction, r)->score - (less < 0 ? 0 : cell(p, less, method, fraction, r)->score);
+    return band_of(v, n);
 }
+
+band probe_band(const probe *p, int encoder, int method, int fraction) { return over_repeats(p, encoder, -1, method, fraction); }
 
 band probe_difference(const probe *p, int encoder, int method, int fraction)
 {
-    double v[PROBE_MOST_REPEATS];
-    for (int r = 0; r < p->repeats; r++) v[r] = cell(p, encoder, method, fraction, r)->score - cell(p, ENCODER_RANDOM, method, fraction, r)->score;
-    return band_of(v, (int)p->repeats);
+    return over_repeats(p, encoder, ENCODER_RANDOM, method, fraction);
 }
 
 /* The smallest fraction whose mean is not below what random weights reach with the largest: -1, none. */
