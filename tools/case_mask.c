@@ -37,9 +37,9 @@ static int class_at(const image *m, size_t v, const source *s, int i)
     if (l->threshold > 0) return image_at(m, v) >= l->threshold;
     if (l->by_colour) {
         const uint8_t *p = (const uint8_t *)m->data + 3 * v;
-        uint32_t colour = (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2];
+        int32_t colour = p[0] << 16 | p[1] << 8 | p[2];
         for (int k = 0; k < l->n_map; k++)
-            if (l->colour[k] == colour) return l->colour_class[k];
+            if (l->mask_value[k] == colour) return l->mask_class[k];
         return colour == 0 ? 0 : -1;
     }
     double x = image_at(m, v);

@@ -95,7 +95,8 @@ typedef struct part_note {
     int64_t next_samples, n_shards, complete;
 } part_note;
 MUST status note_write(const conversion *c, const part_note *n, const char *dir);
-/* Note k of a part into c: of another state (or, of a join, list): *other. Makes c->item if it is NULL. */
+/* Note k of a part into c->item; *other: of another state (or, of a join, list). Where c has no items yet, as a join before it has seen all
+ * notes, only what the note says is looked at: n_files (c->n, if that is 0), and that the file can hold its items. */
 MUST status note_read(conversion *c, const char *dir, int k, part_note *n, bool *other);
 void note_path(char out[1024], const char *dir, int k);
 /* convert_part.c: OUT/NAME.parts/I-of-N */

@@ -3,11 +3,13 @@
 #include "convert_internal.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-/* Notes of one part; *n: the last one. */
+/* Notes of one part; *last: the last one. */
 static status read_part(conversion *c, const char *dir, int part, int n_parts, part_note *last)
 {
     *last = (part_note){0};
@@ -51,6 +53,22 @@ static status read_parts(conversion *c, const char *parts_dir, int n_parts, int6
     return OK;
 }
 
+/* Twice: first what the notes say. Only when they follow each other from the first file to the last, each with as many items as it speaks of, is
+ * there memory for all items: no number of one note is believed. */
+static status read_all(conversion *c, const char *parts_dir, int n_parts, int64_t *n_shards)
+{
+    char dir[1024];
+    TRY(read_parts(c, parts_dir, n_parts, n_shards), "%s", c->r->name);
+    TRY(mem_alloc(&c->item, (size_t)c->n * sizeof *c->item, "list of images"), "%s", parts_dir);
+    for (int p = 1; p <= n_parts; p++) {
+        part_note last;
+        part_dir(dir, parts_dir, p, n_parts);
+        TRY(read_part(c, dir, p, n_parts, &last), "%s", parts_dir);
+        CHECK(last.complete && last.n_shards == n_shards[p - 1], ST_DATA, "%s: changed while it was read", dir);
+    }
+    return OK;
+}
+
 /* ---- checks over all parts ---------------------------------------------------------------------------------------------------- */
 
 static status count_good(conversion *c)
@@ -66,10 +84,19 @@ static status count_good(conversion *c)
 
 /* ---- shards ------------------------------------------------------------------------------------------------------------------- */
 
-static status make_pledges(const conversion *c, shard_pledge **out, int64_t *n_out)
+static void shard_path(char out[1200], const conversion *c, const char *parts_dir, int part, int n_parts, int k)
+{
+    char dir[1024];
+    part_dir(dir, parts_dir, part, n_parts);
+    snprintf(out, 1200, "%s/%s-%05d.h5", dir, c->r->name, k);
+}
+
+/* room: bytes of all shards. A sample is more in a shard than its pledge is here (id, checksums). */
+static status make_pledges(const conversion *c, int64_t room, shard_pledge **out, int64_t *n_out)
 {
     int64_t n = 0;
     for (int i = 0; i < c->n; i++) n += c->item[i].st ? 0 : c->item[i].n_samples;
+    CHECK(n <= room / (int64_t)sizeof **out, ST_DATA, "%s: the notes speak of %lld samples, the shards have %lld bytes", c->r->name, (long long)n, (long long)room);
     TRY(mem_alloc(out, (size_t)n * sizeof **out + 1, "samples"), "%s", c->r->name);
     *n_out = n;
     n = 0;
@@ -81,15 +108,21 @@ static status make_pledges(const conversion *c, shard_pledge **out, int64_t *n_o
 static status adopt_all(const conversion *c, shard_writer *w, const char *parts_dir, int n_parts, const int64_t *n_shards)
 {
     shard_pledge *want = NULL;
-    int64_t n = 0, at = 0;
-    TRY(make_pledges(c, &want, &n), "%s", c->r->name);
+    int64_t n = 0, at = 0, bytes = 0;
+    char path[1200];
+    struct stat info;
+    for (int p = 1; p <= n_parts; p++)
+        for (int k = 0; k < n_shards[p - 1]; k++) {
+            shard_path(path, c, parts_dir, p, n_parts, k);
+            CHECK(stat(path, &info) == 0, ST_DATA, "%s: cannot open: %s", path, strerror(errno));
+            bytes += info.st_size;
+        }
+    TRY(make_pledges(c, bytes, &want, &n), "%s", parts_dir);
     status st = OK;
     for (int p = 1; p <= n_parts; p++)
         for (int k = 0; k < n_shards[p - 1]; k++) {
-            char dir[1024], path[1200];
             int64_t taken;
-            part_dir(dir, parts_dir, p, n_parts);
-            snprintf(path, sizeof path, "%s/%s-%05d.h5", dir, c->r->name, k);
+            shard_path(path, c, parts_dir, p, n_parts, k);
             TRY_TO(out, shard_writer_adopt(w, path, want + at, n - at, &taken), "part %d of %d", p, n_parts);
             at += taken;
         }
@@ -129,7 +162,7 @@ status convert_join(conversion *c, const char *out_dir, int n_parts)
     int64_t *n_shards;
     snprintf(parts_dir, sizeof parts_dir, "%.900s/%s" PARTS_SUFFIX, out_dir, c->r->name);
     TRY(mem_alloc(&n_shards, (size_t)n_parts * sizeof *n_shards, "parts"), "%s", parts_dir);
-    status st = read_parts(c, parts_dir, n_parts, n_shards);
+    status st = read_all(c, parts_dir, n_parts, n_shards);
     if (!st) st = count_good(c);
     if (!st) st = convert_split(c);
     if (!st) st = write_folder(c, out_dir, parts_dir, n_parts, n_shards);

@@ -2,8 +2,10 @@
  * died can go on. Note k is written when shard k is on disk. */
 #include "convert_internal.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { SAMPLES_MOST = 1 << 24 };
 
@@ -127,11 +129,63 @@ out:
     return st;
 }
 
-static status check_item(const item *it, const char *path)
+static status check_item(const recipe *r, const item *it, const char *path)
 {
     bool good = (it->st == OK || it->st == ST_DATA) && it->given >= SPLIT_REST && it->given < (int)N_SPLITS && it->n_samples >= 0 &&
                 it->n_samples <= SAMPLES_MOST && it->n_box_dropped >= 0 && it->n_box_clipped >= 0;
-    CHECK(good, ST_DATA, "%s: impossible values for %s", path, it->path ? it->path : "an image");
+    good = good && (it->st || (*it->id && *it->subject && strlen(it->id) < SHARD_TEXT && strlen(it->subject) < SHARD_TEXT));
+    for (int l = 0; l < r->n_labels && good; l++) {
+        good = it->n_labelled[l] >= 0 && it->n_labelled[l] <= it->n_samples;
+        for (int a = 0; a < label_columns(&r->label[l]); a++) good = good && it->count[l][a] >= 0;
+    }
+    CHECK(good, ST_DATA, "%s: impossible values for %s", path, it->path);
+    return OK;
+}
+
+/* Adds the bytes of an array (n,width) as the note has it. */
+static status measure_plane(store *s, const char *name, enum dtype want, int n, int width, int64_t *bytes)
+{
+    enum dtype type;
+    int rank;
+    int64_t dims[8];
+    TRY(store_shape(s, name, &type, &rank, dims), "notes");
+    CHECK(type == want && rank == 2 && dims[0] == n && dims[1] == width, ST_DATA, "%s: not of the %d items that the note speaks of", name, n);
+    *bytes += dims[0] * dims[1] * (int64_t)dtype_bytes(type);
+    return OK;
+}
+
+static status measure_words(store *s, const char *name, int n, int64_t *bytes)
+{
+    int64_t found;
+    int width;
+    TRY(store_text_shape(s, name, &found, &width), "notes");
+    CHECK(found == n, ST_DATA, "%s: not of the %d items that the note speaks of", name, n);
+    *bytes += found * width;
+    return OK;
+}
+
+static status measure(store *s, const recipe *r, int n, int64_t *bytes)
+{
+    *bytes = 0;
+    for (size_t k = 0; k < COUNT(columns); k++) TRY(measure_plane(s, columns[k].name, columns[k].type, n, columns[k].width, bytes), "notes");
+    for (int l = 0; l < r->n_labels; l++) {
+        char name[96];
+        snprintf(name, sizeof name, "count/%s", r->label[l].name);
+        TRY(measure_plane(s, name, DT_I32, n, label_columns(&r->label[l]), bytes), "notes");
+    }
+    for (size_t k = 0; k < COUNT(texts); k++) TRY(measure_words(s, texts[k].name, n, bytes), "notes");
+    for (size_t k = 0; k < COUNT(hashes); k++) TRY(measure_words(s, hashes[k].name, n, bytes), "notes");
+    return OK;
+}
+
+/* A note is stored unpacked: it holds no more items than it has bytes for, and what is read into memory is a few times the file. */
+static status check_size(store *s, const recipe *r, int n, const char *path)
+{
+    struct stat info;
+    int64_t bytes;
+    TRY(measure(s, r, n, &bytes), "%s", path);
+    CHECK(stat(path, &info) == 0, ST_DATA, "%s: cannot open: %s", path, strerror(errno));
+    CHECK(bytes <= info.st_size, ST_DATA, "%s: %d items are %lld bytes, the file has %lld", path, n, (long long)bytes, (long long)info.st_size);
     return OK;
 }
 
@@ -161,11 +215,6 @@ static status read_items(store *s, const recipe *r, item *it, int n, const char 
     size_t widest = 8 * SHARD_MAX_LABELS;
     for (int l = 0; l < r->n_labels; l++)
         if (widest < 4 * (size_t)label_columns(&r->label[l])) widest = 4 * (size_t)label_columns(&r->label[l]);
-    enum dtype t;
-    int rank;
-    int64_t dims[8];
-    TRY(store_shape(s, "status", &t, &rank, dims), "notes"); /* memory only for what the file can hold */
-    CHECK(rank == 2 && dims[0] == n, ST_DATA, "%s: %lld items, wanted %d", path, (long long)dims[0], n);
     char *flat;
     TRY(mem_alloc(&flat, (size_t)n * widest + 1, "notes"), "%s", path);
     status st = read_columns(s, r, it, n, flat);
@@ -173,16 +222,15 @@ static status read_items(store *s, const recipe *r, item *it, int n, const char 
     TRY(st, "%s", path);
     for (size_t k = 0; k < COUNT(texts); k++) TRY(read_words(s, texts[k].name, it, n, texts[k].offset, true), "%s", path);
     for (size_t k = 0; k < COUNT(hashes); k++) TRY(read_words(s, hashes[k].name, it, n, hashes[k].offset, false), "%s", path);
-    for (int i = 0; i < n; i++) TRY(check_item(&it[i], path), "notes");
+    for (int i = 0; i < n; i++) TRY(check_item(r, &it[i], path), "notes");
     return OK;
 }
 
 /* In a join the first note says what all parts must agree on. */
-static status agree(char mine[65], const char *theirs, bool *other)
+static bool agrees(char mine[65], const char *theirs)
 {
-    if (!*mine) memcpy(mine, theirs, 65);
-    *other |= strcmp(mine, theirs) != 0;
-    return OK;
+    if (!*mine) snprintf(mine, 65, "%s", theirs);
+    return strcmp(mine, theirs) == 0;
 }
 
 static status read_note(conversion *c, store *s, part_note *n, const char *path, bool *other)
@@ -195,7 +243,7 @@ static status read_note(conversion *c, store *s, part_note *n, const char *path,
     TRY(store_get_str(s, "/", "recipe_sha256", text, sizeof text), "notes");
     *other |= strcmp(text, c->r->sha256) != 0;
     TRY(store_get_str(s, "/", "list_sha256", text, sizeof text), "notes");
-    TRY(agree(c->list_sha256, text, other), "notes");
+    *other |= !agrees(c->list_sha256, text);
     TRY(store_get_str(s, "/", "state_sha256", text, sizeof text), "notes");
     if (*c->state_sha256) *other |= strcmp(c->state_sha256, text) != 0; /* not asked by a join */
     if (*other) return OK;
@@ -205,12 +253,11 @@ static status read_note(conversion *c, store *s, part_note *n, const char *path,
     leftovers left;
     TRY(store_read(s, "leftovers", DT_I32, sizeof left / 4, &left), "notes");
     if (n->part == 1) c->left = left; /* part 1 looks for them */
-    if (!c->item) {
-        TRY(mem_alloc(&c->item, (size_t)n->n_files * sizeof *c->item, "list of images"), "%s", path);
-        c->n = (int)n->n_files;
-    }
+    if (!c->item && !c->n) c->n = (int)n->n_files;
     CHECK(c->n == n->n_files, ST_DATA, "%s: of %lld files, others of %d", path, (long long)n->n_files, c->n);
-    return read_items(s, c->r, c->item + n->from, (int)(n->next - n->from), path);
+    int n_items = (int)(n->next - n->from);
+    TRY(check_size(s, c->r, n_items, path), "notes");
+    return c->item ? read_items(s, c->r, c->item + n->from, n_items, path) : OK;
 }
 
 status note_read(conversion *c, const char *dir, int k, part_note *n, bool *other)

@@ -6,7 +6,7 @@
 
 status convert_meta(shard_meta *m, const recipe *r, bool volumes)
 {
-    *m = (shard_meta){.pixel = r->pixel, .channels = r->images.channels, .n_labels = r->n_labels};
+    *m = (shard_meta){.pixel = r->pixel, .channels = r->images.channels, .reading = recipe_rules(r).as, .n_labels = r->n_labels};
     snprintf(m->name, sizeof m->name, "%s", r->name);
     snprintf(m->title, sizeof m->title, "%s", r->title);
     snprintf(m->modality, sizeof m->modality, "%s", r->modality);

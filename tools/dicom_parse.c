@@ -160,7 +160,11 @@ static void take_lut(dicom_lut *l, bool data, dicom_span v, bool big)
     l->n = n ? n : 65536, l->first = (int)u16_at(v.at + 2, big), l->bits = (int)u16_at(v.at + 4, big);
 }
 
-static bool spacing_of(dicom_file *f, dicom_span v) { return decimals(v, f->spacing, 2) && f->spacing[0] > 0 && f->spacing[1] > 0; }
+/* A nanometre to a kilometre: beyond lie slips, and numbers that cannot be squared. */
+static bool spacing_of(dicom_file *f, dicom_span v)
+{
+    return decimals(v, f->spacing, 2) && f->spacing[0] > 1e-6 && f->spacing[0] < 1e6 && f->spacing[1] > 1e-6 && f->spacing[1] < 1e6;
+}
 
 /* Geometry and scale, of the file or of its functional groups. */
 static void take_geometry(dicom_file *f, uint32_t tag, dicom_span v)

@@ -1,95 +1,106 @@
-/* dicom_series: the files of a folder as one volume. Where a slice lies is told by its position, never by its name or number. */
+/* dicom_series: the files of a folder as one volume. Where a slice lies is told by its position, never by its name or number. Each file is read
+ * once: its pixels are kept, slice by slice, until all are known, so nothing is allocated that the files do not hold. */
 #include "dicom.h"
+#include "pattern.h"
 
-#include <dirent.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
 
-enum { PATH_BYTES = 1024, SLICES_MAX = 20000 };
+enum { PATH_BYTES = 3 * PATTERN_PATH, SLICES_MAX = 20000 };
 
-/* What is kept of one file between looking and reading. */
+/* One file. */
 typedef struct slice {
-    char    *name;
+    const char *name;     /* the list's */
     double   at;          /* mm along the normal */
     double   position[3];
     double   orientation[6], spacing[2];
     int      rows, cols, frames;
     bool     placed;      /* position, orientation and spacing are known */
     uint32_t series;
+    image    plane;       /* its pixels; none once it is known that the files are no volume */
 } slice;
 
-typedef struct series { const char *folder; slice *v; int n, room; } series;
+typedef struct series {
+    const char *folder;
+    found_list  files;
+    slice      *v;
+    int         n;
+    size_t      bytes;    /* of the planes */
+    bool        mixed;    /* same_kind will say why */
+} series;
 
 static void series_free(series *s)
 {
-    for (int i = 0; i < s->n; i++) free(s->v[i].name);
+    for (int i = 0; i < s->n; i++) image_free(&s->v[i].plane);
     free(s->v);
+    found_free(&s->files);
 }
-
-static int by_name(const void *a, const void *b) { return strcmp(((const slice *)a)->name, ((const slice *)b)->name); }
 
 static int by_place(const void *a, const void *b)
 {
     const slice *x = a, *y = b;
-    return x->at < y->at ? -1 : x->at > y->at ? 1 : by_name(a, b);
+    return x->at < y->at ? -1 : x->at > y->at ? 1 : strcmp(x->name, y->name);
 }
 
+/* All files but hidden ones and the index of a medium, by name. */
 static status list(series *s)
 {
-    DIR *d = opendir(s->folder);
-    CHECK(d, ST_DATA, "%s: cannot be listed", s->folder);
-    status st = OK;
-    for (struct dirent *e; (e = readdir(d));) {
-        char path[PATH_BYTES];
-        struct stat info;
-        if (*e->d_name == '.' || !strcasecmp(e->d_name, "DICOMDIR")) continue;
-        snprintf(path, sizeof path, "%s/%s", s->folder, e->d_name);
-        if (stat(path, &info) || !S_ISREG(info.st_mode)) continue;
-        if (s->n == s->room) {
-            int room = s->room ? 2 * s->room : 64;
-            TRY_TO(out, mem_grow(&s->v, (size_t)room * sizeof *s->v, "list of slices"), "%s", s->folder);
-            s->room = room;
-        }
-        s->v[s->n] = (slice){0};
-        TRY_TO(out, mem_copy(&s->v[s->n].name, e->d_name, strlen(e->d_name), "name"), "%s", s->folder);
-        s->n++;
-        CHECK_TO(out, s->n <= SLICES_MAX, ST_DATA, "%s: more than %d files", s->folder, SLICES_MAX);
-    }
-    CHECK_TO(out, s->n > 0, ST_DATA, "%s: no file in it", s->folder);
-    qsort(s->v, (size_t)s->n, sizeof *s->v, by_name);
-out:
-    closedir(d);
-    return st;
-}
-
-static status read_bytes(const series *s, const slice *p, char path[PATH_BYTES], char **bytes, size_t *n)
-{
-    CHECK(snprintf(path, PATH_BYTES, "%s/%s", s->folder, p->name) < PATH_BYTES, ST_DATA, "%s: path too long", s->folder);
-    TRY(file_read_all(path, IMAGE_FILE_BYTES_MAX, bytes, n), "reading a slice");
+    TRY(pattern_list(s->folder, "*", NULL, &s->files), "DICOM series");
+    CHECK(s->files.n <= SLICES_MAX, ST_DATA, "%s: more than %d files", s->folder, SLICES_MAX);
+    TRY(mem_alloc(&s->v, (size_t)s->files.n * sizeof *s->v, "list of slices"), "%s", s->folder);
+    for (int i = 0; i < s->files.n; i++)
+        if (strcasecmp(s->files.v[i].path, "DICOMDIR")) s->v[s->n++].name = s->files.v[i].path;
+    CHECK(s->n > 0, ST_DATA, "%s: no file in it", s->folder);
     return OK;
 }
 
-static status look_at(const series *s, slice *p)
+bool image_is_series(const char *folder)
+{
+    series s = {.folder = folder};
+    char path[PATH_BYTES], head[4096];
+    size_t n = 0;
+    if (list(&s)) status_clear();
+    if (s.n > 0 && snprintf(path, sizeof path, "%s/%s", folder, s.v[0].name) < PATH_BYTES) {
+        FILE *f = fopen(path, "rb");
+        if (f) n = fread(head, 1, sizeof head, f), fclose(f);
+    }
+    series_free(&s);
+    return dicom_is(head, n);
+}
+
+static void take_place(slice *p, const dicom_file *f)
+{
+    p->rows = f->rows, p->cols = f->cols, p->frames = f->frames, p->series = f->series;
+    p->placed = f->has_position && f->has_orientation && f->has_spacing;
+    memcpy(p->position, f->position, sizeof p->position);
+    memcpy(p->orientation, f->orientation, sizeof p->orientation);
+    memcpy(p->spacing, f->spacing, sizeof p->spacing);
+}
+
+/* Once a file does not fit the first one, only headers are looked at. */
+static status read_slice(series *s, slice *p, enum image_use use)
 {
     char path[PATH_BYTES], *bytes;
     size_t n;
     dicom_file f;
-    TRY(read_bytes(s, p, path, &bytes, &n), "DICOM series");
+    const slice *first = &s->v[0];
+    CHECK(snprintf(path, sizeof path, "%s/%s", s->folder, p->name) < PATH_BYTES, ST_DATA, "%s: path too long", s->folder);
+    TRY(file_read_all(path, IMAGE_FILE_BYTES_MAX, &bytes, &n), "reading a slice");
     status st = dicom_is(bytes, n) ? dicom_parse(&f, bytes, n, path)
                                    : status_raise(ST_DATA, __FILE__, __LINE__, "%s: no DICOM, in a folder that is read as one series", path);
     if (!st) {
-        p->rows = f.rows, p->cols = f.cols, p->frames = f.frames, p->series = f.series;
-        p->placed = f.has_position && f.has_orientation && f.has_spacing;
-        memcpy(p->position, f.position, sizeof p->position);
-        memcpy(p->orientation, f.orientation, sizeof p->orientation);
-        memcpy(p->spacing, f.spacing, sizeof p->spacing);
+        take_place(p, &f);
+        s->mixed |= p->series != first->series || p->rows != first->rows || p->cols != first->cols || (s->n > 1 && (p->frames != 1 || !p->placed));
+        if (!s->mixed) st = dicom_pixels(&p->plane, &f, use);
         dicom_free(&f);
     }
     free(bytes);
-    return st;
+    TRY(st, "DICOM series");
+    if (p->plane.data) s->bytes += image_bytes(&p->plane);
+    CHECK(s->bytes <= IMAGE_BYTES_MAX, ST_DATA, "%s: needs more than %zu MiB", s->folder, IMAGE_BYTES_MAX >> 20);
+    return OK;
 }
 
 /* ---- one volume? ------------------------------------------------------------------------------------------------------------------ */
@@ -123,7 +134,9 @@ static status sort_by_place(series *s)
 {
     const double *u = s->v[0].orientation, *w = u + 3;
     double normal[3] = {u[1] * w[2] - u[2] * w[1], u[2] * w[0] - u[0] * w[2], u[0] * w[1] - u[1] * w[0]}, length = 0;
-    for (int k = 0; k < 3; k++) length += normal[k] * normal[k];
+    double rows = 0, columns = 0;
+    for (int k = 0; k < 3; k++) length += normal[k] * normal[k], rows += u[k] * u[k], columns += w[k] * w[k];
+    CHECK(fabs(rows - 1) < 0.02 && fabs(columns - 1) < 0.02, ST_DATA, "%s: the directions of rows and columns are not of length 1", s->folder);
     CHECK(fabs(length - 1) < 0.02, ST_DATA, "%s: rows and columns do not stand at right angles", s->folder);
     for (int i = 0; i < s->n; i++) {
         s->v[i].at = 0;
@@ -160,33 +173,24 @@ static void affine_of(const series *s, double a[3][4])
 
 /* ---- pixels ------------------------------------------------------------------------------------------------------------------------- */
 
-/* The slice into plane k; slices of other types make float32 of the volume, which holds them all exactly. */
-static status take_plane(image *m, image *plane, int n, int k, const char *path)
+/* The planes in the order of the slices; slices of several types make float32 of the volume, which holds them all exactly. */
+static status stack(image *m, series *s)
 {
-    if (k == 0) TRY(image_alloc(m, n, plane->H, plane->W, plane->C, plane->type, path), "DICOM series");
-    m->path_tells |= plane->path_tells;
-    CHECK(plane->C == m->C, ST_DATA, "%s: %d channels, the slices before have %d", path, plane->C, m->C);
-    if (plane->type != m->type) {
-        TRY(image_to_type(m, DT_F32), "%s", path);
-        TRY(image_to_type(plane, DT_F32), "%s", path);
+    const image *first = &s->v[0].plane;
+    enum dtype type = first->type;
+    for (int k = 1; k < s->n; k++) {
+        const image *p = &s->v[k].plane;
+        CHECK(p->C == first->C, ST_DATA, "%s/%s: %d channels, the slices before have %d", s->folder, s->v[k].name, p->C, first->C);
+        if (p->type != type) type = DT_F32;
     }
-    memcpy((char *)m->data + (size_t)k * image_bytes(plane), plane->data, image_bytes(plane));
-    return OK;
-}
-
-static status read_planes(image *m, const series *s, enum image_use use)
-{
+    TRY(image_alloc(m, s->n, first->H, first->W, first->C, type, s->folder), "DICOM series");
+    size_t each = image_bytes(m) / (size_t)s->n;
     for (int k = 0; k < s->n; k++) {
-        char path[PATH_BYTES], *bytes;
-        size_t n;
-        image plane;
-        TRY(read_bytes(s, &s->v[k], path, &bytes, &n), "DICOM series");
-        status st = dicom_decode(&plane, bytes, n, use, path);
-        free(bytes);
-        if (st) return status_note(st, __FILE__, __LINE__, "DICOM series");
-        st = take_plane(m, &plane, s->n, k, path);
-        image_free(&plane);
-        if (st) return st;
+        image *p = &s->v[k].plane;
+        if (p->type != type) TRY(image_to_type(p, type), "%s/%s", s->folder, s->v[k].name);
+        m->path_tells |= p->path_tells;
+        memcpy((char *)m->data + (size_t)k * each, p->data, each);
+        image_free(p);
     }
     return OK;
 }
@@ -194,15 +198,16 @@ static status read_planes(image *m, const series *s, enum image_use use)
 static status read_series(image *m, series *s, enum image_use use)
 {
     TRY(list(s), "DICOM series");
-    for (int i = 0; i < s->n; i++) TRY(look_at(s, &s->v[i]), "DICOM series");
+    for (int i = 0; i < s->n; i++) TRY(read_slice(s, &s->v[i], use), "DICOM series");
     if (s->n == 1) { /* all frames in one file, or one slice */
-        TRY(read_planes(m, s, use), "DICOM series");
+        *m = s->v[0].plane;
+        s->v[0].plane = (image){0};
         m->is_volume = true;
         return OK;
     }
     TRY(same_kind(s), "DICOM series");
     TRY(sort_by_place(s), "DICOM series");
-    TRY(read_planes(m, s, use), "DICOM series");
+    TRY(stack(m, s), "DICOM series");
     double a[3][4];
     affine_of(s, a);
     return image_turn(m, a, s->folder);

@@ -181,6 +181,28 @@ status image_across(image *m, int axis)
     return OK;
 }
 
+status image_along(image *m, int axis)
+{
+    if (axis == 0) return OK;
+    image out = *m; /* of any number of channels: predictions have one a class */
+    int D = m->H, H = axis == 1 ? m->D : m->W, W = axis == 1 ? m->W : m->D;
+    out.D = D, out.H = H, out.W = W;
+    TRY(mem_alloc(&out.data, image_bytes(&out), "volume"), "turning planes into a volume");
+    size_t px = dtype_bytes(m->type) * (size_t)m->C;
+    char *to = out.data;
+    for (int z = 0; z < D; z++)
+        for (int y = 0; y < H; y++)
+            for (int x = 0; x < W; x++, to += px) {
+                int d = axis == 1 ? y : x, h = D - 1 - z, w = axis == 1 ? x : y;
+                memcpy(to, (const char *)m->data + (((size_t)d * (size_t)m->H + (size_t)h) * (size_t)m->W + (size_t)w) * px, px);
+            }
+    double s[3] = {m->spacing[0], m->spacing[1], m->spacing[2]};
+    out.spacing[0] = s[1], out.spacing[1] = axis == 1 ? s[0] : s[2], out.spacing[2] = axis == 1 ? s[2] : s[0];
+    out.has_affine = false;
+    replace(m, &out);
+    return OK;
+}
+
 void image_hash(const image *m, char hex[65])
 {
     sha256 s;

@@ -8,6 +8,21 @@
 #define IMAGE_SIDE_MAX 65535           /* larger sides are refused: a lying header, or a slide that wants tiles */
 #define IMAGE_BYTES_MAX ((size_t)4 << 30)
 
+/* What a NIfTI file says of its grid, as it says it. */
+typedef struct nifti_grid {
+    bool    there, two;                /* there: the image was read from such a file; two: NIfTI-2 */
+    int     n_dims, units, qform, sform; /* n_dims: of one volume (a time axis of length 1 counts); the last three are its codes */
+    double  pixdim[8], quatern[3], offset[3], srow[3][4];
+} nifti_grid;
+
+/* How a volume lay in its file before it was turned. */
+typedef struct image_origin {
+    int64_t    size[3];                /* voxels along its own axes; 0: it was not turned */
+    int        axis[3];                /* which of them runs along x, y, z */
+    bool       flip[3];                /* and whether it ran the other way */
+    nifti_grid nifti;
+} image_origin;
+
 /* 2-D files have D = 1. Volumes lie in DICOM's patient axes: x (columns) grows to the patient's left, y (rows) to the back, z (slices) to
  * the head. spacing NaN = unknown. */
 typedef struct image {
@@ -18,6 +33,7 @@ typedef struct image {
     double affine[3][4];               /* volumes: voxel (x,y,z) of `data` to millimetres in NIfTI's world (left to right, ...) */
     bool   has_affine;
     bool   is_volume;                  /* read from a volume format */
+    image_origin origin;
     bool   path_tells;                 /* DICOM: the patient's name or number is a word of the file's path */
 } image;
 
@@ -44,16 +60,29 @@ MUST status image_to_channels(image *m, int channels);
 MUST status image_shrink(image *m, int max_side, bool labels);
 /* New image = the planes of `m` across an axis: 0 z (as stored), 1 y, 2 x. Rows of the planes across y and x run from head to feet. */
 MUST status image_across(image *m, int axis);
+MUST status image_along(image *m, int axis); /* and back; C: any */
 
 /* orient.c. a: voxel (x,y,z) as stored to NIfTI's world. Which stored axis runs along each patient axis (x left, y back, z head), and whether
  * it runs the other way. */
 void orient_find(double a[3][4], int axis[3], bool flip[3]);
-/* Affine and spacing (in mm, of which `a` has 1 / mm) of a volume of size (x,y,z) that was turned so. */
+/* Affine, spacing (in mm, of which `a` has 1 / mm) and origin of a volume of size (x,y,z) that was turned so. */
 void orient_note(image *m, double a[3][4], const int64_t size[3], const int axis[3], const bool flip[3], double mm);
 /* Where in a stored volume of size (x,y,z), `bytes` a voxel, the first voxel of the turned one lies, and the steps along its x, y and z. */
 int64_t orient_steps(const int64_t size[3], int64_t bytes, const int axis[3], const bool flip[3], int64_t step[3]);
 /* In place: the planes of `m`, stored along `a`'s third axis, become a volume in patient axes. */
 MUST status image_turn(image *m, double a[3][4], const char *what);
+
+/* settle.c. How an image that was read becomes what a shard stores. */
+typedef struct image_rules {
+    enum dtype    pixel;               /* DT_U8, DT_U16, DT_I16 or DT_F32 */
+    bool          any_type;            /* what `pixel` cannot hold becomes f32; false: is refused */
+    int           channels;
+    shard_reading as;
+} image_rules;
+/* In place: channels, type, the spacing of files that say none. range: the intensities that become 0 and 1, of the whole image. */
+MUST status image_settle(image *m, const image_rules *r, float range[2]);
+/* In place, afterwards: planes across the axis if it is a volume, not larger than max_side. */
+MUST status image_cut(image *m, const image_rules *r);
 
 void image_hash(const image *m, char hex[65]); /* SHA-256 of shape, type and values */
 

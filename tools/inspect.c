@@ -187,6 +187,23 @@ static void draw_caption(canvas *c, const sheet *s, const shard *f, int64_t i, c
     canvas_text(c, x, y + WORD_LINES * LINE, 1, dim, fitted);
 }
 
+/* Boxes of label set l; class k has colour `colour` + k. */
+static status draw_boxes(canvas *c, const shard *f, int l, int64_t i, const thumb *t, int colour)
+{
+    int64_t first = f->label[l].box_off[i];
+    int n = (int)(f->label[l].box_off[i + 1] - first);
+    thumb_box *box;
+    TRY(mem_alloc(&box, sizeof *box * (size_t)n, "boxes"), "sample %s", f->id[i]);
+    for (int k = 0; k < n; k++) {
+        int cls = f->label[l].box_cls[first + k];
+        box[k].colour = colour + cls, box[k].name = f->meta.label[l].class_name[cls];
+        memcpy(box[k].edge, f->label[l].box + 4 * (first + k), sizeof box[k].edge);
+    }
+    thumb_boxes(c, box, n, t);
+    free(box);
+    return OK;
+}
+
 static status draw_sample(sheet *s, shard *f, int64_t i, int place, void *px, uint8_t *mask)
 {
     int top = s->c.h - MARGIN - s->rows * (s->tile + CAPTION + GAP) + GAP;
@@ -196,7 +213,7 @@ static status draw_sample(sheet *s, shard *f, int64_t i, int place, void *px, ui
     thumb_fit(&t, s->tile, f->spacing + 2 * i);
     t.x = x + (s->tile - t.w) / 2, t.y = y + (s->tile - t.h) / 2;
     TRY(shard_read_image(f, i, px), "sample %s", f->id[i]);
-    thumb_pixels(&s->c, f, i, px, &t);
+    thumb_pixels(&s->c, &(pixels){f->meta.pixel, f->meta.channels, {f->range[2 * i], f->range[2 * i + 1]}, px}, &t);
     bool shown[SHARD_MAX_LABELS][256] = {{false}};
     for (int l = 0; l < f->meta.n_labels; l++) {
         if ((s->label >= 0 && l != s->label) || !f->label[l].present[i]) continue;
@@ -206,7 +223,7 @@ static status draw_sample(sheet *s, shard *f, int64_t i, int place, void *px, ui
             thumb_mask(&s->c, mask, &t, colour);
             for (int64_t k = 0, area = (int64_t)t.H * t.W; k < area; k++) shown[l][mask[k]] = true;
         }
-        if (f->meta.label[l].kind == TASK_DETECTION) thumb_boxes(&s->c, f, l, i, &t, colour);
+        if (f->meta.label[l].kind == TASK_DETECTION) TRY(draw_boxes(&s->c, f, l, i, &t, colour), "contact sheet");
     }
     draw_caption(&s->c, s, f, i, (const bool(*)[256])shown, x + 4, y + s->tile + 5);
     return OK;

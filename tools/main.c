@@ -16,18 +16,30 @@ static const command_entry commands[] = {
 
 static void put_version(FILE *out)
 {
-    fprintf(out, "medley-data %s (%s)\nreads: NIfTI", MEDLEY_VERSION, MEDLEY_BUILD);
+    fprintf(out, "medley-data %s (%s)\nreads: NIfTI, DICOM, BMP", MEDLEY_VERSION, MEDLEY_BUILD);
 #ifdef HAVE_PNG
     fprintf(out, ", PNG");
 #endif
 #ifdef HAVE_JPEG
     fprintf(out, ", JPEG");
 #endif
+#ifdef HAVE_TIFF
+    fprintf(out, ", TIFF");
+#endif
+#ifdef HAVE_GDCM
+    fprintf(out, ", JPEG in DICOM");
+#endif
+#ifdef HAVE_ZIP
+    fprintf(out, ", NPZ");
+#endif
+#ifdef HAVE_OPENSLIDE
+    fprintf(out, ", slides");
+#endif
     fprintf(out, "; labels: CSV, masks");
 #ifdef HAVE_EXPAT
     fprintf(out, ", Pascal VOC");
 #endif
-    fprintf(out, ", COCO");
+    fprintf(out, ", COCO, YOLO, GeoJSON");
 #if defined(HAVE_ZIP) && defined(HAVE_EXPAT)
     fprintf(out, ", XLSX");
 #endif

@@ -29,6 +29,7 @@ void orient_note(image *m, double a[3][4], const int64_t size[3], const int axis
     for (int k = 0; k < 3; k++) {
         int j = axis[k];
         double length = 0;
+        m->origin.size[k] = size[k], m->origin.axis[k] = axis[k], m->origin.flip[k] = flip[k];
         for (int i = 0; i < 3; i++) {
             m->affine[i][k] = flip[k] ? -a[i][j] : a[i][j];
             length += a[i][j] * a[i][j];
@@ -69,6 +70,7 @@ status image_turn(image *m, double a[3][4], const char *what)
                 memcpy(to, (const char *)m->data + from + z * step[2] + y * step[1] + x * step[0], (size_t)px);
     orient_note(&out, a, size, axis, flip, 1);
     out.is_volume = out.has_affine = true;
+    out.path_tells = m->path_tells;
     image_free(m);
     *m = out;
     return OK;

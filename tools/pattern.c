@@ -2,6 +2,7 @@
 #include "pattern.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -198,7 +199,8 @@ static status names_in(const char *folder, char ***out, int *n_out)
     int n = 0, room = 0;
     *out = NULL, *n_out = 0;
     DIR *d = opendir(folder);
-    if (!d) return OK; /* not a folder: nothing matches there */
+    if (!d && (errno == ENOENT || errno == ENOTDIR)) return OK; /* nothing matches there */
+    CHECK(d, ST_RESOURCE, "cannot list the folder %s: %s", folder, strerror(errno)); /* else its files would be missing without a word */
     status st = OK;
     for (struct dirent *e; (e = readdir(d));) {
         if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")) continue;
@@ -209,7 +211,7 @@ static status names_in(const char *folder, char ***out, int *n_out)
         TRY_TO(out, mem_copy(&v[n], e->d_name, strlen(e->d_name), "name"), "folder %s", folder);
         n++;
     }
-    qsort(v, (size_t)n, sizeof *v, by_text);
+    if (n) qsort(v, (size_t)n, sizeof *v, by_text); /* v is NULL else */
 out:
     closedir(d);
     *out = v, *n_out = n;
@@ -230,7 +232,7 @@ static status walk(const char *root, const char *done, const char *pattern, cons
         n = 1;
     } else {
         snprintf(full, sizeof full, "%s/%s", root, done);
-        TRY(names_in(full, &names, &n), "listing %s", full);
+        TRY(names_in(full, &names, &n), "source files");
     }
     for (int i = 0; i < n; i++) {
         const char *name = known ? one : names[i];

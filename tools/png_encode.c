@@ -1,5 +1,5 @@
-/* png_encode: grey and RGB pictures of 8 or 16 bits as PNG (ISO/IEC 15948), with nothing but zlib. */
-#include "canvas.h"
+/* png_encode: grey and RGB pictures of 8 or 16 bits, and labels with a colour table, as PNG (ISO/IEC 15948), with nothing but zlib. */
+#include "writers.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -51,7 +51,8 @@ static void filter_all(const uint8_t *bytes, int h, size_t n_line, size_t step, 
     }
 }
 
-status png_encode(int w, int h, int channels, int bits, const void *px, uint8_t **out, size_t *out_bytes)
+/* colour: (n_colours) the colour table of one channel of numbers; NULL: none. */
+static status encode(int w, int h, int channels, int bits, const void *px, const rgb8 *colour, int n_colours, uint8_t **out, size_t *out_bytes)
 {
     CHECK(w > 0 && h > 0 && (channels == 1 || channels == 3) && (bits == 8 || bits == 16), ST_BUG,
           "a PNG of %dx%d pixels, %d channels, %d bits", w, h, channels, bits);
@@ -63,7 +64,7 @@ status png_encode(int w, int h, int channels, int bits, const void *px, uint8_t 
     uint8_t *raw = NULL, *file = NULL, *swapped = NULL;
     const uint8_t *bytes = px;
     TRY_TO(done, mem_alloc(&raw, n_raw, "PNG lines"), "%dx%d picture", w, h);
-    TRY_TO(done, mem_alloc(&file, n_pack + 128, "PNG file"), "%dx%d picture", w, h);
+    TRY_TO(done, mem_alloc(&file, n_pack + 128 + 12 + 3 * (size_t)n_colours, "PNG file"), "%dx%d picture", w, h);
     if (bits == 16) { /* PNG is big-endian */
         TRY_TO(done, mem_alloc(&swapped, n_line * (size_t)h, "PNG samples"), "%dx%d picture", w, h);
         const uint16_t *s = px;
@@ -77,8 +78,12 @@ status png_encode(int w, int h, int channels, int bits, const void *px, uint8_t 
     memcpy(file, magic, 8);
     uint8_t head[13];
     put_u32(put_u32(head, (uint32_t)w), (uint32_t)h);
-    head[8] = (uint8_t)bits, head[9] = channels == 3 ? 2 : 0, head[10] = head[11] = head[12] = 0;
+    head[8] = (uint8_t)bits, head[9] = colour ? 3 : channels == 3 ? 2 : 0, head[10] = head[11] = head[12] = 0;
     uint8_t *p = put_chunk(file + 8, "IHDR", head, 13);
+    if (colour) {
+        for (int k = 0; k < n_colours; k++) p[8 + 3 * k] = colour[k].r, p[9 + 3 * k] = colour[k].g, p[10 + 3 * k] = colour[k].b;
+        p = put_chunk(p, "PLTE", p + 8, 3 * (uint32_t)n_colours);
+    }
     int z = compress2(p + 8, &n_pack, raw, (uLong)n_raw, 6);
     CHECK_TO(done, z == Z_OK, ST_RESOURCE, "zlib: error %d", z);
     p = put_chunk(p, "IDAT", p + 8, (uint32_t)n_pack);
@@ -90,4 +95,15 @@ done:
     free(file);
     free(swapped);
     return st;
+}
+
+status png_encode(int w, int h, int channels, int bits, const void *px, uint8_t **out, size_t *out_bytes)
+{
+    return encode(w, h, channels, bits, px, NULL, 0, out, out_bytes);
+}
+
+status png_encode_labels(int w, int h, const uint8_t *px, const rgb8 *colour, int n_colours, uint8_t **bytes, size_t *n_bytes)
+{
+    CHECK(n_colours >= 1 && n_colours <= 256, ST_BUG, "a colour table of %d colours", n_colours);
+    return encode(w, h, 1, 8, px, colour, n_colours, bytes, n_bytes);
 }

@@ -239,6 +239,16 @@ static status copy_voxels(image *m, const header *h, const unsigned char *data, 
     return OK;
 }
 
+static nifti_grid grid_of(const header *h)
+{
+    nifti_grid g = {.there = true, .two = h->two, .n_dims = h->dim[4] == 1 ? (int)h->dim[0] : 3, .units = h->units, .qform = h->qform, .sform = h->sform};
+    memcpy(g.pixdim, h->pixdim, sizeof g.pixdim);
+    memcpy(g.quatern, h->quatern, sizeof g.quatern);
+    memcpy(g.offset, h->offset, sizeof g.offset);
+    memcpy(g.srow, h->srow, sizeof g.srow);
+    return g;
+}
+
 static status decode(image *m, const unsigned char *b, size_t n, const header *h, int t, const image_frames *frames, const char *what)
 {
     double slope = h->slope, inter = h->inter, a[3][4];
@@ -254,6 +264,7 @@ static status decode(image *m, const unsigned char *b, size_t n, const header *h
                     scaled ? DT_F32 : types[t].kept, what), "NIfTI");
     m->is_volume = true;
     m->has_affine = oriented;
+    m->origin.nifti = grid_of(h);
     orient_note(m, a, h->dim + 1, axis, flip, h->units == 1 ? 1000 : h->units == 3 ? 0.001 : 1);
     size_t volume = (size_t)(h->dim[1] * h->dim[2] * h->dim[3]) * (size_t)types[t].bytes;
     status st = OK;

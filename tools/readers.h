@@ -12,6 +12,8 @@ enum image_use { USE_PIXELS, USE_LABELS };
 
 MUST status image_read(image *m, const char *path, enum image_use use); /* any format below; a folder: a DICOM series */
 
+bool image_is_series(const char *folder); /* is its first file (in the order of names) a DICOM file? */
+
 /* Which volumes of a 4-D NIfTI file become the channels, counted from 0. n 0: such files are refused. */
 typedef struct image_frames { int n, at[3]; } image_frames;
 MUST status image_read_frames(image *m, const char *path, enum image_use use, const image_frames *frames); /* NULL: none */

@@ -31,9 +31,9 @@ typedef struct recipe_label {
     int    expect[RECIPE_CLASSES];
     double threshold;
     char   crowd[8];
-    bool   by_colour;                        /* the map's values are colours */
-    uint32_t colour[RECIPE_MAPS];            /* (n_map) 0xrrggbb, and its class */
-    int16_t colour_class[RECIPE_MAPS];
+    bool   by_colour;                        /* masks: the map's values are colours */
+    int32_t mask_value[RECIPE_MAPS];         /* (n_map) masks: value or 0xrrggbb, and its class or IGNORE_MASK */
+    int16_t mask_class[RECIPE_MAPS];
     enum task_kind task;                     /* kind as a number */
 } recipe_label;
 
@@ -70,6 +70,7 @@ typedef struct recipe {
 
 /* Allocates; free with free(). All faults at once, "file:line: key: what". ST_USAGE. */
 MUST status recipe_load(recipe **out, const char *path);
+void recipe_check(void *recipe, config_faults *f); /* recipe_check.c: called by recipe_load */
 MUST status recipe_print(const recipe *r, FILE *out); /* every key with its value and meaning: a file that reads back to r */
 MUST status recipe_explain(FILE *out);       /* every key: type, default, range, meaning */
 int  recipe_table_find(const recipe *r, const char *name); /* -1 */
@@ -77,6 +78,18 @@ int  recipe_label_find(const recipe *r, const char *name); /* -1 */
 int  recipe_split_of(const recipe *r, const char *value); /* what the publisher's value means: a split, SPLIT_REST, or SPLIT_UNKNOWN */
 enum { SPLIT_REST = -1, SPLIT_UNKNOWN = -2 };             /* rest: dealt by fractions */
 int  label_class_find(const recipe_label *l, const char *name); /* -1 */
+
+/* How its images become samples. */
+static inline image_rules recipe_rules(const recipe *r)
+{
+    image_rules u = {.pixel = r->pixel, .channels = r->images.channels,
+                     .as = {.lo = r->range.lo, .hi = r->range.hi, .spacing_y = r->images.spacing[0], .spacing_x = r->images.spacing[1], .axis = r->axis,
+                            .max_side = r->images.max_side, .n_frames = r->images.frames.n}};
+    snprintf(u.as.rule, sizeof u.as.rule, "%s", r->range.rule);
+    for (int c = 0; c < r->images.frames.n; c++) u.as.frame[c] = r->images.frames.at[c];
+    if (r->form == FORM_SLIDE) u.as.mpp = r->slide.mpp, u.as.tile = r->slide.tile;
+    return u;
+}
 
 /* "a -> b" and "a = b": the two sides without white space around them. False if there is no arrow (or equals sign). */
 bool split_pair(const char *text, const char *mark, char *left, char *right, size_t room);

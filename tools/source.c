@@ -45,13 +45,7 @@ static status open_lut(source *s, int i)
     for (int v = 0; v < LUT_SIZE; v++) s->lut[i][v] = -1;
     s->lut[i][LUT_ZERO] = 0;
     for (int k = 0; l->n_map == 0 && k < l->n_classes; k++) s->lut[i][LUT_ZERO + k] = (int16_t)k;
-    for (int m = 0; m < l->n_map; m++) {
-        char from[160], to[160];
-        if (!split_pair(l->map[m], "->", from, to, sizeof from)) continue;
-        long v = strtol(from, NULL, 10);
-        if (v < -LUT_ZERO || v >= LUT_SIZE - LUT_ZERO) continue;
-        s->lut[i][LUT_ZERO + v] = (int16_t)(strcmp(to, "ignore") ? label_class_find(l, to) : IGNORE_MASK);
-    }
+    for (int m = 0; m < l->n_map && !l->by_colour; m++) s->lut[i][LUT_ZERO + l->mask_value[m]] = l->mask_class[m];
     return OK;
 }
 

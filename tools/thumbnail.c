@@ -1,4 +1,4 @@
-/* thumbnail: one sample on a contact sheet: its pixels as the trainer sees them, outlines of masks, boxes with their names. */
+/* thumbnail: one sample on a contact sheet or by itself: its pixels as the trainer sees them, outlines of masks, boxes with their names. */
 #include "thumbnail.h"
 
 #include <math.h>
@@ -24,16 +24,16 @@ static float pixel_at(enum dtype t, const void *px, int64_t i)
 }
 
 /* Mean over the source area of one thumbnail pixel, or bilinear if the image is enlarged. */
-static float sampled(const shard *f, const void *px, const thumb *t, int x, int y, int c)
+static float sampled(const pixels *p, const thumb *t, int x, int y, int c)
 {
-    int C = f->meta.channels;
+    int C = p->C;
     float sx = (float)t->W / (float)t->w, sy = (float)t->H / (float)t->h;
     float x0 = (float)x * sx, y0 = (float)y * sy;
     if (sx <= 1) {
         float u = fminf(fmaxf(x0 + 0.5f * sx - 0.5f, 0), (float)t->W - 1), v = fminf(fmaxf(y0 + 0.5f * sy - 0.5f, 0), (float)t->H - 1);
         int iu = (int)u, iv = (int)v, ju = iu + 1 < t->W ? iu + 1 : iu, jv = iv + 1 < t->H ? iv + 1 : iv;
         float fu = u - (float)iu, fv = v - (float)iv;
-#define AT(yy, xx) pixel_at(f->meta.pixel, px, ((int64_t)(yy) * t->W + (xx)) * C + c)
+#define AT(yy, xx) pixel_at(p->type, p->px, ((int64_t)(yy) * t->W + (xx)) * C + c)
         return (1 - fv) * ((1 - fu) * AT(iv, iu) + fu * AT(iv, ju)) + fv * ((1 - fu) * AT(jv, iu) + fu * AT(jv, ju));
     }
     int ax = (int)x0, bx = (int)fminf((float)t->W, ceilf(x0 + sx)), ay = (int)y0, by = (int)fminf((float)t->H, ceilf(y0 + sy));
@@ -45,17 +45,17 @@ static float sampled(const shard *f, const void *px, const thumb *t, int x, int 
     return area > 0 ? (float)(sum / area) : 0;
 }
 
-void thumb_pixels(canvas *c, const shard *f, int64_t i, const void *px, const thumb *t)
+void thumb_pixels(canvas *c, const pixels *p, const thumb *t)
 {
-    float lo = f->range[2 * i], scale = 255 / (f->range[2 * i + 1] - lo);
+    float lo = p->range[0], scale = 255 / (p->range[1] - lo);
     for (int y = 0; y < t->h; y++)
         for (int x = 0; x < t->w; x++) {
             uint8_t v[3] = {0};
-            for (int k = 0; k < f->meta.channels; k++) {
-                float g = (sampled(f, px, t, x, y, k) - lo) * scale;
+            for (int k = 0; k < p->C; k++) {
+                float g = (sampled(p, t, x, y, k) - lo) * scale;
                 v[k] = (uint8_t)(g > 0 ? g < 255 ? g + 0.5f : 255 : 0); /* not a number: 0 */
             }
-            if (f->meta.channels == 1) v[1] = v[2] = v[0];
+            if (p->C == 1) v[1] = v[2] = v[0];
             canvas_put(c, t->x + x, t->y + y, (rgb8){v[0], v[1], v[2]});
         }
 }
@@ -104,17 +104,16 @@ static void draw_tag(canvas *c, const spot *box, const thumb *t, rgb8 ink, const
     }
 }
 
-void thumb_boxes(canvas *c, const shard *f, int l, int64_t i, const thumb *t, int first_colour)
+void thumb_boxes(canvas *c, const thumb_box *box, int n_boxes, const thumb *t)
 {
     float sx = (float)t->w / (float)t->W, sy = (float)t->h / (float)t->H;
     spot taken[TAGS_MOST];
     int n = 0;
     for (int pass = 0; pass < 2; pass++) /* names over all frames */
-        for (int64_t b = f->label[l].box_off[i]; b < f->label[l].box_off[i + 1]; b++) {
-            const float *e = f->label[l].box + 4 * b;
-            int k = f->label[l].box_cls[b];
+        for (int b = 0; b < n_boxes; b++) {
+            const float *e = box[b].edge;
             spot at = {t->x + (int)floorf(e[0] * sx), t->y + (int)floorf(e[1] * sy), t->x + (int)ceilf(e[2] * sx), t->y + (int)ceilf(e[3] * sy)};
-            if (!pass) canvas_frame(c, at.x0, at.y0, at.x1, at.y1, canvas_colour(first_colour + k), 1);
-            else draw_tag(c, &at, t, canvas_colour(first_colour + k), f->meta.label[l].class_name[k], taken, &n);
+            if (!pass) canvas_frame(c, at.x0, at.y0, at.x1, at.y1, canvas_colour(box[b].colour), 1);
+            else draw_tag(c, &at, t, canvas_colour(box[b].colour), box[b].name, taken, &n);
         }
 }

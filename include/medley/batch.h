@@ -19,6 +19,14 @@ extern const char *const split_name[N_SPLITS];         /* "train", "val", "test"
  * (pixel (0,0) has its centre at 0.5,0.5). */
 typedef struct view { float ax, bx, cx, ay, by, cy; } view;
 
+#define SHARD_TEXT 160 /* longest id, subject, source ... with NUL */
+
+/* Whose image a sample is. Texts as in the shard; "" unknown. */
+typedef struct sample_note {
+    char  id[SHARD_TEXT], case_id[SHARD_TEXT], subject[SHARD_TEXT], centre[SHARD_TEXT], units[8];
+    float spacing[2];        /* row, column; NaN unknown */
+} sample_note;
+
 typedef struct batch {
     int      B, H, W;        /* n_valid <= B real samples; the rest are copies that only keep the shape */
     int      n_valid;
@@ -39,6 +47,7 @@ typedef struct batch {
     int      box_cap;        /* room for M */
     uint8_t *native_mask;    /* evaluation only: masks at stored size, one after another; NULL in training */
     int32_t *native_size;    /* evaluation only: (B,2) height, width of the stored image */
+    sample_note *note;       /* evaluation only: (B) */
     double   load_s, read_s; /* seconds spent making this batch; of these, on reading its samples from the shards */
 } batch;
 

@@ -125,6 +125,7 @@ int    stop_requested(void);            /* number of the last signal that asks f
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 void log_open(int rank, enum log_level level); /* rank -1: no prefix. LOG_INFO goes to stdout on rank 0 (or -1) only */
+void log_name(const char *program); /* whose warnings and errors they are; "medley" until it is said */
 void log_line(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 /* Fault points ship in the program; what MEDLEY_FAULT, MEDLEY_FAULT_DELAY and MEDLEY_FAULT_TRACE ask for: core/fault.c. fault_hit(name)
@@ -154,6 +155,8 @@ bool path_exists(const char *path);
 MUST status path_inside(const char *dir, const char *name, char *out, size_t out_bytes);
 /* A new file for writing, mode 0644 less the umask. What had the name before is unlinked, never followed, opened or cut. */
 MUST status file_create(const char *path, int *fd);
+/* All n bytes to an open file, in spite of interruptions and short writes; path: for the message. */
+MUST status file_write(int fd, const char *path, const void *data, size_t n_bytes);
 MUST status file_read_all(const char *path, size_t limit_bytes, char **out, size_t *out_bytes); /* NUL-terminated, free() */
 MUST status file_write_atomic(const char *path, const void *data, size_t n_bytes);  /* aside, fsync, rename */
 const char *program_id(void);                          /* build id of the running program in hex, by its linker; "" if it has none */

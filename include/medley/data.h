@@ -36,6 +36,8 @@ const char *augment_for_modality(const char *modality); /* "CT" -> "ct" ...; "we
  * pixels (Hs,Ws,C) of `type`, C 1 or 3; out (H,W,3), 0 around the image; v: where its pixels lie in the stored one. */
 MUST status image_fit(const void *pixels, enum dtype type, int Hs, int Ws, int C, const float range[2], float step, int H, int W, float *out,
                       view *v);
+/* The same through any view, which says where the network's pixels lie: a window of a large image. */
+MUST status image_through(const void *pixels, enum dtype type, int Hs, int Ws, int C, const float range[2], const view *v, int H, int W, float *out);
 /* `step` of an image with this spacing (row, column) when network pixels are `wanted` units wide; 0 if either is unknown. */
 float image_step(const float spacing[2], double wanted);
 
@@ -51,13 +53,18 @@ MUST status dataset_open_bytes(dataset **out, const char *dir, const char *label
 MUST status dataset_twin(dataset **out, const dataset *of);
 /* Are all shards there, in the size the index was written with? Opens none. ST_DATA with the first that is not. */
 MUST status dataset_check_files(const dataset *d);
+/* Only these of the labelled samples of split s are left, ascending. Before any twin is made. ST_BUG: one of them is not among them. */
+MUST status dataset_restrict(dataset *d, enum split s, const int64_t *global_index, int64_t n);
 void dataset_close(dataset *d);
 const shard_meta *dataset_meta(const dataset *d);
 const shard_label *dataset_label(const dataset *d);
 int64_t dataset_count(const dataset *d, enum split s);          /* labelled samples of a split */
 uint64_t dataset_case(const dataset *d, int64_t global_index);   /* hash of (data set, case) */
 const char *dataset_sample_id(const dataset *d, int64_t global_index);
-/* Number of training samples per class (classification), positive counts (multilabel); K entries. */
+int64_t dataset_at(const dataset *d, enum split s, int64_t k);   /* global index of labelled sample k of the split; they ascend */
+MUST status dataset_describe(dataset *d, int64_t global_index, sample_note *out); /* opens its shard */
+/* K entries. Classification: samples of each class in a split. Other kinds, of all of the split whatever dataset_restrict left: positives
+ * (multilabel), boxes, or images with the class. */
 MUST status dataset_class_counts(dataset *d, enum split s, int64_t *out);
 
 /* What an open data set holds in memory. with_shards: opens its first one, which stands for all; else only `index` is filled. */

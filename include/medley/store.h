@@ -44,6 +44,7 @@ bool        store_has(store *s, const char *name);
 /* Fixed-length UTF-8 string arrays: one char[n][width], NUL padded. */
 MUST status store_write_text(store *s, const char *name, int64_t n, int width, const char *data);
 MUST status store_read_text(store *s, const char *name, int64_t *n, int *width, char **out); /* free() */
+MUST status store_text_shape(store *s, const char *name, int64_t *n, int *width); /* what the file says, not yet held against its size */
 /* Attributes of object `name` ("/" = root). Strings are fixed-length UTF-8. */
 MUST status store_put_str(store *s, const char *name, const char *key, const char *value);
 MUST status store_put_i64(store *s, const char *name, const char *key, int64_t value);
@@ -63,7 +64,7 @@ bool unpack_gzip(const void *bytes, size_t n, void *out, size_t room, size_t *n_
  * One HDF5 file (format "medley-shard", version 1) with N samples of one image set and its label sets (none: no /label):
  *
  *   attributes of "/"    format, format_version, name (data set), title, modality, licence, citation, origin, recipe_sha256,
- *                        creator, axes="sample,y,x,channel"
+ *                        creator, axes="sample,y,x,channel", and, if samples were made of files, reading_* (see shard_reading)
  *   /image               (N,Hmax,Wmax,C) u8|u16|i16|f32   one sample per chunk, sample in the top-left corner, zeros beyond
  *   /size                (N,2) i32          height, width of each sample
  *   /range               (N,2) f32          intensities that load time maps to 0 and 1 (CT: window; MR: volume percentiles)
@@ -86,7 +87,6 @@ bool unpack_gzip(const void *bytes, size_t n, void *out, size_t room, size_t *n_
  * deflate 4 + shuffle (2-byte types and up) + Fletcher32 on image and mask.
  * A data set folder holds NAME-00000.h5 ..., index.h5 (see catalogue) and SHA256SUMS (checkable with sha256sum -c). */
 
-#define SHARD_TEXT 160 /* longest id, subject, source ... with NUL */
 #define SHARD_MAX_LABELS 8
 
 typedef struct shard_label {
@@ -97,10 +97,22 @@ typedef struct shard_label {
     double  lo, hi;                 /* regression range */
 } shard_label;
 
+/* How source files became these samples, so that predict sees others in the same way: attributes reading_rule, reading_lo ... of "/", in shards
+ * and index. */
+typedef struct shard_reading {
+    char   rule[12];                /* of /range: "dtype", "window", "percentile"; "": not known */
+    double lo, hi;                  /* window: the intensities; percentile: 0 to 100 of each image or volume */
+    double spacing_y, spacing_x;    /* of files that do not say; 0: unknown */
+    double mpp;                     /* whole slides: micrometres per pixel of a tile, and its side; 0: no slides */
+    int    tile, axis, max_side;    /* axis across which volumes were cut: 0 z (as stored), 1 y, 2 x; larger images were stored smaller, 0: not */
+    int    n_frames, frame[3];      /* 4-D files: the volumes that became the channels */
+} shard_reading;
+
 typedef struct shard_meta {         /* what a shard, and the index, says about its data set */
     char name[64], title[256], modality[64], licence[256], citation[512], origin[512], recipe_sha256[65], spacing_units[8];
     enum dtype pixel;
     int  channels;
+    shard_reading reading;
     int  n_labels;
     shard_label label[SHARD_MAX_LABELS];
 } shard_meta;

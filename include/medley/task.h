@@ -16,6 +16,7 @@ typedef struct task_spec {
     int    batch;           /* B: samples of a unit, whose mean the loss is */
     int    micro;           /* samples that are run at a time, a divisor of batch; 0: all */
     unsigned recompute;     /* stages of the encoder that backward computes again (bits, swin.recompute) */
+    bool   frozen;          /* training leaves the encoder as it is: no gradient of it, no update */
     float  weight;          /* of the loss in the sum over tasks */
     float  dropout;         /* of image-level heads */
     float *class_weight;    /* (K) loss weights, mean 1 over the samples; NULL = equal. Borrowed. */
@@ -30,7 +31,7 @@ typedef struct shared { swin enc; unet seg; fpn det; bool has_seg, has_det; } sh
 typedef struct task { task_spec spec; int index; int n_params; int param[24]; } task;
 /* Declares head parameters "head.NAME.*" with block BLOCK_HEAD0 + index. Needs sh->has_seg/has_det for the kinds that use them. */
 MUST status task_init(task *t, const task_spec *spec, int index, const shared *sh, params *pt);
-/* Is block (BLOCK_ENCODER, BLOCK_SEG, ...) touched by this task? */
+/* Does training this task change block (BLOCK_ENCODER, BLOCK_SEG, ...)? */
 bool task_uses(const task *t, int block);
 double task_flops(const task *t, const shared *sh); /* multiply-adds of one unit forward: the a-priori cost */
 
@@ -47,7 +48,7 @@ void task_forward(task_run *r, const params *pt, const float *w, const batch *b,
  * outputs. Returns the loss (NaN if not finite); n_valid = labels that counted (0: loss 0, gradient 0). parts: up to 4 named addends for
  * the record. */
 double task_loss(task_run *r, const batch *b, int64_t *n_valid, double parts[4]);
-/* g += weight * d loss / d w for every block the task uses. */
+/* g += weight * d loss / d w for every block of task_uses. */
 void task_backward(task_run *r, const params *pt, const float *w, float *g, const batch *b);
 /* The outputs of the last task_forward with train, layer by layer, for looking for the first bad number. The head's own come last, as
  * "head.NAME"; those of segmentation are gradients by then. True: `visit` ended the walk. */
@@ -65,14 +66,21 @@ void task_watch(task_run *r, grad_done *done, void *arg);
 
 /* Regression: label units from the head's raw output. */
 double task_scalar(const task_spec *s, double raw);
+/* Image kinds: what the raw outputs z (K) of one image say. out (K): probabilities; regression: the value in label units. */
+void task_readout(const task_spec *s, const float *z, double *out);
 /* One box: x0 y0 x1 y1 in network pixels. */
 typedef struct detection { float box[4], score; int32_t cls; } detection;
 /* Detection: the boxes of one image of the batch, best first; out has room for spec.max_boxes. Returns how many. */
 int task_detect(const task_run *r, int image, detection *out);
 /* Where network boxes lie in the stored image: the axis-parallel box around the four corners, cut to (h,w). */
 void task_box_native(const view *v, int h, int w, const float box[4], float out[4]);
+/* Non-maximum suppression per class, as in task_detect, of boxes that were gathered. d has room for 2 n; best first, at most `keep` stay:
+ * returns how many. */
+int task_nms(detection *d, int n, float iou, int keep);
 /* Segmentation: class of every pixel of the stored image (h,w): logits sampled bilinearly, edge values beyond the network's field. */
 void task_mask_native(const task_run *r, int image, const view *v, int h, int w, uint8_t *out);
+/* The same of any logits z (H,W,K); p (h,w,K), or NULL: the probabilities. */
+void task_mask_of(const float *z, int H, int W, int K, const view *v, int h, int w, uint8_t *out, float *p);
 
 /* ---- metrics: collected per sample, merged over ranks, independent of order -------------------------------------------- */
 
@@ -82,23 +90,59 @@ void metric_free(metric *m);
 /* Adds the first b->n_valid samples of the batch after task_forward(train = false). case_id: hash of the case (volume or image) of
  * each sample (B). Segmentation is scored on the stored (native) mask: logits are sampled bilinearly at each native pixel. */
 MUST status metric_add(metric *m, const task_run *r, const batch *b, const uint64_t *case_id);
+/* What an evaluation wants beyond scores, before the first metric_add: ids, subjects and centres of the samples (from b->note), the confusion
+ * matrix, HD95 of masks, and some pictures. A validation does without. */
+typedef struct metric_ask { const int64_t *example; int n_examples; } metric_ask; /* ascending: samples whose picture is kept */
+MUST status metric_want(metric *m, const metric_ask *ask);
+/* The same for one sample whose outputs come from elsewhere (image-level kinds): out (K), raw as the head of the kind gives them, and what of
+ * the label the kind asks for: vec (K), negative = missing. */
+typedef struct image_label { int32_t cls; const float *vec; float scalar; } image_label;
+MUST status metric_add_output(metric *m, int64_t sample, uint64_t case_id, const float *out, const image_label *y);
+/* The same for classification by something that gives shares of classes: p (K) counts as it is, so that equal shares tie. */
+MUST status metric_add_shares(metric *m, int64_t sample, uint64_t case_id, const double *p, int32_t cls);
 /* Serialise for MPI; merge what another rank packed. */
 MUST status metric_pack(const metric *m, void **bytes, size_t *n_bytes); /* free() */
 MUST status metric_merge(metric *m, const void *bytes, size_t n_bytes);
 
-#define METRIC_MAX 64
+#define METRIC_MAX 256
 typedef struct metric_value { char name[64]; double value; double lo, hi; } metric_value; /* lo, hi: bootstrap interval, NaN if none */
 typedef struct metric_result {
-    int64_t n_samples, n_cases;
+    int64_t n_samples, n_cases, n_subjects;
     double  score;                      /* the one number for model selection: higher is better, [0,1] (regression: 1 - MAE/range) */
     char    score_name[32];             /* "balanced_accuracy", "auroc", "dice", "ap50", "mae_score" */
     int     n;
     metric_value value[METRIC_MAX]; /* balanced_accuracy, accuracy, auroc, auroc/CLASS, dice, dice/CLASS, ap50, ap, mae ... */
 } metric_result;
-/* n_boot > 0: percentile bootstrap over cases (seeded), 95 %. Deterministic: samples are sorted first. */
+/* n_boot > 0: percentile bootstrap over subjects (seeded), 95 %: all cases of a subject are drawn or left together. Deterministic: samples
+ * are sorted first. centre: only its samples; NULL all. */
 MUST status metric_finish(metric *m, int n_boot, uint64_t seed, metric_result *out);
-/* One line per sample for CSV: calls `line` with a header first. */
-MUST status metric_each(metric *m, void (*line)(void *arg, const char *csv), void *arg);
+MUST status metric_finish_centre(metric *m, const char *centre, int n_boot, uint64_t seed, metric_result *out);
+/* The centres that samples name, in order: char[n][SHARD_TEXT], free(). Without metric_want none. */
+MUST status metric_centres(metric *m, int *n, char (**names)[SHARD_TEXT]);
+/* Lines for CSV, a header first: of every sample; of every case with its Dice and HD95 (segmentation); the confusion matrix: true classes in
+ * rows, predicted ones in columns, of samples or pixels; of a label vector a row per label. No line where a kind of label has no such thing. */
+typedef void metric_line(void *arg, const char *csv);
+MUST status metric_each(metric *m, metric_line *line, void *arg);
+MUST status metric_each_case(metric *m, metric_line *line, void *arg);
+MUST status metric_confusion(metric *m, metric_line *line, void *arg);
+
+/* A picture that metric_want asked for: the image as the network saw it, what is true and what was predicted. Pointers are the metric's. */
+#define EXAMPLE_SURE 0.3f /* boxes of a lower score are not shown */
+typedef struct example {
+    int64_t sample;
+    const char *id, *subject;
+    int     H, W;
+    float   field[4];               /* where the stored image lies: x0 y0 x1 y1; black around it */
+    const uint8_t *rgb;             /* (H,W,3) */
+    const uint8_t *truth, *guess;   /* (H,W) classes; NULL unless segmentation */
+    int     n_true, n_found;
+    float   true_box[200][5], found_box[200][6]; /* x0 y0 x1 y1 class; x0 y0 x1 y1 score class, best first */
+    char    truth_text[200], guess_text[200];
+    double  quality;                /* probability of the true class, Dice; NaN: there is no such number */
+    bool    right;                  /* classification, multilabel */
+} example;
+int metric_n_examples(const metric *m);
+MUST status metric_example(metric *m, int k, example *out);
 
 /* ---- placement --------------------------------------------------------------------------------------------------------- */
 

@@ -59,6 +59,8 @@ const task *trainer_task(const trainer *t, int i);
 int64_t    trainer_step(const trainer *t);              /* step of the weights */
 /* Collective: metrics of task i on split s. The accumulator is complete on rank 0 (*m, metric_free it; NULL elsewhere). */
 MUST status trainer_evaluate(trainer *t, int i, enum split s, metric **m);
+/* The same with all that metric_want offers, and pictures of up to n_examples samples spread over the split. */
+MUST status trainer_examine(trainer *t, int i, enum split s, int n_examples, metric **m);
 
 /* ---- weights without a trainer and its data (src/train/weights.c) --------------------------------------------------------- */
 
@@ -83,7 +85,22 @@ typedef struct weights_ask {
 MUST status weights_open(weights *out, const char *from, const weights_ask *ask);
 /* Collective: rank 0 opens, the others are sent encoder and weights. Without ask->heads. */
 MUST status weights_open_all(weights *out, comm *world, const char *from, const weights_ask *ask);
+/* As at the start of a training with this seed. Local. */
+MUST status weights_random(weights *out, const char *encoder, uint64_t seed);
 void        weights_close(weights *o);
+
+/* ---- a short training in memory (src/train/fit.c) --------------------------------------------------------------------------- */
+
+typedef struct fit_ask {
+    const job     *job;      /* one task; task, train.steps, train.prefetch, optim, seed and model.drop_path count, its run folder does not */
+    const weights *from;     /* the encoder at the start, of job->model.encoder; decoder and head are random by the seed */
+    bool           frozen;   /* and it stays so: decoder and head are trained */
+    const int64_t *samples;  /* (n) of the training split, ascending */
+    int64_t        n;
+    enum split     split;    /* that is scored */
+} fit_ask;
+/* Local, with the threads that are set; the same bits wherever it runs. Writes nothing. */
+MUST status trainer_fit(const fit_ask *ask, metric_result *out);
 
 /* How a safetensors file and an encoder fit. */
 typedef struct weights_fit {

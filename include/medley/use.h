@@ -9,6 +9,8 @@
 MUST status cmd_train(int argc, char **argv);    /* MPI */
 MUST status cmd_evaluate(int argc, char **argv); /* MPI */
 MUST status cmd_embed(int argc, char **argv);    /* MPI */
+MUST status cmd_predict(int argc, char **argv);  /* MPI */
+MUST status cmd_probe(int argc, char **argv);    /* MPI */
 MUST status cmd_check(int argc, char **argv);
 MUST status cmd_report(int argc, char **argv);
 MUST status cmd_status(int argc, char **argv);
@@ -29,6 +31,9 @@ MUST status use_open(int argc, char **argv, comm **world);
 /* Ends the command with status `st`. A status all ranks agreed on (comm_agree) is left for main to print on rank 0, and MPI is closed;
  * one that only this rank knows is printed with the rank, and ends all ranks. Returns st. */
 MUST status use_close(comm *world, status st);
+
+/* Collective. Threads of this rank; ranks that compute with other kernels, whose results would depend on who made them, are refused. */
+MUST status use_compute(comm *world);
 
 /* A command's --out: ST_USAGE if the file is there and --force was not given. */
 MUST status use_may_write(const char *path, bool force);

@@ -236,6 +236,7 @@ static status run(const command_program *p, int argc, char **argv)
 
 int command_main(const command_program *p, int argc, char **argv)
 {
+    log_name(p->name);
     status st = run(p, argc, argv);
     if ((fflush(stdout) || ferror(stdout)) && !st) st = status_raise(ST_RESOURCE, __FILE__, __LINE__, "cannot write to standard output");
     if (st && status_message()[0]) fprintf(stderr, "%s: %s\n", p->name, status_message());

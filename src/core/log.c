@@ -5,6 +5,7 @@
 #include <time.h>
 
 static int log_rank = -1;
+static const char *log_program = "medley";
 static enum log_level log_limit = LOG_INFO;
 static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -13,6 +14,8 @@ void log_open(int rank, enum log_level level)
     log_rank = rank;
     log_limit = level;
 }
+
+void log_name(const char *program) { log_program = program; }
 
 void log_line(enum log_level level, const char *fmt, ...)
 {
@@ -25,8 +28,8 @@ void log_line(enum log_level level, const char *fmt, ...)
     va_end(args);
     pthread_mutex_lock(&log_lock);
     const char *word = level == LOG_ERROR ? "error: " : level == LOG_WARN ? "warning: " : "";
-    if (log_rank >= 0 && level <= LOG_WARN) fprintf(out, "medley: rank %d: %s%s\n", log_rank, word, text);
-    else if (level <= LOG_WARN) fprintf(out, "medley: %s%s\n", word, text);
+    if (log_rank >= 0 && level <= LOG_WARN) fprintf(out, "%s: rank %d: %s%s\n", log_program, log_rank, word, text);
+    else if (level <= LOG_WARN) fprintf(out, "%s: %s%s\n", log_program, word, text);
     else fprintf(out, "%s\n", text);
     fflush(out);
     pthread_mutex_unlock(&log_lock);

@@ -182,6 +182,18 @@ done:
     return st;
 }
 
+status file_write(int fd, const char *path, const void *data, size_t n_bytes)
+{
+    const char *from = data;
+    for (size_t left = n_bytes; left;) {
+        ssize_t n = write(fd, from, left);
+        if (n < 0 && errno == EINTR) continue;
+        CHECK(n > 0, ST_RESOURCE, "cannot write %s: %s", path, n < 0 ? strerror(errno) : "nothing was taken");
+        from += n, left -= (size_t)n;
+    }
+    return OK;
+}
+
 status file_write_atomic(const char *path, const void *data, size_t n_bytes)
 {
     char part[4096], dir[4096];
@@ -192,17 +204,11 @@ status file_write_atomic(const char *path, const void *data, size_t n_bytes)
     else strcpy(dir, ".");
     int fd;
     TRY(file_create(part, &fd), "writing %s", path);
-    const char *p = data;
-    for (size_t left = n_bytes; left;) {
-        ssize_t n = write(fd, p, left);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) {
-            int why = errno;
-            close(fd);
-            unlink(part);
-            return status_raise(ST_RESOURCE, __FILE__, __LINE__, "cannot write %s: %s", part, strerror(why));
-        }
-        p += n, left -= (size_t)n;
+    status st = file_write(fd, part, data, n_bytes);
+    if (st) {
+        close(fd);
+        unlink(part);
+        return st;
     }
     int why = fsync(fd) ? errno : 0;
     if (close(fd) && !why) why = errno;

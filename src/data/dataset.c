@@ -174,6 +174,7 @@ const shard_meta *dataset_meta(const dataset *d) { return &d->cat.meta; }
 const shard_label *dataset_label(const dataset *d) { return &d->cat.meta.label[d->label]; }
 int64_t dataset_count(const dataset *d, enum split s) { return d->n[s]; }
 const int64_t *dataset_list(const dataset *d, enum split s) { return d->list[s]; }
+int64_t dataset_at(const dataset *d, enum split s, int64_t k) { return d->list[s][k]; }
 const char *dataset_sample_id(const dataset *d, int64_t i) { return d->cat.id + i * d->cat.id_width; }
 
 int32_t dataset_class(const dataset *d, int64_t i)
@@ -189,9 +190,29 @@ uint64_t dataset_case(const dataset *d, int64_t i)
     return hash_text(text);
 }
 
+status dataset_restrict(dataset *d, enum split s, const int64_t *global_index, int64_t n)
+{
+    int64_t *list = d->list[s], k = 0;
+    for (int64_t i = 0; i < n; i++, k++) {
+        while (k < d->n[s] && list[k] < global_index[i]) k++;
+        CHECK(k < d->n[s] && list[k] == global_index[i], ST_BUG, "%s: sample %lld is no labelled one of split %s", d->cat.dir,
+              (long long)global_index[i], split_name[s]);
+    }
+    if (n) memcpy(list, global_index, sizeof *list * (size_t)n);
+    d->n[s] = n;
+    return OK;
+}
+
 status dataset_class_counts(dataset *d, enum split s, int64_t *out)
 {
     int K = dataset_label(d)->n_classes;
+    const int32_t *cls = d->cat.label[d->label].cls;
+    if (cls) { /* of the samples that dataset_restrict left */
+        memset(out, 0, sizeof *out * (size_t)K);
+        for (int64_t i = 0; i < d->n[s]; i++)
+            if (cls[d->list[s][i]] >= 0) out[cls[d->list[s][i]]]++;
+        return OK;
+    }
     memcpy(out, d->cat.label[d->label].n_class + (size_t)s * (size_t)K, sizeof *out * (size_t)K);
     return OK;
 }
@@ -364,6 +385,25 @@ status dataset_fetch(dataset *d, int64_t sample, scratch *t, raw_sample *out)
 {
     pthread_mutex_lock(&d->lock);
     status st = fetch(d, sample, t, out);
+    pthread_mutex_unlock(&d->lock);
+    return st;
+}
+
+status dataset_describe(dataset *d, int64_t sample, sample_note *out)
+{
+    int i = shard_of(d, sample);
+    pthread_mutex_lock(&d->lock);
+    status st = need_shard(d, i);
+    if (!st) {
+        const shard *s = d->open[i];
+        int64_t k = sample - d->first[i];
+        *out = (sample_note){.spacing = {s->spacing[2 * k], s->spacing[2 * k + 1]}};
+        memcpy(out->id, s->id[k], sizeof out->id);
+        memcpy(out->case_id, s->case_id[k], sizeof out->case_id);
+        memcpy(out->subject, s->subject[k], sizeof out->subject);
+        memcpy(out->centre, s->centre[k], sizeof out->centre);
+        memcpy(out->units, s->meta.spacing_units, sizeof out->units);
+    }
     pthread_mutex_unlock(&d->lock);
     return st;
 }

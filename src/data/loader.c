@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-typedef struct slot { batch b; void *memory; buffer box, box_cls, native; bool full; } slot;
+typedef struct slot { batch b; void *memory; buffer box, box_cls, native; sample_note *note; bool full; } slot; /* note: evaluation */
 
 struct loader {
     dataset_use *use;           /* copies */
@@ -73,6 +73,7 @@ static status make_ring(loader *l)
         TRY(mem_alloc(&l->ring[i].memory, most, "batch"), "loader");
         TRY(buffer_need(&l->ring[i].box, boxes * 16 + 16, "boxes"), "loader");
         TRY(buffer_need(&l->ring[i].box_cls, boxes * 4 + 4, "boxes"), "loader");
+        if (l->eval) TRY(mem_alloc(&l->ring[i].note, sizeof *l->ring[i].note * (size_t)l->use[0].batch, "notes"), "loader");
     }
     return OK;
 }
@@ -92,6 +93,7 @@ status loader_measure(const dataset_use *uses, const bool *takes, int n, int dep
         double reach = 1.5 * sqrt((double)u->H * u->H + (double)u->W * u->W) + 8; /* as in sample_room */
         size_t slot_bytes = lay_out(&b, u, NULL);
         /* evaluation keeps the stored masks of a batch; that buffer doubles as it grows */
+        if (eval) slot_bytes += sizeof(sample_note) * (size_t)u->batch;
         if (eval && dataset_label(u->data)->kind == TASK_SEGMENTATION) slot_bytes += (size_t)(2.25 * (double)area * u->batch);
         if (slot_bytes > slot_most) slot_most = slot_bytes;
         bool det = dataset_label(u->data)->kind == TASK_DETECTION;
@@ -171,6 +173,7 @@ static status put_sample(loader *l, const dataset_use *u, slot *s, int i, int64_
     b->sample[i] = sample;
     b->key[i] = (rng_key){l->seed ^ u->task_hash, (uint32_t)sample, epoch};
     b->native_size[2 * i] = raw.H, b->native_size[2 * i + 1] = raw.W;
+    if (b->note) TRY(dataset_describe(u->data, sample, &b->note[i]), "loader");
     TRY(sample_image(&raw, l->eval ? NULL : &u->augment, b->key[i], u->H, u->W, b->image + at * area * 3, &b->view[i], &l->tmp),
         "sample %s", dataset_sample_id(u->data, sample));
     switch (dataset_label(u->data)->kind) {
@@ -203,6 +206,7 @@ static bool stopping(loader *l)
 static void begin_batch(const dataset_use *u, slot *s)
 {
     lay_out(&s->b, u, s->memory);
+    s->b.note = s->note;
     if (s->b.box_off) {
         s->b.box_off[0] = 0;
         s->b.box = s->box.at, s->b.box_cls = s->box_cls.at, s->b.box_cap = u->batch * u->max_boxes;
@@ -428,7 +432,7 @@ void loader_close(loader *l)
         pthread_join(l->thread, NULL);
     }
     for (int i = 0; l->ring && i < l->depth; i++)
-        free(l->ring[i].memory), free(l->ring[i].box.at), free(l->ring[i].box_cls.at), free(l->ring[i].native.at);
+        free(l->ring[i].memory), free(l->ring[i].box.at), free(l->ring[i].box_cls.at), free(l->ring[i].native.at), free(l->ring[i].note);
     for (int i = 0; l->picker && i < l->n_uses; i++) picker_close(l->picker[i]);
     if (l->mutex_made) {
         pthread_mutex_destroy(&l->lock);

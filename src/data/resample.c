@@ -193,10 +193,28 @@ float image_step(const float spacing[2], double wanted)
     return wanted > 0 && stored > 0 ? (float)(wanted / stored) : 0;
 }
 
-status image_fit(const void *pixels, enum dtype type, int Hs, int Ws, int C, const float range[2], float step, int H, int W, float *out, view *v)
+static status check_image(int Hs, int Ws, int C, const float range[2], int H, int W)
 {
     CHECK(Hs > 0 && Ws > 0 && H > 0 && W > 0 && (C == 1 || C == 3), ST_BUG, "image of %dx%d pixels, %d channels", Ws, Hs, C);
-    CHECK(range[0] < range[1], ST_DATA, "intensity range %g to %g is empty", range[0], range[1]);
+    CHECK(range[0] < range[1], ST_DATA, "intensity range %g to %g is empty", (double)range[0], (double)range[1]);
+    return OK;
+}
+
+status image_through(const void *pixels, enum dtype type, int Hs, int Ws, int C, const float range[2], const view *v, int H, int W, float *out)
+{
+    TRY(check_image(Hs, Ws, C, range, H, W), "image");
+    raw_sample s = {.pixels = pixels, .type = type, .H = Hs, .W = Ws, .C = C, .range = {range[0], range[1]}};
+    scratch tmp = {0};
+    status st = buffer_need(&tmp.work, (size_t)H * (size_t)W * (size_t)C * sizeof(float), "image");
+    if (!st) st = resample(&s, v, range[0], range[1], H, W, tmp.work.at, &tmp);
+    if (!st) replicate(tmp.work.at, C, (size_t)H * (size_t)W, out);
+    scratch_free(&tmp);
+    return st;
+}
+
+status image_fit(const void *pixels, enum dtype type, int Hs, int Ws, int C, const float range[2], float step, int H, int W, float *out, view *v)
+{
+    TRY(check_image(Hs, Ws, C, range, H, W), "image");
     raw_sample s = {.pixels = pixels, .type = type, .H = Hs, .W = Ws, .C = C, .range = {range[0], range[1]}, .step = step};
     scratch tmp = {0};
     status st = sample_image(&s, NULL, (rng_key){0}, H, W, out, v, &tmp);

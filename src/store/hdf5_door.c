@@ -21,7 +21,10 @@ int door_enter(void)
 {
     static bool first = true;
     pthread_mutex_lock(&door_lock);
-    if (first) refuse_locks();
+    if (first) {
+        refuse_locks();
+        H5dont_atexit(); /* a file that a full disk left half open makes HDF5's own tidying at the end of the process crash; we close all ours */
+    }
     first = false;
     static _Thread_local bool quiet; /* in a thread-safe HDF5 the printing is a setting of each thread */
     if (!quiet) {
@@ -43,9 +46,14 @@ void hid_drop(hid_t *id)
     *id = -1;
 }
 
+/* Of a failed system call HDF5 tells time, file, descriptor, addresses and, among them, the cause: only that is kept. */
 static herr_t first_line(unsigned n, const H5E_error2_t *e, void *text)
 {
-    if (n == 0) snprintf(text, 200, "%s", e->desc && *e->desc ? e->desc : "HDF5 error");
+    const char *desc = e->desc && *e->desc ? e->desc : "HDF5 error", *cause = strstr(desc, "error message = '");
+    if (n == 0 && cause) {
+        cause += strlen("error message = '");
+        snprintf(text, 200, "%.*s", (int)strcspn(cause, "'"), cause);
+    } else if (n == 0) snprintf(text, 200, "%.*s", (int)strcspn(desc, "\n"), desc);
     return 0;
 }
 

@@ -37,6 +37,7 @@ status meta_check(const shard_meta *m)
     CHECK(m->pixel == DT_U8 || m->pixel == DT_U16 || m->pixel == DT_I16 || m->pixel == DT_F32, ST_DATA,
           "%s: pixels are u8, u16, i16 or f32", m->name);
     CHECK(m->channels == 1 || m->channels == 3, ST_DATA, "%s: %d channels, 1 or 3 are accepted", m->name, m->channels);
+    if (m->reading.rule[0]) TRY(reading_check(&m->reading, m->name), "how files were read");
     CHECK(m->n_labels >= 0 && m->n_labels <= SHARD_MAX_LABELS, ST_DATA, "%s: %d label sets, up to %d are accepted", m->name, m->n_labels,
           SHARD_MAX_LABELS);
     for (int i = 0; i < m->n_labels; i++) {
@@ -91,6 +92,7 @@ status meta_write(store *s, const char *format, const shard_meta *m)
     for (size_t i = 0; i < N_TEXTS; i++) TRY(store_put_str(s, "/", texts[i].key, (const char *)m + texts[i].offset), "header");
     TRY(store_put_str(s, "/", "pixel", dtype_name(m->pixel)), "header");
     TRY(store_put_i64(s, "/", "channels", m->channels), "header");
+    TRY(reading_write(s, &m->reading), "header");
     for (int i = 0; i < m->n_labels; i++) {
         const shard_label *l = &m->label[i];
         char path[160];
@@ -152,6 +154,7 @@ static status read_meta(store *s, const char *format, shard_meta *m)
     TRY(store_get_i64(s, "/", "channels", &channels), "reading");
     CHECK(channels == 1 || channels == 3, ST_DATA, "%s: %lld channels", s->path, (long long)channels);
     m->channels = (int)channels;
+    TRY(reading_read(s, &m->reading), "%s", s->path);
     int n = 0;
     char(*name)[128] = NULL;
     if (store_has(s, "label")) TRY(store_list(s, "/label", &n, &name), "reading"); /* else images without labels, to be embedded */

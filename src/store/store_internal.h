@@ -56,6 +56,11 @@ MUST status meta_write(store *s, const char *format, const shard_meta *m);
 MUST status meta_read(store *s, const char *format, shard_meta *m); /* on failure m is freed */
 MUST status meta_copy(shard_meta *to, const shard_meta *from);
 MUST status meta_check(const shard_meta *m);          /* what a writer may ask for */
+/* shard_reading.c: the attributes reading_*; none: reading_read leaves rule empty. */
+MUST status reading_write(store *s, const shard_reading *r);
+MUST status reading_read(store *s, shard_reading *r);
+MUST status reading_check(const shard_reading *r, const char *what);
+bool store_has_attr(store *s, const char *key);       /* of "/" */
 void meta_label_path(char out[160], const shard_label *l, const char *member);
 /* Read a whole array of exactly these dims into new memory. */
 MUST status read_new(store *s, const char *name, enum dtype t, int ndim, const int64_t *dims, void *out_ptr);

@@ -24,18 +24,6 @@ static void seal_text(char text[SEAL_BYTES + 1], uint32_t crc, uint64_t n)
 
 /* ---- write ------------------------------------------------------------------------------------------------------------------ */
 
-/* All n bytes, in spite of interruptions and short writes. */
-static status write_bytes(int fd, const char *path, const char *from, size_t n)
-{
-    for (size_t left = n; left;) {
-        ssize_t k = write(fd, from, left);
-        if (k < 0 && errno == EINTR) continue;
-        CHECK(k > 0, ST_RESOURCE, "cannot write %s: %s", path, k < 0 ? strerror(errno) : "nothing was taken");
-        from += k, left -= (size_t)k;
-    }
-    return OK;
-}
-
 static status read_bytes(int fd, const char *path, char *to, size_t n)
 {
     for (size_t left = n; left;) {
@@ -53,13 +41,13 @@ static status write_all(int fd, const char *part, const store_image *m, _Atomic 
     for (size_t at = 0, n; at < m->n; at += n) {
         n = m->n - at < PIECE ? m->n - at : PIECE;
         CHECK(!fault_hit("save_write"), ST_RESOURCE, "%s: fault planted", part);
-        TRY(write_bytes(fd, part, m->bytes + at, n), "checkpoint");
+        TRY(file_write(fd, part, m->bytes + at, n), "checkpoint");
         crc = crc32c(crc, m->bytes + at, n);
         if (progress) *progress += 1;
     }
     seal_text(seal, crc, m->n);
     fault_hit("save_seal");
-    return write_bytes(fd, part, seal, SEAL_BYTES);
+    return file_write(fd, part, seal, SEAL_BYTES);
 }
 
 /* The file as the disk has it against the memory it was written from: the strongest check there is. */

@@ -51,22 +51,45 @@ fail:
     return st;
 }
 
+/* A string array, opened: its type, number of texts and bytes of each. */
+static status open_text(store *s, const char *name, hid_t *set, hid_t *type, hsize_t *n, size_t *width)
+{
+    TRY(hdf5_check_links(s, name), "reading");
+    *set = H5Dopen2(s->file, name, H5P_DEFAULT);
+    DOOR_CHECK(*set >= 0, ST_DATA, "%s: no readable array %s", s->path, name);
+    *type = H5Dget_type(*set);
+    AUTO_HID space = H5Dget_space(*set);
+    CHECK(H5Tget_class(*type) == H5T_STRING && H5Tis_variable_str(*type) == 0, ST_DATA, "%s: %s: not fixed-length strings", s->path,
+          name);
+    CHECK(H5Sget_simple_extent_ndims(space) == 1 && H5Sget_simple_extent_dims(space, n, NULL) == 1, ST_DATA,
+          "%s: %s: not one-dimensional", s->path, name);
+    *width = H5Tget_size(*type);
+    CHECK(*width > 0 && *width <= 1 << 20 && *n <= INT64_MAX / (4 << 20), ST_DATA, "%s: %s: impossible shape", s->path, name);
+    return OK;
+}
+
+status store_text_shape(store *s, const char *name, int64_t *n, int *width)
+{
+    DOOR;
+    AUTO_HID set = -1;
+    AUTO_HID type = -1;
+    hsize_t extent = 0;
+    size_t w;
+    TRY(open_text(s, name, &set, &type, &extent, &w), "reading");
+    *n = (int64_t)extent;
+    *width = (int)w;
+    return OK;
+}
+
 status store_read_text(store *s, const char *name, int64_t *n, int *width, char **out)
 {
     DOOR;
     *out = NULL;
-    TRY(hdf5_check_links(s, name), "reading");
-    AUTO_HID set = H5Dopen2(s->file, name, H5P_DEFAULT);
-    DOOR_CHECK(set >= 0, ST_DATA, "%s: no readable array %s", s->path, name);
-    AUTO_HID type = H5Dget_type(set);
-    AUTO_HID space = H5Dget_space(set);
-    CHECK(H5Tget_class(type) == H5T_STRING && H5Tis_variable_str(type) == 0, ST_DATA, "%s: %s: not fixed-length strings", s->path,
-          name);
+    AUTO_HID set = -1;
+    AUTO_HID type = -1;
     hsize_t extent = 0;
-    CHECK(H5Sget_simple_extent_ndims(space) == 1 && H5Sget_simple_extent_dims(space, &extent, NULL) == 1, ST_DATA,
-          "%s: %s: not one-dimensional", s->path, name);
-    size_t w = H5Tget_size(type);
-    CHECK(w > 0 && w <= 1 << 20 && extent <= INT64_MAX / (4 << 20), ST_DATA, "%s: %s: impossible shape", s->path, name);
+    size_t w;
+    TRY(open_text(s, name, &set, &type, &extent, &w), "reading");
     /* texts padded to their width pack well, but not as well as a file that lies about them */
     CHECK((int64_t)(extent * w) / 256 <= s->file_bytes, ST_DATA, "%s: %s: says %llu texts of %zu bytes, the file has %lld", s->path, name,
           (unsigned long long)extent, w, (long long)s->file_bytes);
@@ -127,6 +150,12 @@ status store_put_f64(store *s, const char *name, const char *key, double value)
     AUTO_HID object = -1;
     TRY(open_object(s, name, key, true, &object), "attribute %s", key);
     return hdf5_put_attr(s, object, name, key, H5T_IEEE_F64LE, &value);
+}
+
+bool store_has_attr(store *s, const char *key)
+{
+    DOOR;
+    return H5Aexists(s->file, key) > 0;
 }
 
 static status open_attr(store *s, const char *name, const char *key, hid_t *attr, hid_t *type)

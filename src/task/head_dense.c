@@ -95,10 +95,17 @@ static void neighbours(float x, int n, int *i0, int *i1, float *f)
     *f = x - (float)*i0;
 }
 
-void task_mask_native(const task_run *r, int image, const view *v, int h, int w, uint8_t *out)
+/* Softmax of K values, in place. */
+static void softmax(float *x, int K)
 {
-    int H = r->spec.H, W = r->spec.W, K = r->spec.K;
-    const float *z = r->out + (int64_t)image * H * W * K;
+    float top = x[0], sum = 0;
+    for (int k = 1; k < K; k++) top = fmaxf(top, x[k]);
+    for (int k = 0; k < K; k++) sum += x[k] = expf(x[k] - top);
+    for (int k = 0; k < K; k++) x[k] /= sum;
+}
+
+void task_mask_of(const float *z, int H, int W, int K, const view *v, int h, int w, uint8_t *out, float *p)
+{
     double det = (double)v->ax * v->by - (double)v->bx * v->ay;
     if (det == 0) det = 1; /* a view that maps all pixels to a line has no inverse; any mask is as good */
     double ixx = v->by / det, ixy = -v->bx / det, iyx = -v->ay / det, iyy = v->ax / det;
@@ -107,7 +114,7 @@ void task_mask_native(const task_run *r, int image, const view *v, int h, int w,
         for (int j = 0; j < w; j++) {
             double xs = j + 0.5 - v->cx, ys = i + 0.5 - v->cy;
             int x0, x1, y0, y1, best = 0;
-            float fx, fy, top = -INFINITY;
+            float fx, fy, top = -INFINITY, *to = p ? p + ((int64_t)i * w + j) * K : NULL;
             neighbours((float)(ixx * xs + ixy * ys), W, &x0, &x1, &fx);
             neighbours((float)(iyx * xs + iyy * ys), H, &y0, &y1, &fy);
             const float *a = z + ((int64_t)y0 * W + x0) * K, *b = z + ((int64_t)y0 * W + x1) * K;
@@ -115,7 +122,15 @@ void task_mask_native(const task_run *r, int image, const view *v, int h, int w,
             for (int k = 0; k < K; k++) {
                 float upper = a[k] + fx * (b[k] - a[k]), lower = c[k] + fx * (d[k] - c[k]), value = upper + fy * (lower - upper);
                 if (value > top) top = value, best = k;
+                if (to) to[k] = value;
             }
             out[(int64_t)i * w + j] = (uint8_t)best;
+            if (to) softmax(to, K);
         }
+}
+
+void task_mask_native(const task_run *r, int image, const view *v, int h, int w, uint8_t *out)
+{
+    int H = r->spec.H, W = r->spec.W, K = r->spec.K;
+    task_mask_of(r->out + (int64_t)image * H * W * K, H, W, K, v, h, w, out, NULL);
 }

@@ -155,7 +155,7 @@ static void score(const scorer *s, const int32_t *times, metric_result *r)
 {
     const metric *m = s->m;
     const boxes *b = s->state;
-    double sum50 = 0, sum = 0, each[METRIC_MAX];
+    double sum50 = 0, sum = 0, each[2][METRIC_MAX];
     int n = 0;
     for (int k = 0; k < m->K; k++) {
         double n_gt = 0, over = 0, at50 = NAN;
@@ -165,13 +165,14 @@ static void score(const scorer *s, const int32_t *times, metric_result *r)
             if (t == 0) at50 = ap;
             over += ap / N_IOU;
         }
-        if (k < METRIC_MAX) each[k] = at50;
+        if (k < METRIC_MAX) each[0][k] = at50, each[1][k] = n_gt > 0 ? over : (double)NAN;
         if (n_gt > 0) sum50 += at50, sum += over, n++;
     }
     r->score = mean_of(sum50, n);
     result_add(r, r->score, "ap50", NULL);
     result_add(r, mean_of(sum, n), "ap", NULL);
-    for (int k = 0; k < m->K && k < METRIC_MAX; k++) result_add(r, each[k], "ap50", m->class_name[k]);
+    for (int k = 0; k < m->K && k < METRIC_MAX; k++) result_add(r, each[0][k], "ap50", m->class_name[k]);
+    for (int k = 0; k < m->K && k < METRIC_MAX; k++) result_add(r, each[1][k], "ap", m->class_name[k]);
 }
 
 const scorer_ops score_boxes = {"ap50", prepare, score, release};

@@ -1,14 +1,17 @@
-/* metric_class: scores of class, label-vector and scalar tasks. AUROC by ranks, ties counted half. */
+/* metric_class: scores of class, label-vector and scalar tasks. AUROC by ranks, ties counted half; average precision as the sum of precision
+ * times the rise of recall over falling scores, equal ones together (scikit-learn's average_precision_score). */
 #include "metric_internal.h"
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
-/* order (K,n): records by falling probability of each class. */
 typedef struct ranks {
-    int32_t *order;
-    double *value;
-} ranks; /* value (K,n) */
+    int32_t *order; /* (K,n) records by falling probability of each class */
+    double *value;  /* (K,n) */
+    int32_t *guess; /* (n) likeliest class of each record; NULL for label vectors */
+    double *count;  /* (5,K) room for true, guessed, both; auroc, average precision */
+} ranks;
 
 typedef struct keyed {
     double value;
@@ -33,6 +36,7 @@ static status rank_all(scorer *s, int first)
     s->state = k;
     TRY(mem_alloc(&k->order, sizeof *k->order * (size_t)(m->K * m->n), "ranks"), "task %s", m->task);
     TRY(mem_alloc(&k->value, sizeof *k->value * (size_t)(m->K * m->n), "ranks"), "task %s", m->task);
+    TRY(mem_alloc(&k->count, sizeof *k->count * 5 * (size_t)m->K, "counts"), "task %s", m->task);
     TRY(mem_alloc(&list, sizeof *list * (size_t)m->n, "ranks"), "task %s", m->task);
     for (int c = 0; c < m->K; c++) {
         for (int64_t i = 0; i < m->n; i++) list[i] = (keyed){m->data[m->rec[i].at + first + c], (int32_t)i};
@@ -43,7 +47,15 @@ static status rank_all(scorer *s, int first)
     return st;
 }
 
-static status prepare_class(scorer *s) { return rank_all(s, 1); }
+static status prepare_class(scorer *s)
+{
+    const metric *m = s->m;
+    TRY(rank_all(s, 1), "task %s", m->task);
+    ranks *k = s->state;
+    TRY(mem_alloc(&k->guess, sizeof *k->guess * (size_t)m->n, "guesses"), "task %s", m->task);
+    for (int64_t i = 0; i < m->n; i++) k->guess[i] = best_class(m->data + m->rec[i].at + 1, m->K);
+    return OK;
+}
 static status prepare_labels(scorer *s) { return rank_all(s, s->m->K); }
 
 static void release_ranks(scorer *s)
@@ -52,6 +64,8 @@ static void release_ranks(scorer *s)
     if (!k) return;
     free(k->order);
     free(k->value);
+    free(k->guess);
+    free(k->count);
     free(k);
 }
 
@@ -65,14 +79,16 @@ static int truth_of(const scorer *s, int64_t i, int c)
     return p[c] < 0 ? -1 : p[c] > 0.5;
 }
 
-/* Probability that a positive ranks above a negative, a tie counting half; NaN without both. */
-static double auroc(const scorer *s, int c, const int32_t *times)
+enum { ROC = 3, PRECISION = 4 }; /* rows of ranks.count */
+
+/* Of class c. ROC: probability that a positive ranks above a negative, a tie counting half. NaN without positives, ROC also without negatives. */
+static void find_areas(const scorer *s, int c, const int32_t *times)
 {
     const ranks *k = s->state;
     int64_t n = s->m->n;
     const int32_t *order = k->order + c * n;
     const double *value = k->value + c * n;
-    double pos = 0, neg = 0, wins = 0;
+    double pos = 0, neg = 0, wins = 0, precision = 0;
     for (int64_t i = 0; i < n;) {
         double tie_pos = 0, tie_neg = 0, at = value[i];
         for (; i < n && value[i] == at; i++) {
@@ -83,27 +99,31 @@ static double auroc(const scorer *s, int c, const int32_t *times)
         wins += tie_neg * (pos + 0.5 * tie_pos);
         pos += tie_pos;
         neg += tie_neg;
+        if (tie_pos > 0) precision += tie_pos * (pos / (pos + neg));
     }
-    return pos > 0 && neg > 0 ? wins / (pos * neg) : (double)NAN;
+    k->count[ROC * s->m->K + c] = pos > 0 && neg > 0 ? wins / (pos * neg) : (double)NAN;
+    k->count[PRECISION * s->m->K + c] = pos > 0 ? precision / pos : (double)NAN;
 }
 
-/* auroc: of class 1 if there are two classes, else the mean over classes that have one; then each. */
-static void add_aurocs(const scorer *s, const int32_t *times, metric_result *r, double *mean)
+/* auroc, average_precision: of class 1 if there are two classes, else the mean over classes that have one; then each. */
+static double add_areas(const scorer *s, metric_result *r, const char *name, int which)
 {
+    const ranks *k = s->state;
     int K = s->m->K, n = 0, at = r->n;
     bool two = s->m->kind == TASK_CLASSIFICATION && K == 2;
     double sum = 0;
-    result_add(r, NAN, "auroc", NULL);
+    result_add(r, NAN, name, NULL);
     for (int c = two ? 1 : 0; c < K; c++) {
-        double a = auroc(s, c, times);
-        if (!two) result_add(r, a, "auroc", s->m->class_name[c]);
+        double a = k->count[which * K + c];
+        if (!two) result_add(r, a, name, s->m->class_name[c]);
         if (!isnan(a)) sum += a, n++;
     }
-    *mean = n ? sum / n : (double)NAN;
-    if (at < METRIC_MAX) r->value[at].value = *mean;
+    double mean = n ? sum / n : (double)NAN;
+    if (at < METRIC_MAX) r->value[at].value = mean;
+    return mean;
 }
 
-static int best_class(const double *p, int K)
+int best_class(const double *p, int K)
 {
     int best = 0;
     for (int c = 1; c < K; c++)
@@ -111,32 +131,38 @@ static int best_class(const double *p, int K)
     return best;
 }
 
+/* f1: mean over classes that occur in labels or guesses, as scikit-learn's with average="macro". */
 static void score_classes(const scorer *s, const int32_t *times, metric_result *r)
 {
     const metric *m = s->m;
-    double right = 0, total = 0, recalls = 0, area;
-    int n = 0;
+    const ranks *k = s->state;
+    double right = 0, total = 0, recalls = 0, f1 = 0, *of = k->count, *guessed = of + m->K, *both = guessed + m->K;
+    int n = 0, n_f1 = 0;
+    memset(of, 0, sizeof *of * 3 * (size_t)m->K);
+    for (int64_t i = 0; i < m->n; i++) {
+        int truth = (int)payload(s, i)[0], guess = k->guess[i];
+        double weight = times[s->case_of[i]];
+        of[truth] += weight, guessed[guess] += weight, total += weight;
+        if (truth == guess) both[truth] += weight, right += weight;
+    }
     for (int c = 0; c < m->K; c++) {
-        double hit = 0, of = 0;
-        for (int64_t i = 0; i < m->n; i++) {
-            const double *p = payload(s, i);
-            if ((int)p[0] != c) continue;
-            of += times[s->case_of[i]];
-            if (best_class(p + 1, m->K) == c) hit += times[s->case_of[i]];
-        }
-        right += hit, total += of;
-        if (of > 0) recalls += hit / of, n++;
+        if (of[c] > 0) recalls += both[c] / of[c], n++;
+        if (of[c] + guessed[c] > 0) f1 += 2 * both[c] / (of[c] + guessed[c]), n_f1++;
     }
     r->score = n ? recalls / n : (double)NAN;
     result_add(r, r->score, "balanced_accuracy", NULL);
     result_add(r, total > 0 ? right / total : (double)NAN, "accuracy", NULL);
-    add_aurocs(s, times, r, &area);
+    for (int c = 0; c < m->K; c++) find_areas(s, c, times);
+    add_areas(s, r, "auroc", ROC);
+    result_add(r, n_f1 ? f1 / n_f1 : (double)NAN, "f1", NULL);
+    add_areas(s, r, "average_precision", PRECISION);
+    for (int c = 0; c < m->K; c++) result_add(r, of[c] > 0 ? both[c] / of[c] : (double)NAN, "recall", m->class_name[c]);
 }
 
 static void score_vector(const scorer *s, const int32_t *times, metric_result *r)
 {
     const metric *m = s->m;
-    double right = 0, total = 0, area;
+    double right = 0, total = 0;
     for (int64_t i = 0; i < m->n; i++) {
         const double *p = payload(s, i);
         double weight = times[s->case_of[i]];
@@ -146,9 +172,10 @@ static void score_vector(const scorer *s, const int32_t *times, metric_result *r
             if ((p[m->K + c] > 0.5) == (p[c] > 0.5)) right += weight;
         }
     }
-    add_aurocs(s, times, r, &area);
+    for (int c = 0; c < m->K; c++) find_areas(s, c, times);
+    r->score = add_areas(s, r, "auroc", ROC);
     result_add(r, total > 0 ? right / total : (double)NAN, "accuracy", NULL);
-    r->score = area;
+    add_areas(s, r, "average_precision", PRECISION);
 }
 
 static status prepare_nothing(scorer *s)

@@ -120,6 +120,8 @@ int detect_nms(detection *d, int n, float limit, int keep)
     return n_kept;
 }
 
+int task_nms(detection *d, int n, float limit, int keep) { return detect_nms(d, n, limit, keep); }
+
 int task_detect(const task_run *r, int image, detection *out)
 {
     const task_spec *s = &r->spec;

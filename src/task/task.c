@@ -57,7 +57,7 @@ bool task_uses(const task *t, int block)
 {
     switch (block) {
     case BLOCK_ENCODER:
-        return true;
+        return !t->spec.frozen;
     case BLOCK_SEG:
         return kinds[t->spec.kind].seg;
     case BLOCK_DET:
@@ -152,7 +152,7 @@ void task_backward(task_run *r, const params *pt, const float *w, float *g, cons
     if (r->det && r->done) r->done(r->done_arg, first_of(pt, BLOCK_DET));
     if (r->seg) unet_backward(r->seg, pt, w, g, p, b->image);
     if (r->seg && r->done) r->done(r->done_arg, first_of(pt, BLOCK_SEG));
-    swin_backward(r->enc, pt, w, g, NULL);
+    if (!r->spec.frozen) swin_backward(r->enc, pt, w, g, NULL);
 }
 
 /* ---- a batch in pieces ----------------------------------------------------------------------------------------------------------- */
@@ -177,6 +177,7 @@ static batch part_of(const task_spec *s, const batch *b, int from, int n)
     for (int64_t i = 0; c.native_mask && i < at && i < b->n_valid; i++)
         c.native_mask += (int64_t)b->native_size[2 * i] * b->native_size[2 * i + 1];
     if (c.native_size) c.native_size += 2 * at;
+    if (c.note) c.note += at;
     return c;
 }
 

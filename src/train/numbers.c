@@ -164,9 +164,9 @@ status numbers_record(trainer *t, int n_suspended)
         if (t->report[REPORT_HEAD + u * REPORT_UNIT + REPORT_DROPPED] <= 0) continue;
         n_dropped++;
         TRY(comm_bcast(t->world, &t->drop[u], sizeof t->drop[u], t->rank_of[u]), "dropped unit");
-        if (t->rank == 0 && !st) st = record_drop(t, u, &t->drop[u]);
+        if (t->record && !st) st = record_drop(t, u, &t->drop[u]);
     }
     for (int i = 0; i < t->n_tasks && n_suspended > 0; i++)
-        if (t->rank == 0 && !st && t->ts[i].suspended_now) st = record_suspend(t, &t->ts[i]);
+        if (t->record && !st && t->ts[i].suspended_now) st = record_suspend(t, &t->ts[i]);
     return n_dropped + n_suspended > 0 ? comm_agree(t->world, st) : OK; /* most steps have nothing to agree on */
 }

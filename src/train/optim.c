@@ -99,6 +99,7 @@ status optim_update(trainer *t, double lr)
         const param *p = &t->pt.p[t->local[k]];
         /* the head of a suspended task rests; decoders without a living task still decay like everything else */
         if (p->block >= BLOCK_HEAD0 && t->ts[p->block - BLOCK_HEAD0].suspended) continue;
+        if (p->block == BLOCK_ENCODER && t->frozen) continue;
         adamw o = adamw_at(lr, p->decay ? j->optim.weight_decay : 0, j->optim.beta1, j->optim.beta2, j->optim.eps, adopt_age(t, p->block));
         if (clip > 0 && t->grad_norm > clip) o.scale = (float)(clip / t->grad_norm);
         o.ema = ema;

@@ -69,6 +69,7 @@ static status open_task(trainer *t, int i, const index_bytes *index)
     if (!t->dry) TRY(watchdog_point(t->step, "plan", jt->name, ST_DATA), "step %lld, plan, task %s", (long long)t->step, jt->name);
     job_data_dir(&t->job, jt->data, dir);
     TRY(dataset_open_bytes(&ts->data, dir, jt->label, index->bytes, index->n), "%s:%d: task %s", t->job.file, jt->line, jt->name);
+    if (t->only) TRY(dataset_restrict(ts->data, SPLIT_TRAIN, t->only, t->n_only), "task %s", jt->name);
     const shard_label *label = dataset_label(ts->data);
     CHECK(!jt->kind[0] || task_kind_find(jt->kind) == (int)label->kind, ST_USAGE, "%s:%d: task %s: kind is \"%s\" but label %s of %s is \"%s\"",
           t->job.file, jt->line, jt->name, jt->kind, label->name, dir, task_kind_name[label->kind]);
@@ -83,7 +84,7 @@ static status open_task(trainer *t, int i, const index_bytes *index)
     task_spec spec = {.kind = label->kind, .K = label->n_classes, .class_name = ts->class_name, .lo = label->lo, .hi = label->hi,
                       .H = jt->image[0], .W = jt->image[1], .batch = jt->batch, .weight = (float)jt->weight,
                       .dropout = (float)jt->dropout, .center_sampling = jt->center_sampling, .max_boxes = jt->max_boxes,
-                      .score_min = (float)jt->score_min, .nms_iou = (float)jt->nms_iou};
+                      .score_min = (float)jt->score_min, .nms_iou = (float)jt->nms_iou, .frozen = t->frozen};
     snprintf(spec.name, sizeof spec.name, "%s", jt->name);
     ts->task.spec = spec;
     if (jt->balance_loss && label->kind == TASK_CLASSIFICATION) {
@@ -361,7 +362,7 @@ status plan_make(trainer *t, bool training)
 {
     t->training = training;
     t->n_tasks = t->job.n_tasks;
-    if (!t->dry) TRY(use_threads(t), "plan");
+    if (!t->dry && !t->quiet) TRY(use_threads(t), "plan");
     if (!t->dry) TRY(conditions_agree(t), "start");
     TRY(mem_alloc(&t->ts, sizeof *t->ts * (size_t)t->n_tasks, "tasks"), "plan");
     TRY(open_tasks(t), "plan");

@@ -291,11 +291,5 @@ status record_end(record *r)
     CHECK(!r->full, ST_BUG, "%s: a line of more than %d bytes", r->path, LINE_MAX_BYTES);
     memcpy(r->line + r->n, "}\n", 2);
     r->n += 2;
-    for (size_t at = 0; at < r->n;) { /* one write per line: a reader sees whole lines, a crash costs at most the last one */
-        ssize_t n = write(r->fd, r->line + at, r->n - at);
-        if (n < 0 && errno == EINTR) continue;
-        CHECK(n > 0, ST_RESOURCE, "cannot write %s: %s", r->path, n < 0 ? strerror(errno) : "no space");
-        at += (size_t)n;
-    }
-    return OK;
+    return file_write(r->fd, r->path, r->line, r->n); /* one write per line: a reader sees whole lines, a crash costs at most the last one */
 }

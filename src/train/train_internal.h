@@ -118,6 +118,9 @@ struct trainer {
     int64_t  best_step;
     const double *unit_s;    /* (n_tasks) dry: measured seconds of a unit, or NULL */
     bool     training, dry; /* dry: plan and measure only, for a forecast without MPI */
+    bool     quiet, frozen; /* quiet: says nothing of its plan, threads are set; frozen: the encoder stays as it is (trainer_fit) */
+    const int64_t *only;    /* (n_only) or NULL: the training samples, ascending */
+    int64_t  n_only;
     char     from[600];     /* checkpoint to resume from; "" = none */
     int64_t  born[BLOCK_HEAD0]; /* step at which the moments of a shared block began */
     bool     tasks_changed; /* the job has other tasks than that checkpoint */
@@ -139,6 +142,9 @@ struct trainer {
 /* one step's report: entries are written by one rank each, so their sum over ranks is exact */
 enum { REPORT_STOP, REPORT_CUT, REPORT_AGAIN, REPORT_HEAD }; /* AGAIN: what was summed ahead does not count */
 enum { REPORT_LOSS, REPORT_VALID, REPORT_COST, REPORT_DROPPED, REPORT_UNIT };
+
+/* trainer.c: the encoder becomes that of `from`. Local. */
+void trainer_take_encoder(trainer *t, const weights *from);
 
 /* plan.c */
 MUST status plan_make(trainer *t, bool training);

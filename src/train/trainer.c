@@ -50,16 +50,21 @@ static status remove_old(const trainer *t)
     return OK;
 }
 
+void trainer_take_encoder(trainer *t, const weights *from)
+{
+    for (int i = 0; i < from->enc.n_params; i++) {
+        const param *p = &t->pt.p[t->shared.enc.index[i]];
+        memcpy(t->w + p->off, PW(&from->pt, from->w, from->enc.index[i]), sizeof(float) * (size_t)p->n);
+    }
+}
+
 /* The encoder of model.init instead of random weights. Collective. */
 static status start_from_file(trainer *t)
 {
     weights from = {0};
     TRY(weights_open_all(&from, t->world, t->job.model.init, &(weights_ask){.encoder = t->job.model.encoder}), "%s: model.init", t->job.file);
     log_line(LOG_INFO, "%s: the encoder starts from it (names of %s%s)", from.path, naming_name[from.naming], from.average ? ", moving average" : "");
-    for (int i = 0; i < from.enc.n_params; i++) {
-        const param *p = &t->pt.p[t->shared.enc.index[i]];
-        memcpy(t->w + p->off, PW(&from.pt, from.w, from.enc.index[i]), sizeof(float) * (size_t)p->n);
-    }
+    trainer_take_encoder(t, &from);
     weights_close(&from);
     return OK;
 }

@@ -44,7 +44,36 @@ done:
     return st;
 }
 
-status trainer_evaluate(trainer *t, int i, enum split s, metric **out)
+/* One sample from each of n equal pieces of a split, at a place in the piece that does not follow any period of the data: the same on all
+ * ranks. Ascending. */
+static status choose_examples(const trainer *t, int i, enum split s, int wanted, int64_t **out, int *n)
+{
+    const dataset_use *use = &t->uses[i];
+    int64_t all = dataset_count(use->data, s);
+    *n = (int)(wanted < all ? wanted : all);
+    TRY(mem_alloc(out, sizeof **out * (size_t)(*n + 1), "examples"), "evaluation");
+    for (int j = 0; j < *n; j++) {
+        int64_t from = j * all / *n, to = (j + 1) * all / *n;
+        rng r = rng_open((rng_key){.seed = use->task_hash, .a = (uint32_t)j}, RNG_ORDER, 1);
+        (*out)[j] = dataset_at(use->data, s, from + (int64_t)rng_below(&r, (uint32_t)(to - from)));
+    }
+    return OK;
+}
+
+/* More than a validation asks for. */
+static status want_all(const trainer *t, int i, enum split s, int n_examples, metric *m)
+{
+    metric_ask ask = {0};
+    int64_t *chosen = NULL;
+    status st = t->ts[i].mine ? choose_examples(t, i, s, n_examples, &chosen, &ask.n_examples) : OK;
+    ask.example = chosen;
+    if (!st) st = metric_want(m, &ask);
+    free(chosen);
+    return st;
+}
+
+/* n_examples < 0: scores alone. */
+static status evaluate(trainer *t, int i, enum split s, int n_examples, metric **out)
 {
     metric *m = NULL;
     void *bytes = NULL, *all = NULL;
@@ -52,6 +81,7 @@ status trainer_evaluate(trainer *t, int i, enum split s, metric **out)
     *out = NULL;
     watchdog_tick(t->step, "evaluate", t->ts[i].task.spec.name);
     status st = metric_init(&m, &t->ts[i].task);
+    if (!st && n_examples >= 0) st = want_all(t, i, s, n_examples, m);
     if (!st && t->ts[i].mine) st = collect(t, i, s, m);
     if (!st && t->ts[i].mine && t->rank != 0) st = metric_pack(m, &bytes, &n_bytes);
     if (!st) st = mem_alloc(&sizes, sizeof *sizes * (size_t)t->size, "gather sizes");
@@ -74,6 +104,9 @@ done:
     free(sizes);
     return st;
 }
+
+status trainer_evaluate(trainer *t, int i, enum split s, metric **out) { return evaluate(t, i, s, -1, out); }
+status trainer_examine(trainer *t, int i, enum split s, int n_examples, metric **out) { return evaluate(t, i, s, n_examples, out); }
 
 static status write_record(trainer *t, int i, const metric_result *r)
 {

@@ -237,3 +237,14 @@ void weights_close(weights *o)
     free(o->w);
     o->w = NULL;
 }
+
+status weights_random(weights *out, const char *encoder, uint64_t seed)
+{
+    *out = (weights){.naming = NAMING_MEDLEY, .step = -1};
+    snprintf(out->path, sizeof out->path, "random weights");
+    status st = swin_init(&out->enc, encoder, -1, &out->pt);
+    if (!st) st = make_room(out);
+    if (st) weights_close(out);
+    else params_init_weights(&out->pt, seed, out->w);
+    return st;
+}

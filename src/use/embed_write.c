@@ -1,6 +1,7 @@
 /* embed_write: vectors to HDF5, NPY or CSV. */
 #include "embed.h"
 #include "scores.h"
+#include "writers.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -50,11 +51,11 @@ static void put_head(const embedding *e, FILE *f, bool vectors)
 
 static void put_row(const embedding *e, FILE *f, int64_t i, bool vectors)
 {
-    const embed_row *r = &e->row[i];
+    const sample_row *r = &e->row[i];
     const char *const texts[] = {e->data[r->data].name, r->id, r->subject, r->centre, r->case_id};
     for (int k = 0; k < 5; k++) csv_text(f, texts[k]), fputc(',', f);
     if (r->slice >= 0) fprintf(f, "%d", (int)r->slice);
-    fprintf(f, ",%d,%s,", (int)r->n_slices, split_name[r->split]);
+    fprintf(f, ",%d,%s,", (int)r->n_slices, r->split < 0 ? "" : split_name[r->split]);
     csv_text(f, r->source);
     for (int c = 0; vectors && c < e->D; c++) fputc(',', f), csv_number(f, (double)e->x[i * e->D + c]);
     fputc('\n', f);
@@ -76,25 +77,16 @@ static status write_csv(const embedding *e, const char *path, bool vectors)
 
 /* ---- NPY ----------------------------------------------------------------------------------------------------------------------- */
 
-/* Version 1.0: magic, length of the header, a Python dict padded so that the numbers begin at a multiple of 64. */
 static status write_npy(const embedding *e, const char *path)
 {
-    enum { HEAD = 128 };
-    size_t bytes = sizeof *e->x * (size_t)e->n * (size_t)e->D;
-    char *all, ids[1400];
+    char ids[1400];
+    uint8_t *bytes;
+    size_t n;
     TRY(embed_ids_path(path, ids, sizeof ids), "embed");
-    TRY(mem_alloc(&all, HEAD + bytes, "NPY file"), "%s", path);
-    memcpy(all, "\x93NUMPY\x01\x00", 8);
-    all[8] = HEAD - 10, all[9] = 0;
-    memset(all + 10, ' ', HEAD - 11);
-    all[HEAD - 1] = '\n';
-    char dict[HEAD];
-    int n = snprintf(dict, sizeof dict, "{'descr': '<f4', 'fortran_order': False, 'shape': (%lld, %d), }", (long long)e->n, e->D);
-    memcpy(all + 10, dict, (size_t)n);
-    memcpy(all + HEAD, e->x, bytes);
+    TRY(npy_encode(e->x, 2, (int64_t[]){e->n, e->D}, &bytes, &n), "%s", path);
     status st = write_csv(e, ids, false);
-    if (!st) st = file_write_atomic(path, all, HEAD + bytes);
-    free(all);
+    if (!st) st = file_write_atomic(path, bytes, n);
+    free(bytes);
     return st;
 }
 
@@ -135,9 +127,9 @@ static status put_numbers(const embedding *e, store *s, const char *name, size_t
 static status put_all(const embedding *e, store *s)
 {
     static const struct { const char *name; size_t field; bool text; } columns[] = {
-        {"id", offsetof(embed_row, id), true}, {"subject", offsetof(embed_row, subject), true}, {"centre", offsetof(embed_row, centre), true},
-        {"case", offsetof(embed_row, case_id), true}, {"source", offsetof(embed_row, source), true}, {"slice", offsetof(embed_row, slice), false},
-        {"slices", offsetof(embed_row, n_slices), false}, {"split", offsetof(embed_row, split), false}, {"data", offsetof(embed_row, data), false}};
+        {"id", offsetof(sample_row, id), true}, {"subject", offsetof(sample_row, subject), true}, {"centre", offsetof(sample_row, centre), true},
+        {"case", offsetof(sample_row, case_id), true}, {"source", offsetof(sample_row, source), true}, {"slice", offsetof(sample_row, slice), false},
+        {"slices", offsetof(sample_row, n_slices), false}, {"split", offsetof(sample_row, split), false}, {"data", offsetof(sample_row, data), false}};
     char names[EMBED_MOST_DATA][64] = {{0}};
     const char *base = strrchr(e->w->path, '/');
     TRY(store_put_str(s, "/", "format", "medley-embedding"), "embed");
@@ -150,7 +142,7 @@ static status put_all(const embedding *e, store *s)
         TRY(columns[k].text ? put_texts(e, s, columns[k].name, columns[k].field) : put_numbers(e, s, columns[k].name, columns[k].field), "embed");
     for (int i = 0; i < e->n_data; i++) snprintf(names[i], sizeof names[i], "%s", e->data[i].name);
     TRY(store_write_text(s, "data_names", e->n_data, 64, names[0]), "embed");
-    return store_put_str(s, "split", "values", "0 train, 1 val, 2 test");
+    return store_put_str(s, "split", "values", "0 train, 1 val, 2 test; -1: a file of no split");
 }
 
 static status write_hdf5(const embedding *e, const char *path)

@@ -124,6 +124,7 @@ static status on_step(history *h, const record_line *l)
     h->last_wait_s = number(l, "wait_s");
     h->last_load_s = number(l, "load_s");
     if (isfinite(h->last_wait_s)) h->wait_s += h->last_wait_s * steps;
+    if (whole > 0) TRY(series_add(&h->wait, step, 100 * h->last_wait_s / whole), "record");
     if (isfinite(whole)) {
         h->step_s += whole * steps;
         if (whole > covered) h->part_s[PART_OTHER] += (whole - covered) * steps;
@@ -350,7 +351,7 @@ status history_load(history *h, const char *run)
 
 void history_free(history *h)
 {
-    series *all[] = {&h->loss, &h->lr, &h->rate, &h->grad_norm, &h->memory, &h->mean_score};
+    series *all[] = {&h->loss, &h->lr, &h->rate, &h->grad_norm, &h->memory, &h->wait, &h->mean_score};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) series_free(all[i]);
     for (int i = 0; i < h->n_tasks; i++) series_free(&h->task[i].loss), series_free(&h->task[i].score);
     free(h->task);

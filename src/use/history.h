@@ -40,7 +40,8 @@ typedef struct history {
     /* the whole run */
     int     n_starts, n_lines, n_dropped_events, n_tasks, cap_tasks;
     task_history *task;
-    series  loss, lr, rate, grad_norm, memory, mean_score; /* mean_score: mean validation score of the tasks that have one */
+    series  loss, lr, rate, grad_norm, memory, wait, mean_score; /* wait: of the most idle rank, percent of a step; mean_score: mean validation
+                                                                    score of the tasks that have one */
     double  part_s[N_PARTS];    /* seconds, slowest rank, summed over the steps */
     double  wait_s, step_s;     /* the same: most idle rank's wait; whole steps */
     /* where the ranks' time went: the last line, least, mean and most of a step; the whole run, mean rank */

@@ -4,6 +4,7 @@
 #include "medley/command.h"
 #include "medley/use.h"
 #include "svg.h"
+#include "tensorboard.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -181,6 +182,7 @@ static void put_page(FILE *out, const report *r)
     put_cards(out, r);
     put_notes(out, &r->h);
     report_scores(out, r);
+    report_pictures(out, r);
     report_curves(out, r);
     report_time(out, r);
     report_data(out, r);
@@ -190,15 +192,18 @@ static void put_page(FILE *out, const report *r)
 
 status cmd_report(int argc, char **argv)
 {
-    const char *out = NULL, *args[1];
-    char path[800], *text = NULL;
+    const char *out = NULL, *events = NULL, *args[1];
+    char path[800], event_path[1000], *text = NULL;
     size_t n = 0;
     int n_args = 0;
     const command_option options[] = {
-        {.name = "--out", .arg = "FILE", .text = &out, .help = "where the page goes (default RUN/report.html)"}, {0}};
-    const command_line c = {"medley report RUN [--out FILE]",
-                           "Writes one HTML page about a run: scores with intervals, learning curves, time and memory, data "
-                           "sets with licences and citations, settings. Self-contained; works beside a running job.",
+        {.name = "--out", .arg = "FILE", .text = &out, .help = "where the page goes (default RUN/report.html)"},
+        {.name = "--tensorboard", .arg = "DIR", .text = &events, .help = "the curves and scores also as an event file for TensorBoard, in this folder"},
+        {0}};
+    const command_line c = {"medley report RUN [--out FILE] [--tensorboard DIR]",
+                           "Writes one HTML page about a run: scores with intervals, of each centre too, confusion matrices, example "
+                           "predictions, learning curves, time and memory, data sets with licences and citations, settings. Self-contained; "
+                           "works beside a running job.",
                            options, 1, 1};
     if (command_help(&c, argc, argv)) return OK;
     TRY(command_parse(&c, argc, argv, args, &n_args), "report");
@@ -214,6 +219,8 @@ status cmd_report(int argc, char **argv)
     }
     if (!st) st = file_write_atomic(out ? out : path, text, n);
     if (!st) printf("report: %s (%.0f KiB)\n", out ? out : path, (double)n / 1024);
+    if (!st && events) st = tensorboard_write(&r, events, event_path);
+    if (!st && events) printf("events: %s\n", event_path);
     release(&r);
     free(text);
     return st;

@@ -132,6 +132,10 @@ void report_time(FILE *out, const report *r)
     fputs("<div class=\"pair\">\n", out);
     snprintf(text, sizeof text, "all ranks, mean %.1f", h->step_s > 0 ? h->images / h->step_s : NAN);
     figure(out, r, "Images per second", text, &h->rate, "c6", true, false, true);
+    if (h->ranks > 1) {
+        snprintf(text, sizeof text, "mean %.1f %% of a step", h->step_s > 0 ? 100 * h->wait_s / h->step_s : NAN);
+        figure(out, r, "Balance: wait of the rank with the least work (%)", text, &h->wait, "c4", true, false, true);
+    }
     snprintf(text, sizeof text, "peak of the largest rank, %.0f MiB", last(&h->memory));
     figure(out, r, "Memory (MiB)", text, &h->memory, "c5", false, false, true);
     fputs("</div>\n", out);

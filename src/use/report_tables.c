@@ -3,6 +3,7 @@
 #include "svg.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 double report_mean_score(const report *r, enum split s)
@@ -35,9 +36,70 @@ static void score_table(FILE *out, const score_row *s, int n, bool all)
           out);
     for (int i = 0; i < n; i++) {
         bool first = i == 0 || strcmp(s[i].task, s[i - 1].task) != 0;
-        if (all || first) score_line(out, &s[i], first);
+        if (!s[i].centre[0] && (all || first)) score_line(out, &s[i], first);
     }
     fputs("</tbody></table></div>\n", out);
+}
+
+/* ---- centres -------------------------------------------------------------------------------------------------------------------- */
+
+/* A centre's first line is its score. */
+static bool begins_centre(const score_row *s, int i)
+{
+    return s[i].centre[0] && (strcmp(s[i].task, s[i - 1].task) != 0 || strcmp(s[i].centre, s[i - 1].centre) != 0);
+}
+
+static int best_first(const void *pa, const void *pb)
+{
+    const score_row *a = *(const score_row *const *)pa, *b = *(const score_row *const *)pb;
+    bool no_a = !isfinite(a->value), no_b = !isfinite(b->value);
+    if (no_a != no_b) return no_a ? 1 : -1;
+    if (!no_a && a->value != b->value) return a->value > b->value ? -1 : 1;
+    return strcmp(a->centre, b->centre);
+}
+
+/* The ladder of a task: all samples, then its centres, best first. */
+static void centre_ladder(FILE *out, const score_row *all, const score_row **centre, int n)
+{
+    qsort(centre, (size_t)n, sizeof *centre, best_first);
+    for (int k = -1; k < n; k++) {
+        const score_row *s = k < 0 ? all : centre[k];
+        char text[64];
+        scores_text(s, text);
+        html_printf(out, "<tr><td class=\"name\">%s</td><td class=\"name\">%s</td><td class=\"n\">%s</td><td>", k < 0 ? all->task : "",
+                    k < 0 ? "all centres" : s->centre, isfinite(s->value) ? text : "no value");
+        if (s->value >= 0 && s->value <= 1 && !(s->hi > 1)) svg_interval(out, s->value, s->lo, s->hi, 0, 1);
+        html_printf(out, "</td><td class=\"n\">%lld</td><td class=\"n\">%lld</td></tr>\n", (long long)s->n_samples, (long long)s->n_subjects);
+    }
+}
+
+/* list: room for n. */
+static void centre_table(FILE *out, const score_row *s, int n, const score_row **list)
+{
+    int first = 0, found = 0;
+    bool any = false;
+    for (int i = 1; i <= n; i++) {
+        bool next = i == n || strcmp(s[i].task, s[first].task) != 0;
+        if (!next && begins_centre(s, i)) list[found++] = &s[i];
+        if (!next) continue;
+        if (found && !any)
+            fputs("<p><b>By centre</b></p><div class=\"wide\"><table><thead><tr><th>task</th><th>centre</th><th class=\"n\">score [95 %]</th><th></th>"
+                  "<th class=\"n\">samples</th><th class=\"n\">subjects</th></tr></thead><tbody>\n", out);
+        if (found) centre_ladder(out, &s[first], list, found), any = true;
+        first = i, found = 0;
+    }
+    if (any) fputs("</tbody></table></div>\n", out);
+}
+
+static void put_centres(FILE *out, const score_row *s, int n)
+{
+    const score_row **list;
+    if (mem_alloc(&list, sizeof *list * (size_t)(n + 1), "centres")) { /* the page goes without them */
+        status_clear();
+        return;
+    }
+    centre_table(out, s, n, list);
+    free(list);
 }
 
 void report_scores(FILE *out, const report *r)
@@ -53,15 +115,15 @@ void report_scores(FILE *out, const report *r)
         html_printf(out, "<p><b>%s split</b> <span class=\"sub\">%s weights of step %lld; mean of the tasks' scores %.3f</span></p>\n",
                     split_name[s], r->score[s][0].weights, (long long)r->score[s][0].step, report_mean_score(r, s));
         score_table(out, r->score[s], n, false);
+        put_centres(out, r->score[s], n);
         fputs("<details><summary>all metrics and classes</summary>\n", out);
         score_table(out, r->score[s], n, true);
         fputs("</details>\n", out);
     }
     if (any)
-        fputs("<p class=\"sub\">Intervals: percentile bootstrap over cases (volumes or images), 95 %. The test split takes no part in "
-              "training or in the "
-              "choice of weights.</p>\n",
-              out);
+        fputs("<p class=\"sub\">Intervals: percentile bootstrap over subjects, 95 %. The test split takes no part in training or in the choice of "
+              "weights. HD95 is that of single images; the mean is over cases with the class in truth and prediction, hd95_missing is the share of "
+              "those that have it in one of them alone.</p>\n", out);
     else
         html_printf(out, "<p class=\"sub\">Not evaluated yet: <code>medley evaluate %s</code> writes scores with intervals.</p>\n",
                     r->run);

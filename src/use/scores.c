@@ -1,11 +1,12 @@
-/* scores: writes and reads RUN/scores-SPLIT.csv. */
+/* scores: writes and reads RUN/scores-SPLIT.csv, and the CSV of the other tables of a run. */
 #include "scores.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char header[] = "task,metric,value,lo,hi,n_samples,n_cases,step,weights";
+static const char header[] = "task,metric,value,lo,hi,n_samples,n_cases,n_subjects,step,weights,centre";
 
 void csv_text(FILE *out, const char *s)
 {
@@ -35,13 +36,24 @@ void scores_line(FILE *out, const score_row *r)
     csv_text(out, r->metric);
     double v[3] = {r->value, r->lo, r->hi};
     for (int i = 0; i < 3; i++) fputc(',', out), csv_number(out, v[i]);
-    fprintf(out, ",%lld,%lld,%lld,", (long long)r->n_samples, (long long)r->n_cases, (long long)r->step);
+    fprintf(out, ",%lld,%lld,%lld,%lld,", (long long)r->n_samples, (long long)r->n_cases, (long long)r->n_subjects, (long long)r->step);
     csv_text(out, r->weights);
+    fputc(',', out);
+    csv_text(out, r->centre);
     fputc('\n', out);
 }
 
-/* Field at *p into out; *p moves behind it and its comma. False at damage. */
-static bool field(const char **p, char *out, size_t cap)
+status run_file(char out[900], const char *run, const char *what, const char *split, const char *task, const char *end)
+{
+    char safe[64];
+    size_t k = 0;
+    for (; task[k] && k + 1 < sizeof safe; k++) safe[k] = isalnum((unsigned char)task[k]) || strchr("._-", task[k]) ? task[k] : '_';
+    safe[k] = 0;
+    CHECK(snprintf(out, 900, "%s/%s-%s-%s%s", run, what, split, safe, end) < 900, ST_USAGE, "path too long: %.80s...", run);
+    return OK;
+}
+
+bool csv_field(const char **p, char *out, size_t cap)
 {
     size_t n = 0;
     bool quoted = **p == '"';
@@ -62,21 +74,21 @@ static bool field(const char **p, char *out, size_t cap)
 static bool number(const char **p, double *v)
 {
     char text[64], *end;
-    if (!field(p, text, sizeof text)) return false;
+    if (!csv_field(p, text, sizeof text)) return false;
     *v = text[0] ? strtod(text, &end) : NAN;
     return !text[0] || *end == 0;
 }
 
 static bool row(const char *p, score_row *r)
 {
-    double v[6];
-    if (!field(&p, r->task, sizeof r->task) || !field(&p, r->metric, sizeof r->metric)) return false;
-    for (int i = 0; i < 6; i++)
+    double v[7];
+    if (!csv_field(&p, r->task, sizeof r->task) || !csv_field(&p, r->metric, sizeof r->metric)) return false;
+    for (int i = 0; i < 7; i++)
         if (!number(&p, &v[i])) return false;
     r->value = v[0], r->lo = v[1], r->hi = v[2];
-    r->n_samples = (int64_t)(v[3] > 0 ? v[3] : 0), r->n_cases = (int64_t)(v[4] > 0 ? v[4] : 0),
-    r->step = (int64_t)(v[5] > 0 ? v[5] : 0);
-    return field(&p, r->weights, sizeof r->weights) && r->task[0] && r->metric[0];
+    int64_t *count[] = {&r->n_samples, &r->n_cases, &r->n_subjects, &r->step};
+    for (int i = 0; i < 4; i++) *count[i] = v[3 + i] > 0 && v[3 + i] < 9e18 ? (int64_t)v[3 + i] : 0;
+    return csv_field(&p, r->weights, sizeof r->weights) && csv_field(&p, r->centre, sizeof r->centre) && r->task[0] && r->metric[0];
 }
 
 status scores_read(const char *path, score_row **rows, int *n)

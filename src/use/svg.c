@@ -132,12 +132,28 @@ static void polyline(FILE *out, const char *css, int n, const double *x, const d
     fputs("\"/>", out);
 }
 
-static void draw_curve(FILE *out, const curve *c, const scale *sx, const scale *sy)
+/* Between lo and hi of neighbouring points that have them. */
+static void draw_band(FILE *out, const curve *c, const scale *sx, const scale *sy)
+{
+    const series *s = c->s;
+    if (s->n > MAX_POINTS) return;
+    for (int i = 0, k; i < s->n; i = k + 1) {
+        for (k = i; k < s->n && isfinite(c->lo[k]) && isfinite(c->hi[k]); k++) {}
+        if (k - i < 2) continue;
+        fprintf(out, "<polygon class=\"fill band %s\" points=\"", c->css);
+        for (int j = i; j < k; j++) fprintf(out, "%.1f,%.1f ", at(sx, s->x[j]), at(sy, c->lo[j]));
+        for (int j = k - 1; j >= i; j--) fprintf(out, "%.1f,%.1f%s", at(sx, s->x[j]), at(sy, c->hi[j]), j > i ? " " : "");
+        fputs("\"/>", out);
+    }
+}
+
+static void draw_curve(FILE *out, const chart *in, const curve *c, const scale *sx, const scale *sy)
 {
     double x[MAX_POINTS], y[MAX_POINTS];
     char css[32], value[24];
     int n = thin(c->s, x, y);
     if (n == 0) return;
+    if (c->lo && c->hi) draw_band(out, c, sx, sy);
     if (c->smooth) {
         snprintf(css, sizeof css, "line faint %s", c->css);
         polyline(out, css, n, x, y, sx, sy);
@@ -148,8 +164,8 @@ static void draw_curve(FILE *out, const curve *c, const scale *sx, const scale *
     if (!c->dots && n > 1) return;
     for (int i = 0; i < n; i++) {
         tick_text(y[i], value);
-        fprintf(out, "<circle class=\"dot %s\" cx=\"%.1f\" cy=\"%.1f\" r=\"%s\"><title>step %.0f: %s</title></circle>", c->css,
-                at(sx, x[i]), at(sy, y[i]), n > 60 ? "1.5" : "2.5", x[i], value);
+        fprintf(out, "<circle class=\"dot %s\" cx=\"%.1f\" cy=\"%.1f\" r=\"%s\"><title>%s %.10g: %s</title></circle>", c->css,
+                at(sx, x[i]), at(sy, y[i]), n > 60 ? "1.5" : "2.5", in->x_name ? in->x_name : "step", x[i], value);
     }
 }
 
@@ -157,7 +173,10 @@ static void y_range(const chart *c, scale *sy)
 {
     double lo = INFINITY, hi = -INFINITY;
     for (int i = 0; i < c->n; i++)
-        for (int k = 0; k < c->curve[i].s->n; k++) lo = fmin(lo, c->curve[i].s->y[k]), hi = fmax(hi, c->curve[i].s->y[k]);
+        for (int k = 0; k < c->curve[i].s->n; k++) {
+            lo = fmin(lo, c->curve[i].s->y[k]), hi = fmax(hi, c->curve[i].s->y[k]);
+            if (c->curve[i].lo) lo = fmin(lo, c->curve[i].lo[k]), hi = fmax(hi, c->curve[i].hi[k]); /* fmin leaves NaN aside */
+        }
     if (!(lo <= hi)) lo = 0, hi = 1;
     sy->log = c->log_y && lo > 0 && hi / lo > 20;
     if (!sy->log) {
@@ -178,9 +197,11 @@ void svg_chart(FILE *out, const chart *c)
     for (int i = 0; i < c->n; i++)
         if (c->x_max == 0 && c->curve[i].s->n) x_max = fmax(x_max, c->curve[i].s->x[c->curve[i].s->n - 1]);
     int bottom = c->height - (c->x_labels ? BOTTOM : 8);
-    scale sx = {0, fmax(x_max, 1), false, LEFT, WIDTH - RIGHT}, sy = {.from = bottom, .to = TOP};
+    scale sx = {c->x_lo, fmax(x_max, 1), c->log_x, LEFT, WIDTH - RIGHT}, sy = {.from = bottom, .to = TOP};
     y_range(c, &sy);
-    html_printf(out, "<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s\">", WIDTH, c->height, c->name);
+    html_printf(out, "<svg ");
+    if (c->place) fprintf(out, "%s ", c->place);
+    html_printf(out, "viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s\">", WIDTH, c->height, c->name);
     int n = ticks(&sy, c->height > 120 ? 4 : 3, tick);
     for (int i = 0; i < n; i++) {
         double y = at(&sy, tick[i]);
@@ -190,12 +211,13 @@ void svg_chart(FILE *out, const chart *c)
                 "text-anchor=\"end\">%s</text>",
                 LEFT, WIDTH - RIGHT, y, y, LEFT - 6, y + 3.5, text);
     }
-    n = c->x_labels ? ticks(&sx, 6, tick) : 0;
+    const double *below = c->x_tick ? c->x_tick : tick;
+    n = !c->x_labels ? 0 : c->x_tick ? c->n_x_tick : ticks(&sx, 6, tick);
     for (int i = 0; i < n; i++) {
-        tick_text(tick[i], text);
-        fprintf(out, "<text class=\"tick\" x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>", at(&sx, tick[i]), bottom + 15, text);
+        tick_text(below[i], text);
+        fprintf(out, "<text class=\"tick\" x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>", at(&sx, below[i]), bottom + 15, text);
     }
-    for (int i = 0; i < c->n; i++) draw_curve(out, &c->curve[i], &sx, &sy);
+    for (int i = 0; i < c->n; i++) draw_curve(out, c, &c->curve[i], &sx, &sy);
     fputs("</svg>\n", out);
 }
 

@@ -55,7 +55,7 @@ result "unless it is asked for" 0 "pets: 16 samples"
 
 head -c 340 "$work/src/cat/3.nii" >"$work/cut" && mv "$work/cut" "$work/src/cat/3.nii"
 convert "$work/pets.cfg" --source "$work/src" --out "$work/out" --force
-result "a damaged file is named, counted and skipped" 0 "skipped: 1 of 16 files" "cat/3.nii" "pets: 15 samples"
+result "a damaged file is named, counted and skipped" 0 "medley-data: warning: pets: skipped: " "skipped: 1 of 16 files" "cat/3.nii" "pets: 15 samples"
 echo 'on_error = "fatal";' >>"$work/pets.cfg"
 convert "$work/pets.cfg" --source "$work/src" --out "$work/out2"
 result "or fatal, as the recipe says" 3 "cat/3.nii" "on_error"
@@ -218,6 +218,21 @@ sed 's/testing -> test/testing -> tset/' "$work/given.cfg" >"$work/wrong.cfg"
 convert "$work/wrong.cfg" --source "$work/given" --out "$work/out2"
 result "a split that does not exist is a fault of the recipe" 2 "split.map[1]" "val, test or rest"
 
+rm "$work/given/testing/leak.nii"
+{
+    echo file,part
+    for i in 0 1 2 3 4 5; do echo "training/$i.nii,train"; done
+    for i in 6 7; do echo "training/$i.nii,validation"; done
+    for i in 0 1 2 3 4 5 6 7; do echo "testing/$i.nii,test"; done
+} >"$work/given/splits.csv"
+sed '/^split/d; s/given/listed/' "$work/given.cfg" >"$work/listed.cfg"
+cat >>"$work/listed.cfg" <<'EOF'
+tables: ( { name = "s"; file = "splits.csv"; match = ["file = {path}"]; } );
+split: { value = "{s.part}"; map = ["validation -> val"]; };
+EOF
+convert "$work/listed.cfg" --source "$work/given" --out "$work/out"
+result "splits from a file of one's own" 0 "train 6 (6), val 2 (2), test 8 (8)"
+
 "$program" convert "$root/datasets/example.cfg" --print >"$work/printed.cfg" 2>"$work/log" && sed 1,3d "$root/datasets/example.cfg" | cmp - "$work/printed.cfg" >>"$work/log"
 code=$?
 result "datasets/example.cfg is what the key table prints" 0
@@ -263,5 +278,43 @@ real micro-wbc 0 "240 samples from 240 images" "skipped: 0 of 240"
 if "$program" convert "$root/datasets/em-vnc-membranes.cfg" --source "$data" --out "$work/tiff" 2>&1 | grep -q 'install libtiff-dev'; then
     skip em-vnc-membranes "built without libtiff"
 else real em-vnc-membranes 0 "8 samples from 8 images" "skipped: 0 of 8"; fi
+if [ ! -d "$data/mr-brain-tumour" ]; then skip mr-brain-tumour-nifti "no ../shared/data/mr-brain-tumour"
+else
+    convert "$root/datasets/mr-brain-tumour-nifti.cfg" --source "$data/mr-brain-tumour" --out "$work/real"
+    result mr-brain-tumour-nifti 0 "144 samples from 6 images of 3 subjects" "skipped: 0 of 6"
+fi
+
+# 16 bits, pages as slices, masks of instances with gaps in their numbers
+cat >"$work/tiff16.cfg" <<'EOF'
+name = "tiff16"; title = "Nuclei"; modality = "fluorescence"; licence = "BSD-3-Clause";
+images: { files = "img{n}.tif"; pixel = "u16"; channels = 1; id = "{n}"; };
+range: { rule = "percentile"; lo = 0.5; hi = 99.5; };
+labels: ( { name = "nuclei"; kind = "segmentation"; source = "mask"; file = "mask{n}.tif"; classes = ["background", "nucleus"]; threshold = 1; } );
+split: { fractions = [1.0, 0.0, 0.0]; };
+EOF
+if [ ! -d "$data/tiff-16bit" ]; then skip tiff-16bit "no ../shared/data/tiff-16bit"
+elif convert "$work/tiff16.cfg" --source "$data/tiff-16bit" --out "$work/out"; grep -q 'install libtiff-dev' "$work/log"; then skip tiff-16bit "built without libtiff"
+else
+    result tiff-16bit 0 "32 samples from 2 images" "skipped: 0 of 2"
+    if [ -n "$python" ] && "$python" -c 'import h5py, numpy, PIL' 2>/dev/null; then
+        "$python" - "$work/out/tiff16/tiff16-00000.h5" "$data/tiff-16bit" >"$work/log" 2>&1 <<'EOF'
+import sys, h5py, numpy as np
+from PIL import Image
+f, n = h5py.File(sys.argv[1]), 0
+def page(name, k):
+    im = Image.open(f"{sys.argv[2]}/{name}.tif")
+    im.seek(max(k, 0))
+    return np.asarray(im)
+for i, case in enumerate(f["case"][:]):
+    (h, w), k, case = f["size"][i], int(f["slice"][i]), case.decode()
+    assert np.array_equal(f["image"][i, :h, :w, 0], page("img" + case, k)), (case, k)
+    assert np.array_equal(f["label/nuclei/mask"][i, :h, :w], page("mask" + case, k) > 0), (case, k)
+    n += 1
+assert n == 32 and f["image"][:].max() == 375, n
+EOF
+        code=$?
+        result "its pixels and masks against PIL" 0
+    else skip "its pixels and masks against PIL" "no Python with PIL"; fi
+fi
 echo "1..$n"
 [ $bad = 0 ]

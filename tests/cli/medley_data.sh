@@ -69,6 +69,14 @@ expect "inspect" 0 out "sheet.png: 6 samples"
 (cd d/shards/synth-histo && sha256sum --quiet -c SHA256SUMS) >out 2>err
 code=$?
 expect "sha256sum -c agrees" 0 out
+if command -v h5dump >/dev/null; then
+    h5dump -d /label/tissue/class -d /image_crc32c d/shards/synth-histo/synth-histo-00000.h5 >out 2>err
+    code=$?
+    expect "h5dump reads a shard" 0 out 'DATASET "/label/tissue/class"' 'DATASET "/image_crc32c"'
+else
+    n=$((n + 1))
+    echo "ok $n - h5dump reads a shard # SKIP no h5dump"
+fi
 echo more >>d/shards/synth-histo/synth-histo-00000.h5
 run verify d/shards/synth-histo
 expect "a changed shard" 3 err "verify: d/shards/synth-histo: 2 errors"

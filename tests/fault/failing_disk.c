@@ -1,9 +1,10 @@
 /* failing_disk: to be preloaded (LD_PRELOAD): lets calls on chosen files fail as a full, broken or read-only disk would.
  *
- *   MEDLEY_DISK="OP[@N][+]:ERROR"   OP open (for writing), write, fsync, rename or read; the N-th matching call fails, with + all after it
- *                                   too; ERROR ENOSPC, EIO, EROFS, EACCES, EDQUOT, or "short": a write takes half of its bytes
+ *   MEDLEY_DISK="OP[@N][+]:ERROR"   OP open (for writing), write, fsync, rename, read or list (a folder); the N-th matching call fails, with +
+ *                                   all after it too; ERROR ENOSPC, EIO, EROFS, EACCES, EDQUOT, or "short": a write takes half of its bytes
  *   MEDLEY_DISK_PATH=TEXT           only files whose path contains TEXT (default ".part") */
 #undef _FILE_OFFSET_BITS /* open and open64 are to be two functions */
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -69,6 +70,27 @@ ssize_t write(int fd, const void *data, size_t n)
     int why = meet_fd("write", fd);
     FAIL_IF(why, -1);
     return real(fd, data, why == SHORT && n > 1 ? n / 2 : n);
+}
+
+/* HDF5's way to write */
+#define PWRITE(name, offset)                                                                                        \
+    ssize_t name(int fd, const void *data, size_t n, offset at_byte)                                                \
+    {                                                                                                               \
+        REAL(#name, ssize_t (int, const void *, size_t, offset));                                                   \
+        int why = meet_fd("write", fd);                                                                             \
+        FAIL_IF(why, -1);                                                                                           \
+        return real(fd, data, why == SHORT && n > 1 ? n / 2 : n, at_byte);                                          \
+    }
+#undef pwrite
+#undef pwrite64
+PWRITE(pwrite, off_t)
+PWRITE(pwrite64, off64_t)
+
+DIR *opendir(const char *path)
+{
+    REAL("opendir", DIR *(const char *));
+    FAIL_IF(meet("list", path), NULL);
+    return real(path);
 }
 
 ssize_t read(int fd, void *data, size_t n)

@@ -33,12 +33,24 @@ const char *fuzz_file(const uint8_t *data, size_t n)
     return path;
 }
 
-static char folder[64], in_folder[128];
+enum { FOLDER_FILES = 16 };
+static char folder[64], in_folder[FOLDER_FILES][128];
+static int n_in_folder;
 
 static void remove_folder(void)
 {
-    unlink(in_folder);
+    for (int i = 0; i < n_in_folder; i++) unlink(in_folder[i]);
     rmdir(folder);
+}
+
+static const char *path_in_folder(const char *name)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    for (int i = 0; i < n_in_folder; i++)
+        if (!strcmp(in_folder[i], path)) return in_folder[i];
+    fuzz_require(n_in_folder < FOLDER_FILES, "the harness knows its files");
+    return memcpy(in_folder[n_in_folder++], path, sizeof path);
 }
 
 const char *fuzz_folder(const char *name, const uint8_t *data, size_t n)
@@ -48,10 +60,13 @@ const char *fuzz_folder(const char *name, const uint8_t *data, size_t n)
         bool made = mkdtemp(folder) != NULL;
         if (!made) strcpy(folder, "/tmp/medley-fuzz-XXXXXX");
         fuzz_require(made || mkdtemp(folder), "the harness can make a folder");
-        snprintf(in_folder, sizeof in_folder, "%s/%s", folder, name);
         atexit(remove_folder);
     }
-    int fd = open(in_folder, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (!data) {
+        unlink(path_in_folder(name));
+        return folder;
+    }
+    int fd = open(path_in_folder(name), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     fill(fd, data, n);
     close(fd);
     return folder;

@@ -21,7 +21,8 @@ void fuzz_one(const uint8_t *data, size_t n);
 /* ---- for the target */
 /* A file with these bytes, the same one for each call. The path stays valid. */
 const char *fuzz_file(const uint8_t *data, size_t n);
-/* The same as `name` in a folder of its own; returns the folder. */
+/* The same as `name` in a folder of its own, the same one for each call, which keeps files of other names; data NULL: the file goes. Returns
+ * the folder. */
 const char *fuzz_folder(const char *name, const uint8_t *data, size_t n);
 /* A promise of the code under test: ends the process if it is broken. */
 void fuzz_require(bool kept, const char *promise);

@@ -36,20 +36,25 @@ mv "$build/medley_build.h.$target" "$build/$target-inc/medley_build.h"
 
 # what the target needs, all of it instrumented
 store=$(echo "$root"/src/store/*.c)
+dicom="$root/tools/image.c $root/tools/dicom_parse.c $root/tools/dicom_pixels.c $root/tools/dicom_series.c $root/tools/orient.c $root/tools/pattern.c"
+libs=
 case $target in
 boxes) rooms="$root/tools/boxes.c $root/tools/outline.c $root/tools/read_voc.c $root/tools/read_yolo.c $root/tools/read_coco.c" ;;
-image) rooms="$store $root/tools/image.c $root/tools/read_image.c $root/tools/read_png.c $root/tools/read_jpeg.c $root/tools/read_nifti.c $root/tools/read_bmp.c $root/tools/read_tiff.c $root/tools/dicom_parse.c $root/tools/dicom_pixels.c $root/tools/dicom_series.c $root/tools/orient.c $root/tools/pattern.c" ;;
+dicom) rooms="$store $dicom" ;;
+image) rooms="$store $dicom $root/tools/read_image.c $root/tools/read_png.c $root/tools/read_jpeg.c $root/tools/read_nifti.c $root/tools/read_bmp.c $root/tools/read_tiff.c" ;;
+note) rooms="$store $(echo "$root"/src/config/*.c) $root/tools/recipe.c $root/tools/recipe_check.c $root/tools/pattern.c $root/tools/convert_note.c $root/tools/convert_split.c $root/tools/convert_report.c" ;;
 table) rooms="$root/tools/table.c $root/tools/read_csv.c $root/tools/read_xlsx.c" ;;
 npz) rooms="$store $root/tools/image.c $root/tools/npy.c $root/tools/read_npz.c" ;;
 job) rooms=$(echo "$root"/src/config/*.c) ;;
-recipe) rooms="$(echo "$root"/src/config/*.c) $root/tools/recipe.c $root/tools/pattern.c" ;;
+recipe) rooms="$(echo "$root"/src/config/*.c) $root/tools/recipe.c $root/tools/recipe_check.c $root/tools/pattern.c" ;;
 regions) rooms="$root/tools/boxes.c $root/tools/outline.c $root/tools/read_geojson.c" ;;
 record) rooms=$root/src/train/record.c ;;
+weights) rooms="$store $root/src/train/weights_fit.c $(echo "$root"/src/model/*.c "$root"/src/kern/*.c)"; packages="$packages openblas" libs=-l:libgomp.so.1 ;;
 *) rooms=$store ;;
 esac
 "$clang" -std=gnu17 -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -D_GNU_SOURCE -DH5_USE_110_API \
     -I"$root/include" -I"$root/tools" -I"$root/tests" -I"$build/$target-inc" $(pkg-config --cflags $packages) \
-    "$root/tests/fuzz/fuzz_$target.c" "$root/tests/fuzz/fuzz.c" "$root/tests/fuzz/main_libfuzzer.c" $rooms "$root"/src/core/*.c -o "$build/fuzz_$target" $(pkg-config --libs $packages) -lm -lpthread
+    "$root/tests/fuzz/fuzz_$target.c" "$root/tests/fuzz/fuzz.c" "$root/tests/fuzz/main_libfuzzer.c" $rooms "$root"/src/core/*.c -o "$build/fuzz_$target" $(pkg-config --libs $packages) $libs -lm -lpthread
 
 cd "$build"
 status=0

@@ -1,6 +1,7 @@
-/* make_corpus: writes the files of tests/fuzz/corpus that only this program can write: shards, an index, a checkpoint, tensors. Run once after
+/* make_corpus: writes the files of tests/fuzz/corpus that only this program can write: shards, an index, a checkpoint, tensors, notes. Run once after
  * a change of a format; the other files come from make_corpus.py. Usage: make_corpus CORPUS-FOLDER */
 #include "../shards.h"
+#include "note.h"
 
 #include <stdlib.h>
 
@@ -75,6 +76,63 @@ static status weights(const char *root)
     return tensors_commit(w);
 }
 
+/* The three items, whole and as the second half of six; numbers that no file of this size can keep; items packed out of nothing. */
+static status notes(const char *root, const char *scratch)
+{
+    static const struct { const char *name; part_note n; int n_samples; } set[] = {
+        {"whole.h5", {1, 1, NOTE_ITEMS, 0, NOTE_ITEMS, 0, 0, 1}, 1},
+        {"half.h5", {2, 2, 2 * NOTE_ITEMS, 0, NOTE_ITEMS, 0, 1, 0}, 1},
+        {"many-files.h5", {1, 1, INT32_MAX, 0, NOTE_ITEMS, 0, 0, 1}, 1},
+        {"many-samples.h5", {1, 1, NOTE_ITEMS, 0, NOTE_ITEMS, 1, 0, 1}, 1 << 24}};
+    char path[1024], dir[600], to[600];
+    recipe *r;
+    snprintf(to, sizeof to, "%s/note", root);
+    snprintf(path, sizeof path, "%s/noted.cfg", scratch);
+    TRY(note_load_recipe(&r, path), "corpus");
+    conversion c = {.r = r};
+    status st = note_items(&c);
+    for (size_t i = 0; i < sizeof set / sizeof *set && !st; i++) {
+        snprintf(dir, sizeof dir, "%s/notes%zu", scratch, i);
+        c.item[0].n_samples = set[i].n_samples;
+        st = path_make_dirs(dir);
+        if (!st) st = note_write(&c, &set[i].n, dir);
+        note_path(path, dir, 0);
+        if (!st) st = copy(path, to, set[i].name);
+    }
+    note_drop_items(&c);
+    snprintf(path, sizeof path, "%s/packed.h5", scratch);
+    if (!st) st = note_packed(path, r, 1000000);
+    if (!st) st = copy(path, to, "packed.h5");
+    free(r);
+    return st;
+}
+
+/* Weights in the names of three programs: whole tensors at the anchors, others of wrong shapes; an encoder's name behind a prefix. */
+static status encoders(const char *root)
+{
+    static const struct { const char *file, *name[3]; int n[3]; } set[] = {
+        {"torchvision.safetensors", {"features.0.0.weight", "features.0.0.bias", "head.weight"}, {24 * 3 * 16, 24, 7}},
+        {"timm.safetensors", {"net.patch_embed.proj.weight", "net.layers.0.blocks.0.attn.qkv.bias", "net.layers.0.blocks.0.attn.relative_position_index"}, {3, 288, 1}},
+        {"huggingface.safetensors", {"swin.embeddings.patch_embeddings.projection.weight", "embeddings.patch_embeddings.projection.weight", "layernorm.weight"}, {6, 2, 4}}};
+    char path[600];
+    float x[24 * 3 * 16];
+    for (int i = 0; i < 24 * 3 * 16; i++) x[i] = (float)i / 1000;
+    snprintf(path, sizeof path, "%s/weights", root);
+    TRY(path_make_dirs(path), "corpus");
+    for (size_t i = 0; i < sizeof set / sizeof *set; i++) {
+        tensors_writer *w;
+        snprintf(path, sizeof path, "%s/weights/%s", root, set[i].file);
+        TRY(tensors_create(&w, path), "corpus");
+        for (int k = 0; k < 3; k++) {
+            int64_t n = set[i].n[k], patch[] = {24, 3, 4, 4};
+            bool whole = n == 24 * 3 * 16;
+            TRY(tensors_put(w, set[i].name[k], DT_F32, whole ? 4 : 1, whole ? patch : &n, x), "corpus");
+        }
+        TRY(tensors_commit(w), "corpus");
+    }
+    return OK;
+}
+
 int main(int argc, char **argv)
 {
     char scratch[] = "/tmp/medley-corpus-XXXXXX", clean[64];
@@ -82,6 +140,8 @@ int main(int argc, char **argv)
     status st = shards(argv[1], scratch);
     if (!st) st = checkpoint(argv[1], scratch);
     if (!st) st = weights(argv[1]);
+    if (!st) st = notes(argv[1], scratch);
+    if (!st) st = encoders(argv[1]);
     if (st) fprintf(stderr, "make_corpus: %s\n", status_message());
     snprintf(clean, sizeof clean, "rm -rf %s", scratch);
     return system(clean) ? 1 : st;

@@ -69,12 +69,12 @@ def element(tag, vr, value, big=False, implicit=False):
 
 
 def dicom(syntax, rows, cols, pixels, photometric="MONOCHROME2", samples=1, bits=8, stored=0, signed=0, frames=1, extra=b"", big=False, implicit=False,
-          deflate=False, raw=None):
+          deflate=False, raw=None, place="1\\2\\3", series="1.2.3"):
     def one(tag, vr, value):
         if vr == "US":
             value = struct.pack((">" if big else "<") + "H", value)
         return element(tag, vr, value if isinstance(value, bytes) else value.encode(), big, implicit)
-    data = one(0x00080060, "CS", "OT") + one(0x0020000e, "UI", "1.2.3") + one(0x00200032, "DS", "1\\2\\3") + one(0x00200037, "DS", "1\\0\\0\\0\\1\\0")
+    data = one(0x00080060, "CS", "OT") + one(0x0020000e, "UI", series) + one(0x00200032, "DS", place) + one(0x00200037, "DS", "1\\0\\0\\0\\1\\0")
     data += one(0x00280002, "US", samples) + one(0x00280004, "CS", photometric) + one(0x00280006, "US", 0) + one(0x00280008, "IS", str(frames))
     data += one(0x00280010, "US", rows) + one(0x00280011, "US", cols) + one(0x00280030, "DS", "0.5\\0.25") + one(0x00280100, "US", bits)
     data += one(0x00280101, "US", stored or bits) + one(0x00280103, "US", signed) + extra
@@ -112,6 +112,24 @@ put("image", "rle.dcm", dicom("1.2.840.10008.1.2.5", 2, 2, b"", bits=16, raw=fra
     struct.pack("<16I", 2, 64, 66, *[0] * 13) + b"\xfd\1" + b"\3\1\2\3\4")))
 put("image", "deflated-frames.dcm", dicom("1.2.840.10008.1.2.8.1", 2, 2, b"", frames=1, raw=fragments(zlib.compress(b"\1\2\3\4")[2:-4])))
 
+
+def sliced(*at, rows=2, cols=3, extra=b"", others="1.2.3", syntax=LITTLE, raw=None, frames=1):
+    """Files of a series, one behind the other: a slice at each height; all but the first have `extra` and are of the series `others`."""
+    n = rows * cols * frames
+    return b"".join(dicom(syntax, rows, cols, struct.pack("<%dH" % n, *(100 * k + i for i in range(n))), bits=16, frames=frames, raw=raw,
+                          extra=extra if k else b"", place="1\\2\\%d" % z, series=others if k else "1.2.3") for k, z in enumerate(at))
+
+
+put("dicom", "empty.dcm", b"")
+put("dicom", "series.dcm", sliced(4, 0, 2))
+put("dicom", "scaled.dcm", sliced(0, 3, extra=element(0x00281052, "DS", b"0.5") + element(0x00281053, "DS", b"2")))
+put("dicom", "frames.dcm", sliced(0, frames=3))
+put("dicom", "frames-in-two.dcm", sliced(0, 1, frames=2))
+put("dicom", "mixed.dcm", sliced(0, 1, 2, others="1.2.4"))
+put("dicom", "gap.dcm", sliced(0, 1, 2, 9))
+put("dicom", "same-place.dcm", sliced(5, 5))
+put("dicom", "sizes.dcm", sliced(0) + sliced(1, rows=3) + b"notes" * 40)
+put("dicom", "rle.dcm", sliced(0, 1, syntax="1.2.840.10008.1.2.5", raw=fragments(struct.pack("<16I", 2, 64, 66, *[0] * 13) + b"\xfb\1" + b"\5\1\2\3\4\5\6")))
 with open(os.path.join(root, "image", "grey.jpg"), "rb") as f:  # written below, by an earlier run
     put("image", "jpeg.dcm", dicom("1.2.840.10008.1.2.4.50", 16, 16, b"", raw=fragments(f.read())))
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Makes tests/parity/ref/task.txt: losses, FCOS assignment, detections and metrics as torch, torchvision and scikit-learn
+"""Makes tests/parity/ref/task.txt: losses, FCOS assignment, detections and metrics as torch, torchvision, scikit-learn and scipy
 compute them in double precision. Inputs come from a small generator that tests/parity/test_task_parity.c repeats, so only results
-are stored. pycocotools is not in Debian: average precision is computed here by a plain numpy version of COCO's definition.
+are stored. pycocotools is not in Debian: average precision is computed here by a plain numpy version of COCO's definition. Nor is MONAI: its
+compute_hausdorff_distance(percentile=95) is computed here from scipy's erosion and distance transform, which MONAI calls too.
 
 make_task.py FILE           writes FILE
 make_task.py --check FILE   compares FILE with fresh values; exit 77 (skip) without the packages
@@ -14,7 +15,9 @@ try:
     import numpy as np
     import torch
     import torch.nn.functional as F
-    from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
+    from scipy import ndimage
+    from sklearn.metrics import (accuracy_score, average_precision_score, balanced_accuracy_score, confusion_matrix, f1_score, recall_score,
+                                 roc_auc_score)
     from torchvision.models.detection import _utils as det_utils
     from torchvision.models.detection.fcos import FCOS, FCOSHead
     from torchvision.ops import generalized_box_iou_loss
@@ -196,12 +199,49 @@ def classes():
         guess = p.argmax(1)
         both = [balanced_accuracy_score(y, guess), accuracy_score(y, guess)]
         put(f"metric_class_{K}", [*both, area[1] if K == 2 else np.mean(area), *area])
+        ap = [average_precision_score(y == c, p[:, c]) for c in range(K)]
+        put(f"metric_class_more_{K}", [f1_score(y, guess, average="macro"), ap[1] if K == 2 else np.mean(ap), *ap, *recall_score(y, guess, average=None)])
+        put(f"metric_confusion_{K}", confusion_matrix(y, guess, labels=range(K)))
     r = Lcg(60)
     N, K = 120, 3
     y = np.array([[r.below(3) - 1 for _ in range(K)] for _ in range(N)])
     p = np.array([[r.below(32) / 32 for _ in range(K)] for _ in range(N)])
     area = [roc_auc_score(y[y[:, c] >= 0, c], p[y[:, c] >= 0, c]) for c in range(K)]
     put("metric_labels", [np.mean(area), *area, np.mean((p > 0.5)[y >= 0] == (y[y >= 0] > 0))])
+    ap = [average_precision_score(y[y[:, c] >= 0, c], p[y[:, c] >= 0, c]) for c in range(K)]
+    put("metric_labels_more", [np.mean(ap), *ap])
+
+
+def surface_of(mask):
+    return mask & ~ndimage.binary_erosion(mask)
+
+
+def hd95(a, b, spacing):
+    if not a.any() or not b.any():
+        return -1.0
+    a, b = surface_of(a), surface_of(b)
+    there = ndimage.distance_transform_edt(~b, sampling=spacing)[a]
+    back = ndimage.distance_transform_edt(~a, sampling=spacing)[b]
+    return max(np.percentile(there, 95), np.percentile(back, 95))
+
+
+def surfaces():
+    """Masks of discs and single pixels, with pixels that are ignored; -1: a class that one of the two lacks."""
+    r, found = Lcg(80), []
+    for case in range(40):
+        H, W = 8 + r.below(60), 8 + r.below(60)
+        masks = np.zeros((2, H, W), np.uint8)
+        y, x = np.mgrid[:H, :W]
+        for _ in range(r.below(7)):
+            which, k, cx, cy, rad = r.below(3), 1 + r.below(2), r.below(W), r.below(H), r.below(12)
+            for m in range(2):
+                if which != 1 - m:
+                    masks[m][(x - cx - 2 * m * (case % 3)) ** 2 + (y - cy) ** 2 <= rad * rad] = k
+        masks[1][r.below(H)] = 255
+        spacing = (0.25 + r.below(8) / 4, 0.25 + r.below(8) / 4) if case % 2 else (1.0, 1.0)
+        for k in (1, 2):
+            found.append(hd95((masks[0] == k) & (masks[1] != 255), masks[1] == k, spacing))
+    put("metric_surfaces", found)
 
 
 def coco_ap(images, K):
@@ -262,7 +302,7 @@ def boxes():
 def main():
     check = sys.argv[1] == "--check"
     path = sys.argv[-1]
-    for make in (image_losses, dense_loss, fcos, classes, boxes):
+    for make in (image_losses, dense_loss, fcos, classes, surfaces, boxes):
         make()
     if not check:
         with open(path, "w") as f:

@@ -1,4 +1,4 @@
-/* test_task_parity: losses, FCOS and metrics against torch, torchvision and scikit-learn (values made by make_task.py). */
+/* test_task_parity: losses, FCOS and metrics against torch, torchvision, scikit-learn and scipy (values made by make_task.py). */
 #include "../../src/task/metric_internal.h"
 
 #include "test.h"
@@ -262,6 +262,16 @@ static metric *new_metric(enum task_kind kind, int K)
     return m;
 }
 
+/* The numbers of a confusion matrix, row by row. */
+static double cells[64];
+static int n_cells;
+static void read_cells(void *arg, const char *csv)
+{
+    (void)arg;
+    for (const char *p = strncmp(csv, "true", 4) == 0 ? NULL : strchr(csv, ','); p; p = strchr(p + 1, ','))
+        if (n_cells < 64) cells[n_cells++] = atof(p + 1);
+}
+
 static void class_scores(void)
 {
     for (int K = 2; K <= 4; K += 2) {
@@ -279,10 +289,20 @@ static void class_scores(void)
         }
         EXPECT_OK(metric_finish(m, 0, 0, &r));
         ref want = get_f("metric_class_%d", K, 0);
-        double got[7];
-        for (int i = 0; i < r.n; i++) got[i] = r.value[i].value;
+        double got[7] = {0};
+        for (int i = 0; i < r.n && i < 7; i++) got[i] = r.value[i].value;
         near_all("class scores", got, want.v, 3, 1e-8);
         if (K > 2) near_all("AUROC per class", got + 3, want.v + 3, K, 1e-8);
+        double more[10], *at = more; /* f1, average precision and that of each class, recall of each class */
+        for (int i = K > 2 ? 3 + K : 3; i < r.n; i++) *at++ = r.value[i].value;
+        want = get_f("metric_class_more_%d", K, 0);
+        near_all("F1, average precision", more, want.v, 2, 1e-8);
+        if (K > 2) near_all("average precision per class", more + 2, want.v + 2, K, 1e-8);
+        near_all("recall per class", more + (K > 2 ? 2 + K : 2), want.v + 2 + K, K, 1e-8);
+        n_cells = 0;
+        EXPECT_OK(metric_confusion(m, read_cells, NULL));
+        EXPECT(n_cells == K * K, "%d cells", n_cells);
+        near_all("confusion matrix", cells, get_f("metric_confusion_%d", K, 0).v, K * K, 0);
         EXPECT(r.score == got[0] && strcmp(r.value[2].name, "auroc") == 0, "score %g, third value %s", r.score, r.value[2].name);
         metric_free(m);
     }
@@ -292,7 +312,7 @@ static void label_scores(void)
 {
     enum { N = 120, K = 3 };
     int y[N * K];
-    double *p, got[5];
+    double *p, got[9];
     metric_result r;
     metric *m = new_metric(TASK_MULTILABEL, K);
     lcg = 60;
@@ -302,10 +322,50 @@ static void label_scores(void)
         for (int k = 0; k < K; k++) p[k] = y[i * K + k], p[K + k] = below(32) / 32.0;
     }
     EXPECT_OK(metric_finish(m, 0, 0, &r));
-    for (int i = 0; i < 5; i++) got[i] = r.value[i].value;
+    for (int i = 0; i < 9; i++) got[i] = r.value[i].value;
     near_all("label scores", got, get("metric_labels").v, 5, 1e-8);
+    near_all("average precision of labels", got + 5, get("metric_labels_more").v, 4, 1e-8);
     EXPECT(r.n_cases == 1 && r.n_samples == N, "%lld cases, %lld samples", (long long)r.n_cases, (long long)r.n_samples);
     metric_free(m);
+}
+
+static void disc(uint8_t *mask, int h, int w, int x, int y, int r, uint8_t k)
+{
+    for (int i = 0; i < h; i++)
+        for (int j = 0; j < w; j++)
+            if ((j - x) * (j - x) + (i - y) * (i - y) <= r * r) mask[i * w + j] = k;
+}
+
+static void surfaces(void)
+{
+    static uint8_t mask[2][68 * 68];
+    ref want = get("metric_surfaces");
+    surface_work *s;
+    double got[80];
+    int n_both = 0;
+    EXPECT_OK(surface_open(&s));
+    lcg = 80;
+    for (int c = 0; c < 40; c++) {
+        int h = 8 + below(60), w = 8 + below(60);
+        double step[2] = {1, 1};
+        memset(mask, 0, sizeof mask);
+        for (int n = below(7); n > 0; n--) {
+            int which = below(3), k = 1 + below(2), x = below(w), y = below(h), r = below(12);
+            for (int m = 0; m < 2; m++)
+                if (which != 1 - m) disc(mask[m], h, w, x + 2 * m * (c % 3), y, r, (uint8_t)k);
+        }
+        memset(mask[1] + below(h) * w, IGNORE_MASK, (size_t)w);
+        if (c % 2) step[0] = 0.25 + below(8) / 4.0, step[1] = 0.25 + below(8) / 4.0;
+        for (int k = 1; k <= 2; k++) {
+            double *d = &got[2 * c + k - 1];
+            EXPECT_OK(surface_hd95(s, mask[0], mask[1], h, w, k, step, d));
+            n_both += !isnan(*d);
+            if (isnan(*d)) *d = -1;
+        }
+    }
+    near_all("HD95", got, want.v, 80, 1e-6);
+    EXPECT(want.n == 80 && n_both > 25 && n_both < 75, "%d of 80 have a class in both masks", n_both);
+    surface_close(s);
 }
 
 typedef struct row {
@@ -374,6 +434,7 @@ int main(int argc, char **argv)
     RUN(giou);
     RUN(class_scores);
     RUN(label_scores);
+    RUN(surfaces);
     RUN(box_scores);
     DONE();
 }

@@ -12,6 +12,8 @@
 #include "medley/train.h"
 #include "medley/use.h"
 
+#include "../../src/use/examples.h"
+
 #include <fcntl.h>
 #include <pthread.h>
 #include <unistd.h>
@@ -244,6 +246,41 @@ static status work_resume(void)
     return st;
 }
 
+static void no_line(void *arg, const char *csv)
+{
+    (void)arg, (void)csv;
+}
+
+/* What `medley evaluate` asks for beyond scores, of masks and of boxes. */
+static status examine(trainer *t, int i)
+{
+    metric *m = NULL;
+    metric_result *r = NULL;
+    char (*centre)[SHARD_TEXT] = NULL;
+    int n;
+    status st = trainer_examine(t, i, SPLIT_VAL, 2, &m);
+    if (!st) st = mem_alloc(&r, sizeof *r, "result");
+    if (!st) st = metric_finish(m, 3, 1, r);
+    if (!st) st = metric_centres(m, &n, &centre);
+    if (!st) st = metric_each(m, no_line, NULL);
+    if (!st) st = metric_each_case(m, no_line, NULL);
+    if (!st) st = metric_confusion(m, no_line, NULL);
+    if (!st) st = examples_write(the_job.run, "val", trainer_task(t, i), m);
+    metric_free(m);
+    free(r), free(centre);
+    return st;
+}
+
+static status work_evaluate(void)
+{
+    trainer *t = NULL;
+    TRY(trainer_open_run(&t, NULL, the_job.run, "last"), "use");
+    status st = examine(t, 3);
+    if (!st) st = examine(t, 4);
+    trainer_close(t);
+    return st;
+}
+
 static status work_report(void)
 {
     char name[] = "report", *words[] = {name, the_job.run};
@@ -266,7 +303,8 @@ static const struct work {
     {"config", work_config, false, false},   {"faulty config", work_faulty_config, true, false}, {"store", work_store, false, false},
     {"shards", work_shards, false, false},   {"loader", work_loader, false, true},               {"model", work_model, false, true},
     {"place", work_place, false, false},     {"forecast", work_forecast, false, true},           {"training", work_training, false, true},
-    {"resume", work_resume, false, true},    {"report", work_report, true, true},                {"status", work_status, false, false},
+    {"resume", work_resume, false, true},    {"evaluate", work_evaluate, false, true},           {"report", work_report, true, true},
+    {"status", work_status, false, false},
 };
 static const struct work *now;
 static bool every_k, training_only;

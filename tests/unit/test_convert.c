@@ -38,11 +38,13 @@ static void clear(void)
     EXPECT(system(command) == 0, "%s", command);
 }
 
-/* A NIfTI volume of w x h x d bytes, RAS, 1 mm. */
-static void put_nifti(const char *name, int w, int h, int d, unsigned char (*value)(int x, int y, int z))
+static unsigned char volume[65536];
+
+/* The head of w x h x d bytes as they are stored, 1 mm; rows: from stored to patient (right, front, head). Where the bytes begin. */
+static unsigned char *head_of(int w, int h, int d, const float rows[12])
 {
-    static unsigned char b[65536];
-    memset(b, 0, sizeof b);
+    unsigned char *b = volume;
+    memset(b, 0, sizeof volume);
     b[0] = 92, b[1] = 1, b[40] = 3;
     b[42] = (unsigned char)w, b[44] = (unsigned char)h, b[46] = (unsigned char)d, b[48] = b[50] = b[52] = b[54] = 1;
     b[70] = 2;
@@ -50,12 +52,29 @@ static void put_nifti(const char *name, int w, int h, int d, unsigned char (*val
     for (int i = 0; i < 4; i++) memcpy(b + 76 + 4 * i, &one, 4);
     memcpy(b + 108, &start, 4);
     b[123] = 2, b[254] = 1;
-    memcpy(b + 280, &one, 4), memcpy(b + 300, &one, 4), memcpy(b + 320, &one, 4);
+    memcpy(b + 280, rows, 48);
     memcpy(b + 344, "n+1", 4);
-    for (int z = 0, i = 352; z < d; z++)
+    return b + 352;
+}
+
+/* A NIfTI volume of w x h x d bytes, RAS, 1 mm. */
+static void put_nifti(const char *name, int w, int h, int d, unsigned char (*value)(int x, int y, int z))
+{
+    unsigned char *b = head_of(w, h, d, (float[12]){1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0});
+    for (int z = 0; z < d; z++)
         for (int y = 0; y < h; y++)
-            for (int x = 0; x < w; x++) b[i++] = value(x, y, z);
-    put(name, b, (size_t)(352 + w * h * d));
+            for (int x = 0; x < w; x++) *b++ = value(x, y, z);
+    put(name, volume, (size_t)(352 + w * h * d));
+}
+
+/* The same volume stored by sagittal planes from the right to the left, the columns of which run from feet to head. */
+static void put_turned(const char *name, int w, int h, int d, unsigned char (*value)(int x, int y, int z))
+{
+    unsigned char *b = head_of(d, h, w, (float[12]){0, 0, -1, (float)(w - 1), 0, 1, 0, 0, 1, 0, 0, 0});
+    for (int x = w - 1; x >= 0; x--)
+        for (int y = 0; y < h; y++)
+            for (int z = 0; z < d; z++) *b++ = value(x, y, z);
+    put(name, volume, (size_t)(352 + w * h * d));
 }
 
 /* ---- patterns ----------------------------------------------------------------------------------------------------------------- */
@@ -290,7 +309,8 @@ static void volumes(void)
         seed_of_image = i;
         put_nifti(name, 8, 4, 5, noise);
         snprintf(name, sizeof name, "src/m/v%d.nii", i);
-        if (i != 5) put_nifti(name, 8, 4, 5, blocks); /* v5 has no mask */
+        if (i == 1) put_turned(name, 8, 4, 5, blocks); /* in other axes than its image */
+        else if (i != 5) put_nifti(name, 8, 4, 5, blocks); /* v5 has no mask */
     }
     put_nifti("src/m/v9.nii", 8, 4, 5, blocks);      /* a mask without image */
     put_nifti("src/m/v4.nii", 8, 4, 4, blocks);      /* a mask of another shape */
@@ -306,6 +326,7 @@ static void volumes(void)
     EXPECT_OK(shard_open(&s, at("out/set/set-00000.h5")));
     if (!s.file) return;
     int m = strcmp(s.meta.label[0].name, "m") ? 1 : 0, c = 1 - m, n[2] = {0};
+    unsigned char seen[10][5][32] = {{{0}}};
     for (int i = 0; i < s.n; i++) {
         bool merged = !strcmp(s.case_id[i], "v0"); /* its second mask shows something in slice 1 */
         unsigned char mask[32];
@@ -319,12 +340,14 @@ static void volumes(void)
         EXPECT(sum == want[z], "%s: %d pixels", s.id[i], sum);
         EXPECT(s.label[c].present[i] == (z == 2 || z == 3), "%s: the class is on slices with half of the largest area", s.id[i]);
         n[merged]++;
+        memcpy(seen[s.case_id[i][1] - '0'][z], mask, sizeof mask);
         seed_of_image = s.case_id[i][1] - '0';
         EXPECT(px[0] == noise(7, 3, z), "%s: columns run to the left, rows to the back", s.id[i]);
         if (z == 4) EXPECT(mask[31] == 1 && mask[0] == 0, "the mask is turned like the image");
     }
     EXPECT(s.n == 4 + 4 + 4 + 5, "3 full slices and 1 of 2 empty ones; 4 full and 1 empty one: %lld", (long long)s.n);
     EXPECT(n[1] == 5, "v0: %d", n[1]);
+    EXPECT(!memcmp(seen[1], seen[2], sizeof seen[1]), "a mask in other axes is the same mask");
     shard_close(&s);
 }
 

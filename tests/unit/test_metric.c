@@ -1,5 +1,5 @@
-/* test_metric: masks and boxes on the stored grid, cases, merging, bootstrap, per-sample lines. Scores against scikit-learn: see
- * tests/parity/test_task_parity.c. */
+/* test_metric: masks and boxes on the stored grid, cases, merging, bootstrap, centres, pictures, lines of CSV. Scores against scikit-learn and
+ * scipy: see tests/parity/test_task_parity.c. */
 #include "../../src/task/metric_internal.h"
 
 #include "test.h"
@@ -309,11 +309,194 @@ static void csv_lines(void)
     n_lines = 0;
     EXPECT_OK(metric_each(m, keep_line, NULL));
     EXPECT(n_lines == 3, "%d lines", n_lines);
-    EXPECT(strcmp(lines[0], "sample,case,label,prediction,p_normal,\"p_nodule, \"\"solid\"\"\"") == 0, "%s", lines[0]);
-    EXPECT(strcmp(lines[1], "4,0000000000000001,\"nodule, \"\"solid\"\"\",\"nodule, \"\"solid\"\"\",0.0474259,0.952574") == 0, "%s",
+    EXPECT(strcmp(lines[0], "sample,id,case,subject,centre,label,prediction,p_normal,\"p_nodule, \"\"solid\"\"\"") == 0, "%s", lines[0]);
+    EXPECT(strcmp(lines[1], "4,,0000000000000001,,,\"nodule, \"\"solid\"\"\",\"nodule, \"\"solid\"\"\",0.0474259,0.952574") == 0, "%s",
            lines[1]);
-    EXPECT(strcmp(lines[2], "7,00000000000000ff,normal,normal,0.5,0.5") == 0, "%s", lines[2]);
+    EXPECT(strcmp(lines[2], "7,,00000000000000ff,,,normal,normal,0.5,0.5") == 0, "%s", lines[2]);
     metric_free(m);
+}
+
+/* ---- subjects and centres ------------------------------------------------------------------------------------------------------------ */
+
+static void add_noted(metric *m, int64_t sample, double label, double prediction, const char *subject, const char *centre)
+{
+    sample_note note = {.spacing = {NAN, NAN}};
+    snprintf(note.id, sizeof note.id, "i%d", (int)sample), snprintf(note.case_id, sizeof note.case_id, "c%d", (int)sample);
+    snprintf(note.subject, sizeof note.subject, "%s", subject), snprintf(note.centre, sizeof note.centre, "%s", centre);
+    add_scalar(m, sample, (uint64_t)sample, label, prediction);
+    EXPECT_OK(metric_note(m, &note));
+}
+
+/* Cases of a subject are drawn together: with one subject no draw differs from the data, with two there are three kinds of draws. */
+static void subjects_are_drawn(void)
+{
+    metric_result r;
+    for (int n = 1; n <= 3; n++) {
+        metric *m = open_metric(TASK_REGRESSION, 1, NULL);
+        char who[8];
+        for (int i = 0; i < 60; i++) {
+            snprintf(who, sizeof who, "p%d", n == 3 ? i : i % n);
+            add_noted(m, i, 5, 5 + (i % 2), who, "");
+        }
+        EXPECT_OK(metric_finish(m, 400, 1, &r));
+        EXPECT(r.n_subjects == (n == 3 ? 60 : n) && r.n_cases == 60, "%lld subjects, %lld cases", (long long)r.n_subjects, (long long)r.n_cases);
+        EXPECT_NEAR(r.value[0].value, 0.5, 1e-12);
+        EXPECT_NEAR(r.value[0].lo, n == 1 ? 0.5 : n == 2 ? 0 : 0.5 - 1.96 * 0.5 / sqrt(60), n == 3 ? 0.05 : 1e-12);
+        EXPECT_NEAR(r.value[0].hi, n == 1 ? 0.5 : n == 2 ? 1 : 0.5 + 1.96 * 0.5 / sqrt(60), n == 3 ? 0.05 : 1e-12);
+        metric_free(m);
+    }
+}
+
+static void centres_by_themselves(void)
+{
+    metric *m = open_metric(TASK_REGRESSION, 1, NULL), *other = open_metric(TASK_REGRESSION, 1, NULL);
+    static const char *const centre[] = {"south", "", "north"};
+    metric_result r;
+    char (*name)[SHARD_TEXT], who[8];
+    void *bytes;
+    size_t n_bytes;
+    int n;
+    EXPECT_OK(metric_want(m, &(metric_ask){0}));
+    EXPECT_OK(metric_want(other, &(metric_ask){0}));
+    for (int i = 0; i < 30; i++) {
+        snprintf(who, sizeof who, "p%d", i / 6);
+        add_noted(i % 2 ? m : other, i, 5, 5 + i / 6, who, centre[i / 6 % 3]);
+    }
+    EXPECT_OK(metric_pack(other, &bytes, &n_bytes));
+    EXPECT_OK(metric_merge(m, bytes, n_bytes));
+    free(bytes);
+    EXPECT_OK(metric_centres(m, &n, &name));
+    EXPECT(n == 2 && strcmp(name[0], "north") == 0 && strcmp(name[1], "south") == 0, "%d centres, %s", n, n ? name[0] : "");
+    EXPECT_OK(metric_finish_centre(m, "south", 100, 3, &r)); /* subjects 0 and 3 with errors 0 and 3 */
+    EXPECT(r.n_samples == 12 && r.n_cases == 12 && r.n_subjects == 2, "%lld samples", (long long)r.n_samples);
+    EXPECT_NEAR(value_of(&r, "mae"), 1.5, 1e-12);
+    EXPECT_NEAR(r.value[0].lo, 0, 1e-12);
+    EXPECT_NEAR(r.value[0].hi, 3, 1e-12);
+    EXPECT_OK(metric_finish(m, 0, 0, &r));
+    EXPECT_NEAR(value_of(&r, "mae"), 2, 1e-12);
+    n_lines = 0;
+    EXPECT_OK(metric_each(m, keep_line, NULL));
+    EXPECT(strcmp(lines[0], "sample,id,case,subject,centre,label,prediction") == 0 && strcmp(lines[3], "2,i2,c2,p0,south,5,5") == 0, "%s", lines[3]);
+    free(name);
+    metric_free(m), metric_free(other);
+}
+
+/* ---- surfaces, cases, the confusion matrix, pictures ------------------------------------------------------------------------------------ */
+
+static void block(uint8_t *mask, int w, int x, int y, int side, uint8_t k)
+{
+    for (int i = 0; i < side * side; i++) mask[(y + i / side) * w + x + i % side] = k;
+}
+
+static double hd95_of(const uint8_t *a, const uint8_t *b, int h, int w, int k, const double step[2])
+{
+    surface_work *s;
+    double d;
+    EXPECT_OK(surface_open(&s));
+    EXPECT_OK(surface_hd95(s, a, b, h, w, k, step, &d));
+    surface_close(s);
+    return d;
+}
+
+static void distances_of_surfaces(void)
+{
+    enum { W = 40, H = 30 };
+    static uint8_t a[H * W], b[H * W];
+    static const double one[2] = {1, 1}, mm[2] = {0.5, 2};
+    block(a, W, 3, 4, 1, 2), block(b, W, 6, 8, 1, 2);
+    EXPECT_NEAR(hd95_of(a, b, H, W, 2, one), 5, 1e-12); /* 3 right, 4 down */
+    EXPECT_NEAR(hd95_of(a, b, H, W, 2, mm), hypot(3 * 2, 4 * 0.5), 1e-12);
+    EXPECT(isnan(hd95_of(a, b, H, W, 1, one)), "a class in neither");
+    b[8 * W + 6] = IGNORE_MASK;
+    EXPECT(isnan(hd95_of(a, b, H, W, 2, one)), "ignored pixels are no surface");
+    memset(a, 1, sizeof a), memset(b, 1, sizeof b);
+    EXPECT_NEAR(hd95_of(a, b, H, W, 1, one), 0, 0);
+    block(b, W, 10, 10, 9, 0); /* a hole: its far side is where one surface is 5 away from the other at most; most of a's surface is shared */
+    EXPECT(hd95_of(a, b, H, W, 1, one) > 0, "a hole shows");
+}
+
+static void cases_and_confusion(void)
+{
+    enum { N = 32, P = N * N, K = 3 };
+    float *z = malloc(sizeof *z * 3 * P * K);
+    uint8_t *truth = calloc(3, P), *guess = calloc(3, P);
+    char names[K][64] = {"ground", "a", "b"};
+    int64_t sample[3] = {5, 6, 7}, wanted[2] = {6, 9};
+    uint64_t cases[3] = {1, 1, 2};
+    float *image = calloc(3 * P * 3, sizeof *image);
+    sample_note note[3];
+    memset(note, 0, sizeof note);
+    for (int i = 0; i < 3; i++) {
+        snprintf(note[i].id, sizeof note[i].id, "id%d", i), snprintf(note[i].case_id, sizeof note[i].case_id, "v%d", i / 2);
+        snprintf(note[i].subject, sizeof note[i].subject, "p%d", i / 2), snprintf(note[i].units, sizeof note[i].units, "mm");
+        note[i].spacing[0] = 3, note[i].spacing[1] = 0.5f;
+    }
+    block(truth, N, 4, 4, 4, 1), block(guess, N, 4, 5, 4, 1);                 /* moved one row: 3 mm */
+    block(truth + P, N, 4, 4, 4, 1), block(guess + P, N, 6, 4, 4, 1);         /* two columns: 1 mm */
+    block(truth + 2 * P, N, 10, 10, 2, 2), block(guess + 2 * P, N, 10, 10, 2, 1); /* another class: no distance */
+    for (int i = 0; i < 3 * P * 3; i++) image[i] = i % 7 == 0 ? 1.5f : i % 11 == 0 ? NAN : 0.5f;
+    paint(z, guess, K, 3 * P);
+    task_run r = {.spec = {.kind = TASK_SEGMENTATION, .K = K, .H = N, .W = N, .batch = 3}, .out = z};
+    batch b = {.B = 3, .H = N, .W = N, .n_valid = 3, .sample = sample, .mask = truth, .note = note, .image = image};
+    metric *part = open_metric(TASK_SEGMENTATION, K, names), *m = open_metric(TASK_SEGMENTATION, K, names);
+    metric_result res;
+    EXPECT_OK(metric_want(part, &(metric_ask){wanted, 2}));
+    EXPECT_OK(metric_want(m, &(metric_ask){0}));
+    EXPECT_OK(metric_add(part, &r, &b, cases));
+    void *bytes;
+    size_t n_bytes;
+    EXPECT_OK(metric_pack(part, &bytes, &n_bytes));
+    EXPECT_STATUS(metric_merge(m, bytes, n_bytes - 8), ST_BUG);
+    EXPECT_OK(metric_merge(m, bytes, n_bytes));
+    free(bytes);
+    EXPECT_OK(metric_finish(m, 0, 0, &res));
+    EXPECT_NEAR(value_of(&res, "hd95_mm/a"), 2, 1e-12); /* case v0: mean of 3 and 1; case v1 has a in one mask alone */
+    EXPECT_NEAR(value_of(&res, "hd95_mm"), 2, 1e-12);
+    EXPECT(isnan(value_of(&res, "hd95_mm/b")), "b is in truth alone");
+    EXPECT_NEAR(value_of(&res, "hd95_missing"), 2.0 / 3, 1e-12); /* of v0/a, v1/a, v1/b */
+    EXPECT_NEAR(value_of(&res, "dice/a"), (2.0 * (12 + 8) / 64 + 0) / 2, 1e-12);
+    n_lines = 0;
+    EXPECT_OK(metric_each_case(m, keep_line, NULL));
+    EXPECT(n_lines == 3 && strcmp(lines[0], "images,first_id,case,subject,centre,dice_a,dice_b,hd95_mm_a,hd95_mm_b") == 0, "%d: %s", n_lines, lines[0]);
+    EXPECT(strcmp(lines[1], "2,id0,v0,p0,,0.625,,2,") == 0 && strcmp(lines[2], "1,id2,v1,p1,,0,0,,") == 0, "%s | %s", lines[1], lines[2]);
+    n_lines = 0;
+    EXPECT_OK(metric_confusion(m, keep_line, NULL));
+    EXPECT(n_lines == 4 && strcmp(lines[0], "true_pixels,ground,a,b") == 0 && strcmp(lines[2], "a,12,20,0") == 0 && strcmp(lines[3], "b,0,4,0") == 0,
+           "%s | %s | %s", lines[0], lines[2], lines[3]);
+    static example e;
+    EXPECT(metric_n_examples(m) == 1, "%d pictures", metric_n_examples(m));
+    EXPECT_OK(metric_example(m, 0, &e));
+    EXPECT(e.sample == 6 && strcmp(e.id, "id1") == 0 && e.H == N && memcmp(e.truth, truth + P, P) == 0 && memcmp(e.guess, guess + P, P) == 0, "masks");
+    EXPECT(e.rgb[0] == (P * 3 % 7 == 0 ? 255 : 128) && e.field[2] == N, "pixel %d", e.rgb[0]);
+    EXPECT_NEAR(e.quality, 0.5, 1e-12);
+    EXPECT(strcmp(e.truth_text, "a") == 0 && strcmp(e.guess_text, "Dice 0.50") == 0, "%s, %s", e.truth_text, e.guess_text);
+    EXPECT_STATUS(metric_example(m, 1, &e), ST_BUG);
+    metric_free(m), metric_free(part);
+    free(z), free(truth), free(guess), free(image);
+}
+
+static void confusion_of_images(void)
+{
+    metric *m = open_metric(TASK_CLASSIFICATION, 3, NULL), *labels = open_metric(TASK_MULTILABEL, 2, NULL);
+    double *p;
+    for (int i = 0; i < 9; i++) {
+        EXPECT_OK(metric_new_record(m, i, (uint64_t)i, 4, &p));
+        p[0] = i / 3;
+        for (int k = 0; k < 3; k++) p[1 + k] = k == (i % 3 == 2 ? 0 : i / 3) ? 0.8 : 0.1;
+        EXPECT_OK(metric_new_record(labels, i, (uint64_t)i, 4, &p));
+        p[0] = i % 2, p[1] = i < 4 ? -1 : 1, p[2] = i / 8.0, p[3] = 0.7;
+    }
+    n_lines = 0;
+    EXPECT_OK(metric_confusion(m, keep_line, NULL));
+    EXPECT(n_lines == 4 && strcmp(lines[0], "true,0,1,2") == 0 && strcmp(lines[1], "0,3,0,0") == 0 && strcmp(lines[3], "2,1,0,2") == 0, "%s | %s", lines[0],
+           lines[3]);
+    n_lines = 0;
+    EXPECT_OK(metric_confusion(labels, keep_line, NULL));
+    EXPECT(n_lines == 3 && strcmp(lines[1], "0,2,2,2,3") == 0 && strcmp(lines[2], "1,5,0,0,0") == 0, "%s | %s", lines[1], lines[2]);
+    n_lines = 0;
+    EXPECT_OK(metric_each_case(m, keep_line, NULL));
+    EXPECT(n_lines == 0, "classes have no table of cases");
+    metric_free(m), metric_free(labels);
 }
 
 int main(void)
@@ -326,5 +509,10 @@ int main(void)
     RUN(bootstrap);
     RUN(empty_and_broken);
     RUN(csv_lines);
+    RUN(subjects_are_drawn);
+    RUN(centres_by_themselves);
+    RUN(distances_of_surfaces);
+    RUN(cases_and_confusion);
+    RUN(confusion_of_images);
     DONE();
 }

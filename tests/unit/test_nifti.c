@@ -2,6 +2,7 @@
 #include "test.h"
 
 #include "readers.h"
+#include "writers.h"
 
 #include <zlib.h>
 
@@ -321,6 +322,76 @@ static void four_dimensions(void)
     image_free(&m);
 }
 
+/* What is written for a volume lies where the volume lay: read again it has the same axes, and every voxel its own value. */
+static void written(const maker *k, int channels)
+{
+    unsigned char b[ROOM];
+    image m, out, back;
+    uint8_t *bytes;
+    size_t n;
+    EXPECT_OK(nifti_decode(&m, b, make(k, b), "v.nii"));
+    if (!m.data) return;
+    EXPECT_OK(image_alloc(&out, m.D, m.H, m.W, channels, channels > 1 ? DT_F32 : DT_U8, "labels"));
+    for (size_t i = 0; i < image_count(&m); i++)
+        for (int c = 0; c < channels; c++) {
+            if (channels > 1) ((float *)out.data)[i * (size_t)channels + (size_t)c] = (float)image_at(&m, i) + 100 * (float)c;
+            else ((uint8_t *)out.data)[i] = (uint8_t)image_at(&m, i);
+        }
+    image like = m;
+    like.data = NULL;
+    EXPECT_OK(nifti_encode(&out, &like, &bytes, &n));
+    for (int c = 0; c < channels; c++) {
+        const image_frames frame = {1, {c}};
+        EXPECT_OK(nifti_decode_frames(&back, bytes, n, &frame, "w.nii.gz"));
+        EXPECT(back.D == m.D && back.H == m.H && back.W == m.W && back.has_affine == m.has_affine && back.origin.nifti.two == k->two, "%d %d %d", back.D, back.H, back.W);
+        EXPECT(memcmp(back.affine, m.affine, sizeof m.affine) == 0 && memcmp(back.spacing, m.spacing, sizeof m.spacing) == 0, "the world moved");
+        EXPECT(memcmp(back.origin.size, m.origin.size, sizeof m.origin.size) == 0 && memcmp(back.origin.nifti.pixdim, m.origin.nifti.pixdim, 32) == 0, "the grid");
+        EXPECT(back.origin.nifti.sform == k->sform && back.origin.nifti.qform == k->qform && back.origin.nifti.units == k->units, "the codes");
+        int wrong = 0;
+        for (size_t i = 0; i < image_count(&m); i++) wrong += image_at(&back, i) != image_at(&m, i) + 100 * c;
+        EXPECT(wrong == 0, "%d voxels", wrong);
+        image_free(&back);
+    }
+    free(bytes);
+    image_free(&out), image_free(&m);
+}
+
+static void write_and_read(void)
+{
+    static const int order[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
+    for (int p = 0; p < 6; p++)
+        for (int signs = 0; signs < 8; signs++) {
+            maker k = plain();
+            float size[3] = {2, 3, 5};
+            memset(k.srow, 0, sizeof k.srow);
+            for (int j = 0; j < 3; j++) k.srow[order[p][j]][j] = signs >> j & 1 ? -size[j] : size[j];
+            for (int i = 0; i < 3; i++) k.srow[i][3] = (float)(10 * i + 1);
+            k.two = signs & 1, k.big = signs >> 1 & 1;
+            written(&k, signs == 5 ? 3 : 1);
+        }
+    maker k = plain();
+    k.sform = 0, k.qform = 1, k.pixdim[0] = -1, k.pixdim[1] = 2, k.pixdim[2] = 3, k.pixdim[3] = 4, k.quatern[1] = 1;
+    written(&k, 1);
+    k.qform = 0; /* no orientation at all */
+    written(&k, 2);
+}
+
+static void planes_and_back(void)
+{
+    unsigned char b[ROOM];
+    maker k = plain();
+    for (int axis = 0; axis < 3; axis++) {
+        image m, was;
+        EXPECT_OK(nifti_decode(&m, b, make(&k, b), "v.nii"));
+        EXPECT_OK(nifti_decode(&was, b, make(&k, b), "v.nii"));
+        EXPECT_OK(image_across(&m, axis));
+        EXPECT_OK(image_along(&m, axis));
+        EXPECT(m.D == was.D && m.H == was.H && m.W == was.W && memcmp(m.spacing, was.spacing, sizeof m.spacing) == 0, "%d %d %d", m.D, m.H, m.W);
+        EXPECT(memcmp(m.data, was.data, image_bytes(&m)) == 0, "axis %d", axis);
+        image_free(&m), image_free(&was);
+    }
+}
+
 int main(void)
 {
     RUN(types_and_orders);
@@ -331,5 +402,7 @@ int main(void)
     RUN(gzipped);
     RUN(lying_headers);
     RUN(four_dimensions);
+    RUN(write_and_read);
+    RUN(planes_and_back);
     DONE();
 }

@@ -2,10 +2,12 @@
 #include "medley/train.h"
 #include "medley/use.h"
 
+#include "../../src/use/examples.h"
 #include "../../src/use/history.h"
 #include "../../src/use/scores.h"
 #include "../../src/use/svg.h"
 
+#include "canvas.h"
 #include "test.h"
 
 #include <ctype.h>
@@ -104,6 +106,11 @@ static void write_scores(void)
         snprintf(row.metric, sizeof row.metric, "dice/a \"quoted\", class");
         row.value = NAN;
         scores_line(f, &row);
+        for (int c = 0; c < 2 && t == 0; c++) { /* the better one last */
+            snprintf(row.metric, sizeof row.metric, "score"), snprintf(row.centre, sizeof row.centre, c ? "north <b>" : "south");
+            row.value = 0.7 + 0.1 * c, row.n_subjects = 5;
+            scores_line(f, &row);
+        }
     }
     fclose(f);
 }
@@ -163,14 +170,111 @@ static void the_page(void)
         static const char *const must[] = {
             "cells&lt;script&gt;&amp;&quot;&#39;",  "# not a &lt;job&gt;",  "medley &lt;test&gt;", "0.900 [0.850, 0.940]",
             "best mean validation score, step 400", "prefers-color-scheme", "<polyline",           "backward 48.0 %",
-            "dice/a &quot;quoted&quot;, class",     "of 400 steps",         "1 units were dropped"};
+            "dice/a &quot;quoted&quot;, class",     "of 400 steps",         "1 units were dropped", "By centre",
+            "north &lt;b&gt;",                      "Balance"};
         static const char *const never[] = {"<script", "http", "src=", "href=", "@import", "url(", "nan", "inf\"", "-nan"};
+        EXPECT(strstr(html, "north &lt;") < strstr(html, ">south<"), "the better centre first");
         for (size_t i = 0; i < sizeof must / sizeof *must; i++) EXPECT(strstr(html, must[i]), "%s is missing", must[i]);
         for (size_t i = 0; i < sizeof never / sizeof *never; i++)
             EXPECT(!strstr(html, never[i]), "%s is there: %.60s", never[i], strstr(html, never[i]));
     }
     free(said);
     free(html);
+}
+
+/* ---- pictures ------------------------------------------------------------------------------------------------------------------------ */
+
+static void write_picture(const char *name, int w)
+{
+    char path[200];
+    canvas c;
+    EXPECT_OK(canvas_init(&c, w, 9, (rgb8){200, 100, 50}));
+    snprintf(path, sizeof path, "%s/%s", in_run("examples-test-nuclei"), name);
+    EXPECT_OK(canvas_save(&c, path));
+    canvas_free(&c);
+}
+
+/* A page with what is in the run's folder; *html: free(). */
+static void make_page(char **html)
+{
+    char *said = NULL;
+    *html = NULL;
+    EXPECT_OK(command(cmd_report, run, NULL, &said));
+    EXPECT_OK(file_read_all(in_run("report.html"), 1 << 22, html, NULL));
+    free(said);
+}
+
+static int count(const char *text, const char *word)
+{
+    int n = 0;
+    for (const char *p = text; p && (p = strstr(p, word)); p += strlen(word)) n++;
+    return n;
+}
+
+static void pictures_and_matrices(void)
+{
+    char *html = NULL;
+    static example_row row[2] = {{.file = {"01-true.png", "01-predicted.png"}, .id = "a<b", .truth = "cell", .guess = "Dice 0.91", .quality = 0.91, .right = -1},
+                                 {.file = {"02-true.png"}, .id = "second", .truth = "x, \"y\"", .guess = "z (0.70)", .quality = NAN, .right = 0}};
+    static example_class cls[1] = {{"cell", "#ff6358"}};
+    examples back, e = {.n = 2, .row = row, .n_classes = 1, .cls = cls};
+    write_scores();
+    unlink(in_run("job.cfg"));
+    EXPECT_OK(path_make_dirs(in_run("examples-test-nuclei")));
+    write_picture("01-true.png", 40), write_picture("01-predicted.png", 41), write_picture("02-true.png", 42);
+    EXPECT_OK(examples_save(&e, in_run("examples-test-nuclei")));
+    EXPECT_OK(examples_read(&back, run, "test", "nuclei"));
+    EXPECT(back.n == 2 && strcmp(back.row[1].truth, row[1].truth) == 0 && back.row[1].right == 0 && isnan(back.row[1].quality) && back.row[0].quality == 0.91 &&
+               back.n_classes == 1 && strcmp(back.cls[0].colour, "#ff6358") == 0, "%d examples", back.n);
+    examples_free(&back);
+    static const char square[] = "true,benign,\"b, <odd>\"\nbenign,30,10\n\"b, <odd>\",1,9\n", labels[] = "label,true_positive,false_positive,false_negative,true_negative\nnodule,3,1,1,15\n";
+    EXPECT_OK(file_write_atomic(in_run("confusion-test-nuclei.csv"), square, sizeof square - 1));
+    EXPECT_OK(file_write_atomic(in_run("confusion-test-view.csv"), labels, sizeof labels - 1));
+    make_page(&html);
+    if (!html) return;
+    EXPECT(!unbalanced(html), "%.80s", unbalanced(html));
+    static const char *const must[] = {"Predictions on the test split", "<img alt=\"true\" width=\"40\" height=\"9\" src=\"data:image/png;base64,iVBORw0KGgo", "Dice 0.91",
+                                       "a&lt;b", "fill=\"#ff6358\"", "b, &lt;odd&gt;", "30 of 40", "9 of 10", "number of images", "0.750", "0.938", "class=\"wrong\""};
+    for (size_t i = 0; i < sizeof must / sizeof *must; i++) EXPECT(strstr(html, must[i]), "%s is missing", must[i]);
+    EXPECT(count(html, "<img ") == 3 && count(html, "src=\"data:image/png;base64,") == 3 && count(html, "src=") == 3, "%d pictures", count(html, "<img "));
+    free(html);
+}
+
+/* Lists that lead elsewhere, pictures that are none, damaged tables: the page goes without, and nothing from outside gets in. */
+static void pictures_that_are_not(void)
+{
+    char *html = NULL, many[4000] = "true";
+    static const char head[] = "file,predicted_file,id,subject,truth,prediction,quality,right\n";
+    static const char *const rows[] = {"../record.jsonl,,i,,t,p,,1\n", "index.csv,,i,,t,p,,1\n", "nothing.png,,i,,t,p,,1\n", "\"01-true.png,,i\n", "01-true.png,,i,,t,p,high,1\n"};
+    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
+        char text[300];
+        snprintf(text, sizeof text, "%s%s", head, rows[k]);
+        EXPECT_OK(file_write_atomic(in_run("examples-test-nuclei/index.csv"), text, strlen(text)));
+        make_page(&html);
+        EXPECT(html && !unbalanced(html) && count(html, "<img ") == 0 && strstr(html, "30 of 40"), "%s", rows[k]);
+        free(html);
+    }
+    /* more classes than a table can show */
+    for (int k = 0; k < 30; k++) snprintf(many + strlen(many), sizeof many - strlen(many), ",c%d", k);
+    for (int k = 0; k < 30; k++) {
+        snprintf(many + strlen(many), sizeof many - strlen(many), "\nc%d", k);
+        for (int j = 0; j < 30; j++) snprintf(many + strlen(many), sizeof many - strlen(many), ",%d", k == 7 && j == 3 ? 25 : k == j ? 75 : 0);
+    }
+    EXPECT_OK(file_write_atomic(in_run("confusion-test-nuclei.csv"), many, strlen(many)));
+    make_page(&html);
+    EXPECT(html && strstr(html, "25 of 100 (25.0 %)") && strstr(html, "commonest confusions of 30 classes"), "many classes");
+    free(html);
+    static const char *const bad[] = {"true,a,b\na,1,2\n", "true,a\na,-1\n", "true,a\na,x\n", "what\n", "label,a,b\nx,1,2\n"};
+    for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
+        EXPECT_OK(file_write_atomic(in_run("confusion-test-nuclei.csv"), bad[k], strlen(bad[k])));
+        make_page(&html);
+        EXPECT(html && !unbalanced(html) && !strstr(html, "class=\"confusion"), "%s", bad[k]);
+        free(html);
+    }
+    static const char *const left[] = {"examples-test-nuclei/01-true.png", "examples-test-nuclei/01-predicted.png", "examples-test-nuclei/02-true.png",
+                                       "examples-test-nuclei/index.csv", "examples-test-nuclei/classes.csv", "confusion-test-nuclei.csv", "confusion-test-view.csv"};
+    for (size_t i = 0; i < sizeof left / sizeof *left; i++) unlink(in_run(left[i]));
+    rmdir(in_run("examples-test-nuclei"));
 }
 
 static void page_of_a_run_just_begun(void)
@@ -296,10 +400,11 @@ static void scores_round_trip(void)
     int n;
     write_scores();
     EXPECT_OK(scores_read(in_run("scores-test.csv"), &rows, &n));
-    EXPECT(n == 6, "%d rows", n);
-    EXPECT(n == 6 && strcmp(rows[4].task, tasks[2]) == 0 && strcmp(rows[5].metric, "dice/a \"quoted\", class") == 0, "names");
-    EXPECT(n == 6 && rows[0].lo == 0.85 && isnan(rows[4].lo) && isnan(rows[5].value) && rows[5].n_cases == 12 && rows[5].step == 360,
+    EXPECT(n == 8, "%d rows", n);
+    EXPECT(n == 8 && strcmp(rows[6].task, tasks[2]) == 0 && strcmp(rows[7].metric, "dice/a \"quoted\", class") == 0 && !rows[7].centre[0], "names");
+    EXPECT(n == 8 && rows[0].lo == 0.85 && isnan(rows[6].lo) && isnan(rows[7].value) && rows[7].n_cases == 12 && rows[7].step == 360,
            "numbers");
+    EXPECT(n == 8 && strcmp(rows[3].centre, "north <b>") == 0 && rows[3].value == 0.8 && rows[3].n_subjects == 5, "centres");
     free(rows);
     EXPECT_OK(scores_read("/nowhere", &rows, &n));
     EXPECT(n == 0 && !rows, "%d", n);
@@ -309,6 +414,8 @@ int main(void)
 {
     if (!mkdtemp(run)) return 1;
     RUN(the_page);
+    RUN(pictures_and_matrices);
+    RUN(pictures_that_are_not);
     RUN(page_of_a_run_just_begun);
     RUN(where_a_run_is);
     RUN(not_a_run);

@@ -47,26 +47,32 @@ static void write_bytes(const char *name, const void *p, size_t n)
     close(fd);
 }
 
-static void make(const made *m)
+/* frames 0: one, and it is not said. */
+static void make_more(const made *m, int frames, const char *patient)
 {
     static out o;
     o.n = 0;
     put(&o, (char[128]){0}, 128), put(&o, "DICM", 4);
     text(&o, 2, 0x10, "UI", "1.2.840.10008.1.2.1");
+    if (patient) text(&o, 0x10, 0x10, "PN", patient);
     if (m->series) text(&o, 0x20, 0x0e, "UI", m->series);
     if (m->position) text(&o, 0x20, 0x32, "DS", m->position);
     if (m->orientation) text(&o, 0x20, 0x37, "DS", m->orientation);
     number(&o, 0x28, 2, 1);
     text(&o, 0x28, 4, "CS", "MONOCHROME2");
+    if (frames) text(&o, 0x28, 8, "IS", (char[]){(char)('0' + frames), 0});
     number(&o, 0x28, 0x10, m->rows), number(&o, 0x28, 0x11, 2);
     text(&o, 0x28, 0x30, "DS", "3\\0.5");
     number(&o, 0x28, 0x100, 16), number(&o, 0x28, 0x101, 16), number(&o, 0x28, 0x102, 15), number(&o, 0x28, 0x103, 0);
     if (m->slope) text(&o, 0x28, 0x1052, "DS", "0"), text(&o, 0x28, 0x1053, "DS", m->slope);
-    uint8_t px[64];
-    for (int i = 0; i < 2 * m->rows; i++) px[2 * i] = (uint8_t)(m->value + i), px[2 * i + 1] = 0;
-    element(&o, 0x7fe0, 0x10, "OW", px, (size_t)(4 * m->rows));
+    uint8_t px[128];
+    int n = 2 * m->rows * (frames ? frames : 1);
+    for (int i = 0; i < n; i++) px[2 * i] = (uint8_t)(m->value + i), px[2 * i + 1] = 0;
+    element(&o, 0x7fe0, 0x10, "OW", px, (size_t)(2 * n));
     write_bytes(m->name, o.b, o.n);
 }
+
+static void make(const made *m) { make_more(m, 0, NULL); }
 
 static void clear(void)
 {
@@ -155,6 +161,8 @@ static void no_volume(void)
     refused((made[]){a, b, c}, 3, "lies in another direction");
     c.orientation = "1\\0\\0\\1\\0\\0";
     refused((made[]){c, {"e", "1.2", "0\\0\\6", c.orientation, NULL, 3, 0}}, 2, "right angles");
+    c.orientation = "2\\0\\0\\0\\0.5\\0";
+    refused((made[]){c, {"e", "1.2", "0\\0\\6", c.orientation, NULL, 3, 0}}, 2, "not of length 1");
     c.orientation = AXIAL, c.rows = 4;
     refused((made[]){a, b, c}, 3, "2 x 4 pixels, a has 2 x 3");
     c.rows = 3, c.position = NULL;
@@ -175,7 +183,36 @@ static void one_file(void)
     image m;
     EXPECT_OK(dicom_series_read(&m, dir, USE_PIXELS));
     EXPECT(m.D == 1 && m.is_volume && !m.has_affine && image_at(&m, 0) == 5, "one slice");
+    EXPECT(m.spacing[1] == 3 && m.spacing[2] == 0.5, "%g %g", m.spacing[1], m.spacing[2]);
     image_free(&m);
+}
+
+static void one_file_of_many_frames(void)
+{
+    clear();
+    make_more(&(made){"a", "1.2", NULL, NULL, NULL, 3, 5}, 9, NULL);
+    image m;
+    EXPECT_OK(dicom_series_read(&m, dir, USE_PIXELS));
+    EXPECT(m.D == 9 && m.H == 3 && m.W == 2 && m.is_volume, "%d x %d x %d", m.D, m.H, m.W);
+    for (size_t i = 0; m.D == 9 && i < 54; i++) EXPECT(image_at(&m, i) == (double)(5 + i), "voxel %zu: %g", i, image_at(&m, i));
+    image_free(&m);
+    make(&(made){"b", "1.2", "0\\0\\4", AXIAL, NULL, 3, 5});
+    EXPECT_STATUS(dicom_series_read(&m, dir, USE_PIXELS), ST_DATA);
+    EXPECT(strstr(status_message(), "a: 9 frames in a folder of several files"), "%s", status_message());
+}
+
+/* The folder is called medley-series-..., and so is the patient. */
+static void path_that_tells(void)
+{
+    for (int tells = 0; tells < 2; tells++) {
+        clear();
+        for (int i = 0; i < 2; i++)
+            make_more(&(made){i ? "b" : "a", "1.2", i ? "0\\0\\2" : "0\\0\\0", AXIAL, NULL, 3, 0}, 0, !i ? "ANYBODY" : tells ? "DOE^MEDLEY" : "DOE^JANE");
+        image m;
+        EXPECT_OK(dicom_series_read(&m, dir, USE_PIXELS));
+        EXPECT(m.path_tells == (tells == 1), "the patient's name is %sin the path", tells ? "" : "not ");
+        image_free(&m);
+    }
 }
 
 /* Folders are found by patterns that end with a slash, and nothing else is. */
@@ -208,6 +245,8 @@ int main(void)
     RUN(slices_of_several_types);
     RUN(no_volume);
     RUN(one_file);
+    RUN(one_file_of_many_frames);
+    RUN(path_that_tells);
     RUN(folders_by_pattern);
     clear();
     rmdir(dir);

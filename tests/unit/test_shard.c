@@ -207,6 +207,39 @@ static void small_among_large(void) /* one large picture does not blow up all th
     catalogue_close(&c);
 }
 
+/* How files were read: in shard and index, or not there at all; what makes no sense is refused before anything is written. */
+static void how_files_were_read(void)
+{
+    shard_meta m = shards_meta("read", DT_U8, 1);
+    m.reading = (shard_reading){.rule = "percentile", .lo = 0.5, .hi = 99.5, .spacing_x = 0.25, .axis = 2, .max_side = 512, .n_frames = 2, .frame = {3, 1}};
+    shard_writer *w;
+    EXPECT_OK(shard_writer_open(&w, dir, &m, 0, true));
+    shards_sample(&want, 1, DT_U8, 1);
+    EXPECT_OK(shard_writer_add(w, &want.s));
+    EXPECT_OK(shard_writer_close(w));
+    catalogue c;
+    shard s;
+    EXPECT_OK(catalogue_open(&c, in_dir("read")));
+    EXPECT_OK(shard_open(&s, in_dir("read/read-00000.h5")));
+    const shard_reading *both[2] = {&c.meta.reading, &s.meta.reading};
+    for (int i = 0; i < 2; i++) {
+        const shard_reading *r = both[i];
+        EXPECT(strcmp(r->rule, "percentile") == 0 && r->lo == 0.5 && r->hi == 99.5 && r->spacing_x == 0.25 && r->spacing_y == 0 && r->axis == 2, "%s", r->rule);
+        EXPECT(r->max_side == 512 && r->n_frames == 2 && r->frame[0] == 3 && r->frame[1] == 1 && r->mpp == 0, "%d", r->max_side);
+    }
+    shard_close(&s);
+    catalogue_close(&c);
+    EXPECT_OK(catalogue_open(&c, in_dir("noise-u16-1")));
+    EXPECT(c.meta.reading.rule[0] == 0, "not of files");
+    catalogue_close(&c);
+    static const shard_reading bad[] = {{.rule = "guess"}, {.rule = "percentile", .hi = 101}, {.rule = "window", .lo = NAN}, {.rule = "dtype", .axis = 3},
+                                        {.rule = "dtype", .max_side = -1}, {.rule = "dtype", .n_frames = 4}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        m.reading = bad[i];
+        EXPECT_STATUS(shard_writer_open(&w, dir, &m, 0, true), ST_DATA);
+    }
+}
+
 int main(void)
 {
     strcpy(dir, "/tmp/medley-shard-XXXXXX");
@@ -219,6 +252,7 @@ int main(void)
     RUN(replace_and_refuse);
     RUN(bad_samples);
     RUN(small_among_large);
+    RUN(how_files_were_read);
     if (shell("rm -rf %s%s", dir, "")) return 1;
     DONE();
 }

@@ -103,6 +103,9 @@ static void texts_and_attributes(void)
     EXPECT_OK(store_read_text(s, "words", &n, &width, &data));
     EXPECT(n == 3 && width == 8 && memcmp(data, words, 24) == 0, "%lld %d", (long long)n, width);
     free(data);
+    EXPECT_OK(store_text_shape(s, "deep/filled", &n, &width));
+    EXPECT(n == 2 && width == 4, "%lld texts of %d bytes, as stored", (long long)n, width);
+    EXPECT_STATUS(store_text_shape(s, "nothing", &n, &width), ST_DATA);
     EXPECT_OK(store_read_text(s, "deep/filled", &n, &width, &data));
     EXPECT(n == 2 && width == 5 && strcmp(data, "abcd") == 0 && strcmp(data + 5, "ef") == 0, "%d", width);
     free(data);

@@ -357,6 +357,40 @@ static void chain_gradients(void)
     }
 }
 
+/* Of a frozen encoder nothing is learnt; decoder and head get the gradient they get otherwise. */
+static void frozen_encoder(void)
+{
+    for (int kind = 0; kind < N_TASK_KINDS; kind++) {
+        int K = kind == TASK_REGRESSION ? 1 : 3;
+        task_spec s[2] = {spec_of((enum task_kind)kind, K, 2), spec_of((enum task_kind)kind, K, 2)};
+        rng before = draws;
+        float *g[2];
+        int64_t encoder = 0;
+        s[1].frozen = true;
+        for (int i = 0; i < 2; i++) {
+            draws = before; /* the same images */
+            world o;
+            world_open(&o, &s[i], 1);
+            batch b = batch_open(2, K);
+            placed p = place(&o, 0, true);
+            run(&o, p.r, &b, true, true);
+            EXPECT(task_uses(&o.t[0], BLOCK_ENCODER) == (i == 0) && task_uses(&o.t[0], BLOCK_HEAD0), "blocks");
+            for (int k = 0; k < o.pt.n; k++)
+                if (o.pt.p[k].block == BLOCK_ENCODER) encoder = o.pt.p[k].off + o.pt.p[k].n;
+            g[i] = o.g, o.g = NULL;
+            if (i) {
+                int64_t n = o.pt.n_local - encoder;
+                EXPECT(norm_of(g[0], encoder) > 0 && norm_of(g[1], encoder) == 0, "%s: encoder", s[0].name);
+                EXPECT(norm_of(g[1] + encoder, n) > 0 && memcmp(g[0] + encoder, g[1] + encoder, sizeof(float) * (size_t)n) == 0, "%s: the others", s[0].name);
+            }
+            unplace(&p);
+            batch_close(&b);
+            world_close(&o);
+        }
+        free(g[0]), free(g[1]);
+    }
+}
+
 /* Two units of 2 samples against one batch of 4 of twice the weight: the joint loss is the sum of the units' losses. */
 static void joint_batch(void)
 {
@@ -521,6 +555,7 @@ int main(void)
     RUN(counts);
     RUN(start_of_tasks);
     RUN(chain_gradients);
+    RUN(frozen_encoder);
     RUN(joint_batch);
     RUN(padding);
     RUN(dropout_by_key);
