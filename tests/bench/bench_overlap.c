@@ -1,8 +1,8 @@
 /* bench_overlap: what beginning the sum during backward hides, on nodes that MEDLEY_NODE pretends and a network that is pretended here: MPI's calls
  * for the exchange take so long that latency and bandwidth come out as given. Backward is a loop that computes for a given time, and finishes
- * the tensors of Swin-T in their order. Usage, one rank a node:
+ * an encoder's tensors in their order. Usage, one rank a node:
  *
- *   mpirun -n 1 -x MEDLEY_NODE=a bench_overlap GBIT US BACKWARD-S : -n 1 -x MEDLEY_NODE=b bench_overlap GBIT US BACKWARD-S */
+ *   mpirun -n 1 -x MEDLEY_NODE=a bench_overlap GBIT US BACKWARD-S [ENCODER] : -n 1 -x MEDLEY_NODE=b bench_overlap GBIT US BACKWARD-S [ENCODER] */
 #include "medley/comm.h"
 #include "medley/model.h"
 
@@ -13,6 +13,7 @@
 #include <time.h>
 
 enum { STEPS = 7 };
+static const char *encoder = "swin_t";
 static double bytes_per_s, latency_s, backward_s, ready; /* ready: when the network is through with what is under way */
 
 /* Pairwise: a message to each other rank, one after another; what comes in takes another way. */
@@ -135,11 +136,11 @@ static status run(comm *world)
     swin net;
     bool owned[1] = {true};
     double first = 0, alone = 0;
-    TRY(swin_init(&net, "swin_t", -1, &pt), "bench");
+    TRY(swin_init(&net, encoder, -1, &pt), "bench");
     params_layout(&pt, owned, 1);
     double bytes = 12.0 * (double)pt.n_local * (comm_size(world) - 1) / comm_size(world);
     if (comm_rank(world) == 0)
-        printf("%d nodes of one rank, swin_t: %.1f MB leave each; %.3f s at %.1f Gbit/s, %.0f us a message; backward %.2f s\n", comm_size(world), 1e-6 * bytes,
+        printf("%d nodes of one rank, %s: %.1f MB leave each; %.3f s at %.1f Gbit/s, %.0f us a message; backward %.2f s\n", comm_size(world), encoder, 1e-6 * bytes,
                bytes / bytes_per_s, 8e-9 * bytes_per_s, 1e6 * latency_s, backward_s);
     for (int mode = 0; mode < 3; mode++) {
         TRY(steps(world, &net, &pt, (enum sum_mode)mode, &alone), "bench");
@@ -157,6 +158,7 @@ int main(int argc, char **argv)
     bytes_per_s = argc > 1 ? atof(argv[1]) * 1.25e8 : 1.25e9;
     latency_s = argc > 2 ? atof(argv[2]) * 1e-6 : 5e-6;
     backward_s = argc > 3 ? atof(argv[3]) : 1;
+    if (argc > 4) encoder = argv[4];
     status st = run(world);
     if (st) fprintf(stderr, "bench_overlap: %s\n", status_message());
     comm_close(world);
