@@ -138,11 +138,12 @@ trained() {
         probe "$2" "$1-$2" --task "$1" $few && equal "$1-1" "$1-$2"
     }
     few="--fractions 50,100 --repeats 1 --steps 2 --lr 1e-3 --finetune"
-    as_one disc 1 && as_one disc 2 && as_one disc 3
-    ok $? "segmentation: the same bytes on 1, 2 and 3 ranks"
-    as_one discs 1 && as_one discs 3
-    ok $? "detection: the same bytes on 1 and 3 ranks"
-    few="--fractions 50,100 --repeats 2 --steps 2 --lr 1e-3 --finetune"
+    as_one disc 1 && as_one disc 3
+    ok $? "segmentation: the same bytes on 1 and 3 ranks"
+    few="--fractions 50 --repeats 1 --steps 2 --lr 1e-3 --finetune"
+    as_one discs 1 && as_one discs 2
+    ok $? "detection: the same bytes on 1 and 2 ranks"
+    few="--fractions 50 --repeats 2 --steps 2 --lr 1e-3 --finetune"
     as_one quadrant 1 && as_one quadrant 2
     ok $? "classification: the same bytes on 1 and 2 ranks, two repeats"
     [ "$(sed 1d "$dir/quadrant-1/probe.csv" | cut -d, -f 2,8 | sort -u | tr '\n' ' ')" = "finetune,balanced_accuracy knn,balanced_accuracy linear,balanced_accuracy " ] &&
