@@ -27,7 +27,7 @@ n=0 bad=0
 cat >"$dir/job.cfg" <<END
 run = "$dir/run"; data_root = "$dir/shards"; seed = 5;
 model : { encoder = "swin_v2_micro"; };
-train : { steps = 4; threads = 1; checkpoint_every = 2; validate_every = 2; log_every = 1; prefetch = 1; watchdog_s = $seconds.0; };
+train : { steps = 4; threads = 1; checkpoint_every = 2; validate_every = 2; log_every = 1; prefetch = 1; overlap = "thread"; watchdog_s = $seconds.0; };
 tasks = ( { name = "disc"; data = "tiny-disc"; image = [64, 64]; batch = 2; units = 2; } );
 END
 
@@ -113,6 +113,8 @@ if [ "$which" = few ]; then
     case_ forward 2 raise 5 "$(failed 2 'task disc.*forward')"
     case_ backward 2 kill "137 6" "$(died 'step 2, backward, task disc')"
     case_ loss 2 spin 6 "$(silent 'step 2, loss, task disc \(the process is computing')"
+    # two nodes, and the sum over them begun during backward: the other waits for this rank's buckets
+    case_ backward 2 stop 6 "rank 1 of 2: error: no progress for $seconds s at step [12], .*waiting: rank 0 in comm_ahead" 2
     case_ comm_exchange 1 raise 6 "$(failed 1 'sum')"
     case_ save 1 stop 6 "$(silent 'step 2, save')"
     case_ evaluate 1 raise 3 "$(failed 2 'evaluate, task disc')"
