@@ -3,6 +3,7 @@
 #ifndef MEDLEY_CORE_H
 #define MEDLEY_CORE_H
 
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -122,6 +123,9 @@ void   stop_install(void);              /* SIGUSR1, SIGTERM, SIGINT ask for a st
                                            ends the process at once */
 void   stop_settled(void);              /* the stop is made, the exit code known: from here on signals change neither */
 int    stop_requested(void);            /* number of the last signal that asks for a stop (SIGUSR1 gives way to the others), or 0 */
+
+/* pthread_create for a thread that leaves all signals to the main one. Returns its error number. */
+int    thread_start(pthread_t *thread, void *(*body)(void *), void *arg);
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 void log_open(int rank, enum log_level level); /* rank -1: no prefix. LOG_INFO goes to stdout on rank 0 (or -1) only */

@@ -23,7 +23,6 @@
 
 #include <omp.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -182,11 +181,7 @@ static void *thread_main(void *arg)
 
 static status start_thread(sum_ahead *a)
 {
-    sigset_t all, before; /* signals are for the main thread */
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &before);
-    int why = pthread_create(&a->thread, NULL, thread_main, a);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int why = thread_start(&a->thread, thread_main, a);
     CHECK(why == 0, ST_RESOURCE, "cannot start the thread of the sum: %s", strerror(why));
     a->threaded = true;
     return OK;

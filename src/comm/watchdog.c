@@ -312,17 +312,6 @@ static void *carry(void *arg)
     return NULL;
 }
 
-/* Signals are for the main thread. */
-static bool start_thread(pthread_t *thread, void *(*body)(void *))
-{
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &before);
-    int why = pthread_create(thread, NULL, body, NULL);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return why == 0;
-}
-
 /* ---- what the main thread calls ------------------------------------------------------------------------------------------------- */
 
 void watchdog_start(double seconds)
@@ -334,7 +323,7 @@ void watchdog_start(double seconds)
     dog.end_at = 0;
     dog.seat = dog.b.seats;
     progress_watch(&dog.b.seats->ticks);
-    dog.running = start_thread(&dog.thread, watch);
+    dog.running = thread_start(&dog.thread, watch, NULL) == 0;
     if (!dog.running) log_line(LOG_WARN, "no thread for the watchdog: a rank that hangs will not be noticed");
 }
 
@@ -366,7 +355,7 @@ void watchdog_limit(double seconds, const char *folder)
     if (needs) dog.has_courier = true;
     pthread_mutex_unlock(&dog.lock);
     pthread_t courier;
-    if (needs && start_thread(&courier, carry)) pthread_detach(courier);
+    if (needs && thread_start(&courier, carry, NULL) == 0) pthread_detach(courier);
 }
 
 static void moved(seat *s, enum seat_state state)

@@ -50,6 +50,16 @@ void stop_install(void)
 
 int stop_requested(void) { return stop_signal; }
 
+int thread_start(pthread_t *thread, void *(*body)(void *), void *arg)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int why = pthread_create(thread, NULL, body, arg);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return why;
+}
+
 void stop_settled(void)
 {
     for (size_t i = 0; i < sizeof stop_signals / sizeof *stop_signals; i++) signal(stop_signals[i], SIG_IGN);

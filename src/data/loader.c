@@ -3,7 +3,6 @@
 
 #include <math.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -306,11 +305,7 @@ static status start(loader *l)
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->change, NULL);
     l->mutex_made = true;
-    sigset_t all, before; /* signals are for the main thread */
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &before);
-    int why = pthread_create(&l->thread, NULL, thread_main, l);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int why = thread_start(&l->thread, thread_main, l);
     CHECK(why == 0, ST_RESOURCE, "cannot start the loader thread: %s", strerror(why));
     l->started = true;
     return OK;

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -61,14 +60,9 @@ static void *work(void *arg)
     return NULL;
 }
 
-/* A thread that leaves signals to the main one. */
 static bool start_thread(saver *s)
 {
-    sigset_t all, was;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &was);
-    int bad = pthread_create(&s->thread, NULL, work, s);
-    pthread_sigmask(SIG_SETMASK, &was, NULL);
+    int bad = thread_start(&s->thread, work, s);
     if (bad) log_line(LOG_WARN, "no thread for saving (%s): training waits for each checkpoint", strerror(bad));
     return !bad;
 }
