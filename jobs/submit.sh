@@ -18,7 +18,7 @@ for word; do case $word in *.sbatch) script=${word##*/}; break ;; esac; done
 # shellcheck disable=SC2086 # a list of words
 set -- $sbatch_options "$@"
 case $script in
-train.sbatch | seeds.sbatch | evaluate.sbatch)
+train.sbatch | seeds.sbatch | evaluate.sbatch | use.sbatch)
     # not --ntasks-per-node: with it, Slurm keeps the number of ranks a job first had, and one that lost a node would wait for it for ever
     if [ -n "$ranks_per_node" ]; then set -- "--mincpus=$((ranks_per_node * threads))" "$@"; else set -- --exclusive "$@"; fi
     set -- "--cpus-per-task=$threads" "$@"

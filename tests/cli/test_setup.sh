@@ -84,6 +84,8 @@ check "submit: prints the id" says '^41$'
 check "submit: the site's options, then one's own" sent 1 '--account=lab --partition=long --cpus-per-task=2 --mincpus=16 --qos=x --nice --nodes=2 --qos=mine jobs/train.sbatch j.cfg'
 check "submit: report takes no ranks" run 0 sh jobs/submit.sh jobs/report.sbatch r
 check "submit: report" sent 2 '--partition=long --qos=x --nice jobs/report.sbatch r'
+check "submit: use" run 0 sh jobs/submit.sh --nodes=2 jobs/use.sbatch embed r --out v.h5
+check "submit: use takes ranks" sent 3 '--cpus-per-task=2 --mincpus=16 --qos=x --nice --nodes=2 jobs/use.sbatch embed r --out v.h5'
 check "submit: a site file that is not there" run 2 env MEDLEY_SITE="$here/none" sh jobs/submit.sh jobs/report.sbatch r
 check "pipeline: no recipe, nothing submitted" run 3 sh jobs/pipeline.sh "$here/j.cfg" --data "$here/data" --out "$here/p" --shards "$here/shards" --recipes "$here/recipes"
 check "pipeline: says which" says "no recipe $here/recipes/synth-mr.cfg"
@@ -121,6 +123,11 @@ check "in the job: modules" says '^module load gcc/12 openmpi$'
 check "in the job: srun, ranks and threads" says "^srun --mpi=pmix --kill-on-bad-exit=1 --ntasks=16 --ntasks-per-node=8 $here/bin/medley train j.cfg --set a=b c threads 2 2 end 40[0-9]*$"
 check "in the job: seeds with mpirun" run 0 in_job env LAUNCH=mpirun SLURM_ARRAY_TASK_ID=3 sh jobs/seeds.sbatch j.cfg runs
 check "in the job: mpirun, cores for the threads, seed and folder" says "^mpirun --bind-to core --map-by ppr:8:node:PE=2 -n 16 $here/bin/medley train j.cfg --set seed=3 --set run=runs/seed-3 threads 2"
+check "in the job: probe" run 0 in_job sh jobs/use.sbatch probe r --task t
+check "in the job: on all ranks" says "^srun --mpi=pmix --kill-on-bad-exit=1 --ntasks=16 --ntasks-per-node=8 $here/bin/medley probe r --task t threads 2"
+check "in the job: a probe that was requeued" run 0 in_job env SLURM_RESTART_COUNT=1 sh jobs/use.sbatch probe r --task t
+check "in the job: replaces what it had written" says "medley probe r --task t --force threads 2"
+check "in the job: no such use" run 2 in_job sh jobs/use.sbatch prob r
 check "in the job: an error of the program is the job's" run 3 in_job env CODE=3 sh jobs/train.sbatch j.cfg
 # shellcheck disable=SC2016
 stand_in medley 'echo "medley-data $*"'

@@ -333,7 +333,7 @@ static void subjects_are_drawn(void)
     metric_result r;
     for (int n = 1; n <= 3; n++) {
         metric *m = open_metric(TASK_REGRESSION, 1, NULL);
-        char who[8];
+        char who[16];
         for (int i = 0; i < 60; i++) {
             snprintf(who, sizeof who, "p%d", n == 3 ? i : i % n);
             add_noted(m, i, 5, 5 + (i % 2), who, "");
@@ -352,7 +352,7 @@ static void centres_by_themselves(void)
     metric *m = open_metric(TASK_REGRESSION, 1, NULL), *other = open_metric(TASK_REGRESSION, 1, NULL);
     static const char *const centre[] = {"south", "", "north"};
     metric_result r;
-    char (*name)[SHARD_TEXT], who[8];
+    char (*name)[SHARD_TEXT], who[16];
     void *bytes;
     size_t n_bytes;
     int n;
