@@ -64,6 +64,7 @@ typedef struct swin {
     int   index[640];
 } swin;
 extern const char *const swin_variants[]; /* NULL-terminated */
+static inline int swin_trained_side(const swin *net) { return net->version == 1 ? 224 : 256; } /* images of torchvision's weights */
 MUST status swin_init(swin *net, const char *variant, float drop_path /* <0: preset's */, params *t);
 
 typedef struct swin_run swin_run; /* buffers of one (B,H,W); opaque, allocated by place */

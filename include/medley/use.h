@@ -39,6 +39,8 @@ MUST status use_compute(comm *world);
 MUST status use_may_write(const char *path, bool force);
 /* "224x224": height and width, multiples of 32 up to 4096. ST_USAGE. */
 MUST status use_image_size(const char *text, int *H, int *W);
+/* What an option says; text NULL: *out stays as it is. ST_USAGE names the option. */
+MUST status use_number(const char *option, const char *text, double lo, double hi, double *out);
 
 /* ---- what --version prints --------------------------------------------------------------------------------------------------- */
 

@@ -227,7 +227,7 @@ static status write_out(exchange *e)
 static void choose_size(exchange *e)
 {
     if (e->H) return;
-    e->H = e->W = e->w.enc.version == 1 ? 224 : 256;
+    e->H = e->W = swin_trained_side(&e->w.enc);
     if (e->job) e->H = e->job->task[0].image[0], e->W = e->job->task[0].image[1];
     for (int i = 0; e->job && e->head && i < e->job->n_tasks; i++)
         if (strcmp(e->job->task[i].name, e->head) == 0) e->H = e->job->task[i].image[0], e->W = e->job->task[i].image[1];

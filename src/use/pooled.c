@@ -56,24 +56,18 @@ status features_seen_by(const job *j, const char *dir, seen_data *out)
 
 status features_seen(const swin *enc, const char *dir, seen_data *out)
 {
-    int side = enc->version == 1 ? 224 : 256;
+    int side = swin_trained_side(enc);
     return see(out, dir, side, side, 0);
 }
 
 status features_override(const char *image, const char *spacing, seen_data *out)
 {
     int H, W;
-    char *rest;
     if (image) {
         TRY(use_image_size(image, &H, &W), "--image");
         out->H = H, out->W = W;
     }
-    if (spacing) {
-        double s = strtod(spacing, &rest);
-        CHECK(*spacing && !*rest && s >= 0 && s <= 1000, ST_USAGE, "--spacing: got \"%.40s\", expected a number from 0 to 1000", spacing);
-        out->spacing = s;
-    }
-    return OK;
+    return use_number("--spacing", spacing, 0, 1000, &out->spacing);
 }
 
 int features_columns(const swin *enc, bool stages, int C[5])

@@ -25,15 +25,6 @@ static status find_task(const job *j, const char *name, const job_task **out)
                         near ? "\"?" : "");
 }
 
-static status number(const char *option, const char *text, double lo, double hi, double *out)
-{
-    char *rest;
-    if (!text) return OK;
-    *out = strtod(text, &rest);
-    CHECK(*text && !*rest && *out >= lo && *out <= hi, ST_USAGE, "%s: got \"%.40s\", expected a number from %g to %g", option, text, lo, hi);
-    return OK;
-}
-
 static status find_label(const catalogue *c, const job_task *t, const shard_label **out)
 {
     *out = NULL;
@@ -56,9 +47,9 @@ static status plan_of(predictor *p, const predict_ask *ask, const job *j, const 
     snprintf(plan->data, sizeof plan->data, "%s", c->meta.name);
     TRY(source_rules(&plan->rules, c, ask->range), "data set");
     plan->spacing = t->spacing;
-    TRY(number("--spacing", ask->spacing, 0, 1000, &plan->spacing), "predict");
-    TRY(number("--scale", ask->scale, 0.01, 1000, &scale), "predict");
-    TRY(number("--score", ask->score, 0, 1, &score), "predict");
+    TRY(use_number("--spacing", ask->spacing, 0, 1000, &plan->spacing), "predict");
+    TRY(use_number("--scale", ask->scale, 0.01, 1000, &scale), "predict");
+    TRY(use_number("--score", ask->score, 0, 1, &score), "predict");
     plan->scale = (float)scale, plan->spec.score_min = (float)score, plan->overlap = (float)ask->overlap / 100;
     TRY(augment_preset(&a, t->augment[0] ? t->augment : augment_for_modality(c->meta.modality)), "task %s", t->name);
     plan->flip_x = ask->tta && (isnan(t->aug.flip_x) ? (double)a.flip_x : t->aug.flip_x) > 0;

@@ -13,14 +13,6 @@
 
 /* ---- words --------------------------------------------------------------------------------------------------------------------------- */
 
-static status parse_number(const char *option, const char *text, double lo, double hi, double *out)
-{
-    char *end;
-    *out = strtod(text, &end);
-    CHECK(*text && !*end && *out >= lo && *out <= hi, ST_USAGE, "%s: got \"%.40s\", expected a number from %g to %g", option, text, lo, hi);
-    return OK;
-}
-
 static status parse_fractions(probe *p, const char *text)
 {
     const char *at = text;
@@ -267,9 +259,9 @@ static status parse(probe *p, const command_line *c, int argc, char **argv, cons
     p->from = args[0];
     if (!p->task && !p->data) return command_missing(c, "--task TASK or --data DIR");
     TRY(parse_fractions(p, text[0]), "probe");
-    TRY(parse_number("--lr", text[1], 1e-12, 100, &p->lr), "probe");
-    TRY(parse_number("--decoder-lr", text[2], 1e-12, 100, &p->decoder_lr), "probe");
-    if (text[3]) TRY(parse_number("--strength", text[3], 1e-9, 1e9, &p->strength), "probe");
+    TRY(use_number("--lr", text[1], 1e-12, 100, &p->lr), "probe");
+    TRY(use_number("--decoder-lr", text[2], 1e-12, 100, &p->decoder_lr), "probe");
+    TRY(use_number("--strength", text[3], 1e-9, 1e9, &p->strength), "probe");
     CHECK(!p->label_asked || p->data, ST_USAGE, "--label goes with --data; a task of the run has its label");
     return name_encoders(p);
 }

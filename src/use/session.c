@@ -3,6 +3,7 @@
 
 #include "medley_build.h"
 
+#include <stdlib.h>
 #include <unistd.h>
 
 status use_open(int argc, char **argv, comm **world)
@@ -64,5 +65,15 @@ status use_image_size(const char *text, int *H, int *W)
     int end = 0;
     CHECK(sscanf(text, "%dx%d%n", H, W, &end) == 2 && !text[end] && *H >= 32 && *W >= 32 && *H <= 4096 && *W <= 4096 && *H % 32 == 0 && *W % 32 == 0,
           ST_USAGE, "got \"%.40s\", expected HEIGHTxWIDTH, multiples of 32 up to 4096, such as 224x224", text);
+    return OK;
+}
+
+status use_number(const char *option, const char *text, double lo, double hi, double *out)
+{
+    char *rest;
+    if (!text) return OK;
+    double x = strtod(text, &rest);
+    CHECK(*text && !*rest && x >= lo && x <= hi, ST_USAGE, "%s: got \"%.40s\", expected a number from %g to %g", option, text, lo, hi);
+    *out = x;
     return OK;
 }
