@@ -71,7 +71,7 @@ static const key task_keys[] = {
 };
 
 static const key model_keys[] = {
-    TEXT("encoder", AT(model.encoder), NULL, "swin_t|swin_s|swin_b|swin_micro|swin_v2_t|swin_v2_s|swin_v2_b|swin_v2_micro",
+    TEXT("encoder", AT(model.encoder), NULL, "swin_t|swin_s|swin_b|swin_micro|swin_nano|swin_v2_t|swin_v2_s|swin_v2_b|swin_v2_micro|swin_v2_nano",
          "shared encoder"),
     FLOAT("drop_path", AT(model.drop_path), "-1", -1, 0.9, "largest rate of stochastic depth; negative: the encoder's own"),
     TEXT("init", AT(model.init), "random", NULL,

@@ -14,13 +14,16 @@ static const struct variant {
     {"swin_s", 1, 96, {2, 2, 18, 2}, {3, 6, 12, 24}, 7, 0.3f},
     {"swin_b", 1, 128, {2, 2, 18, 2}, {4, 8, 16, 32}, 7, 0.5f},
     {"swin_micro", 1, 48, {2, 2, 4, 2}, {3, 6, 12, 24}, 7, 0.1f},
+    {"swin_nano", 1, 16, {2, 2, 2, 2}, {1, 2, 4, 8}, 7, 0.1f},
     {"swin_v2_t", 2, 96, {2, 2, 6, 2}, {3, 6, 12, 24}, 8, 0.2f},
     {"swin_v2_s", 2, 96, {2, 2, 18, 2}, {3, 6, 12, 24}, 8, 0.3f},
     {"swin_v2_b", 2, 128, {2, 2, 18, 2}, {4, 8, 16, 32}, 8, 0.5f},
     {"swin_v2_micro", 2, 48, {2, 2, 4, 2}, {3, 6, 12, 24}, 8, 0.1f},
+    {"swin_v2_nano", 2, 16, {2, 2, 2, 2}, {1, 2, 4, 8}, 8, 0.1f},
 };
 enum { N_VARIANTS = sizeof variant_table / sizeof *variant_table };
-const char *const swin_variants[] = {"swin_t", "swin_s", "swin_b", "swin_micro", "swin_v2_t", "swin_v2_s", "swin_v2_b", "swin_v2_micro", NULL};
+const char *const swin_variants[] = {"swin_t",    "swin_s",    "swin_b",    "swin_micro",    "swin_nano",
+                                     "swin_v2_t", "swin_v2_s", "swin_v2_b", "swin_v2_micro", "swin_v2_nano", NULL};
 
 /* Preprocessing of torchvision's ImageNet weights. */
 static const float imagenet_mean[3] = {0.485f, 0.456f, 0.406f}, imagenet_std[3] = {0.229f, 0.224f, 0.225f};

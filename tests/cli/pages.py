@@ -24,7 +24,7 @@ images = { files = ["{site}/{tissue}/{patient}_{tile}.png"]; channels = 3; id = 
 labels = ( { name = "tissue"; kind = "classification"; source = "value"; value = "{tissue}"; classes = ["gland", "sheet", "septa"]; } );
 split = { value = "{site}"; map = ["north -> train", "south -> val", "east -> test", "west -> test"]; };
 """
-JOB = """run = "run"; data_root = "shards"; model = { encoder = "swin_v2_micro"; }; optim = { lr = 1e-3; warmup = 2; };
+JOB = """run = "run"; data_root = "shards"; model = { encoder = "swin_v2_nano"; }; optim = { lr = 1e-3; warmup = 2; };
 train = { steps = 12; validate_every = 6; log_every = 1; };
 tasks = ( { name = "tissue"; data = "sites"; image = [64, 64]; batch = 4; }, { name = "brain"; data = "synth-mr"; image = [64, 64]; batch = 2; },
           { name = "cells"; data = "synth-blood"; image = [64, 64]; batch = 2; } );

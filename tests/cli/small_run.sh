@@ -29,7 +29,7 @@ for set in synth-histo synth-blood synth-mr; do check "data: $set" "$medley_data
 cat >"$here/job.cfg" <<END
 run = "$run";
 data_root = "data/shards";
-model = { encoder = "swin_v2_micro"; };
+model = { encoder = "swin_v2_nano"; };
 train = { steps = 6; validate_every = 3; checkpoint_every = 3; log_every = 1; };
 optim = { lr = 1e-3; warmup = 2; };
 tasks = (

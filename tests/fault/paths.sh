@@ -90,7 +90,7 @@ check "convert --force: a link in place of the data set" fails 3 "symbolic link"
 check "what the link pointed to is untouched" grep -q mine "$here/victim/data.h5"
 
 # the run folder
-printf 'run = "%s/run"; data_root = "%s/out/deep/er"; model = { encoder = "swin_micro"; };\ntrain = { steps = 4; checkpoint_every = 1; threads = 1; };\ntasks = ( { name = "c"; data = "set"; label = "c"; image = [32, 32]; batch = 2; } );\n' "$here" "$here" >"$here/job.cfg"
+printf 'run = "%s/run"; data_root = "%s/out/deep/er"; model = { encoder = "swin_nano"; };\ntrain = { steps = 4; checkpoint_every = 1; threads = 1; };\ntasks = ( { name = "c"; data = "set"; label = "c"; image = [32, 32]; batch = 2; } );\n' "$here" "$here" >"$here/job.cfg"
 check "training" "$medley" train "$here/job.cfg" --set train.steps=2
 mv "$here/run/checkpoints/step-000000002.h5" "$here/planted.h5"
 ln -s ../../planted.h5 "$here/run/checkpoints/step-000000002.h5"
@@ -99,7 +99,7 @@ cp "$here/log" "$here/resumed"
 check "a checkpoint that is a link out of the folder is not taken" grep -q "leads out of the folder" "$here/resumed"
 check "the one before is" grep -q "resumed from .*step-000000001.h5" "$here/resumed"
 for name in ../a /a .a a/b; do
-    printf 'run = "%s/run"; data_root = "%s/out/deep/er"; model = { encoder = "swin_micro"; }; train = { steps = 1; };\ntasks = ( { name = "%s"; data = "set"; image = [32, 32]; batch = 1; } );\n' "$here" "$here" "$name" >"$here/job.cfg"
+    printf 'run = "%s/run"; data_root = "%s/out/deep/er"; model = { encoder = "swin_nano"; }; train = { steps = 1; };\ntasks = ( { name = "%s"; data = "set"; image = [32, 32]; batch = 1; } );\n' "$here" "$here" "$name" >"$here/job.cfg"
     check "task name $name" fails 2 "file name" "$medley" check "$here/job.cfg"
 done
 echo "1..$n"

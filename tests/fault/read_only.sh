@@ -28,7 +28,7 @@ echo "# $kind"
 if touch "$dir/ro/x" 2>/dev/null; then echo "# (root may write all the same)"; rm -f "$dir/ro/x"; else ok 0 "nothing can be written there"; fi
 cat >"$dir/job.cfg" <<END
 run = "$dir/run"; data_root = "$dir/ro";
-model : { encoder = "swin_v2_micro"; };
+model : { encoder = "swin_v2_nano"; };
 train : { steps = 2; validate_every = 1; checkpoint_every = 1; };
 tasks = ( { name = "disc"; data = "tiny-disc"; image = [64, 64]; batch = 2; } );
 END

@@ -36,7 +36,7 @@ last="step-000000006.h5"
 job() { # job FILE RUN [TRAIN-SETTINGS]
   cat >"$1" <<END
 run = "$2"; data_root = "$dir/shards"; seed = 5;
-model : { encoder = "swin_v2_micro"; };
+model : { encoder = "swin_v2_nano"; };
 train : { steps = 6; threads = 1; checkpoint_every = 2; validate_every = 3; log_every = 1; watchdog_s = 60.0; ${3:-keep = 9;} };
 optim : { lr = 1e-3; warmup = 2; };
 tasks = ( { name = "quadrant"; data = "tiny-quadrant"; image = [64, 64]; batch = 2; },

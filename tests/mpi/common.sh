@@ -18,7 +18,7 @@ job() { # job FILE RUN SUM TASKS...: writes a job file; a task is KIND:BATCH:UNI
   f=$1 run=$2 sum=$3; shift 3
   {
     echo "run = \"$run\"; data_root = \"$dir/shards\"; seed = 5;"
-    echo "model : { encoder = \"swin_v2_micro\"; };"
+    echo "model : { encoder = \"${encoder:-swin_v2_nano}\"; };"
     echo "train : { steps = ${steps:-20}; sum = \"$sum\"; threads = 1; checkpoint_every = 5; validate_every = ${validate:-10}; log_every = 5; keep = 9; watchdog_s = 60.0; suspend_after = 3; };"
     echo "optim : { lr = 1e-3; warmup = 4; };"
     echo "tasks = ("

@@ -49,7 +49,7 @@ fi
 "$make_shards" "$dir/shards" 20 >"$dir/log" 2>&1; ok $? "shards"
 cat >"$dir/job.cfg" <<END
 run = "$dir/run"; data_root = "$dir/shards";
-model : { encoder = "swin_v2_micro"; };
+model : { encoder = "swin_v2_nano"; };
 train : { steps = 1; validate_every = 0; };
 tasks = ( { name = "disc"; data = "tiny-disc"; image = [64, 64]; batch = 2; } );
 END

@@ -17,12 +17,12 @@ for end in h5 npy csv; do
         cmp "$dir/$end-one.$end" "$dir/$end-two.$end" && cmp "$dir/$end-one.$end" "$dir/$end-three.$end"
     ok $? "all data of the run, $end: the same bytes on 1, 2 and 3 ranks"
 done
-[ "$(wc -l <"$dir/csv-one.csv")" = 50 ] && [ "$(sed -n 2p "$dir/csv-one.csv" | tr , '\n' | wc -l)" = $((9 + 48 * 23)) ]
+[ "$(wc -l <"$dir/csv-one.csv")" = 50 ] && [ "$(sed -n 2p "$dir/csv-one.csv" | tr , '\n' | wc -l)" = $((9 + 16 * 23)) ]
 ok $? "49 samples of two data sets, stages and vector"
 embed 3 test.csv --split test --data "$dir/shards/tiny-quadrant" && [ "$(grep -c ',test,' "$dir/test.csv")" = 6 ] && [ "$(wc -l <"$dir/test.csv")" = 7 ]
 ok $? "one data set, one split"
 # its vectors are those of the whole, though they were computed in other turns
-grep '^tiny-quadrant,.*,test,' "$dir/csv-one.csv" | cut -d, -f "1-9,$((10 + 48 * 15))-" | sort >"$dir/a.txt" && sed 1d "$dir/test.csv" | sort | cmp - "$dir/a.txt"
+grep '^tiny-quadrant,.*,test,' "$dir/csv-one.csv" | cut -d, -f "1-9,$((10 + 16 * 15))-" | sort >"$dir/a.txt" && sed 1d "$dir/test.csv" | sort | cmp - "$dir/a.txt"
 ok $? "a vector does not depend on what it is computed with"
 embed 2 raw.csv --raw && embed 2 last.csv --weights last && embed 2 avg.csv && cmp "$dir/last.csv" "$dir/avg.csv" && ! cmp -s "$dir/raw.csv" "$dir/avg.csv"
 ok $? "moving average or trained weights; last or best"
@@ -44,7 +44,7 @@ ok $? "damaged shards: 3, and no file"
 out() { f=$1; shift; "$medley" export "$dir/a" --out "$dir/$f" --force "$@" >"$dir/log" 2>&1; }
 has() { head -c 200000 "$dir/$1" | tr -d '\000' | grep -qaF -- "$2"; }
 cd "$dir" || exit 1
-out w.safetensors --format timm --head quadrant && has w.safetensors '"head.fc.weight":{"dtype":"F32","shape":[4,384]' && has w.safetensors 'tiny-quadrant: CC0' &&
+out w.safetensors --format timm --head quadrant && has w.safetensors '"head.fc.weight":{"dtype":"F32","shape":[4,128]' && has w.safetensors 'tiny-quadrant: CC0' &&
     has w.safetensors '"classes":"a\nb\nc\nd"' && has w.safetensors '"image_size":"64x64"' && has w.safetensors 'moving average'
 ok $? "export with a head as the classifier; data sets, licences, classes, size in the header"
 out h.safetensors --with heads && has h.safetensors '"head.quadrant.bias"' && has h.safetensors '"seg.block1.conv1.weight"' && has h.safetensors '"head.disc.'
@@ -63,7 +63,7 @@ ok $? "training from a file: the same bits on 1 and 3 ranks"
 start c 1 random && { verify "$dir/b1" "$dir/c"; [ $? = 1 ]; }
 ok $? "and other bits than from random weights"
 mpi 1 "$medley" embed "$dir/b1" --out "$dir/b1.csv" && awk -F, 'FNR > 1 { if (NR == FNR) for (i = 10; i <= NF; i++) v[FNR, i] = $i
-    else for (i = 10; i <= NF; i++) { n++; d = v[FNR, i] - $i; if (d < 0) d = -d; if (d > 1e-5) exit 1 } } END { exit n != 49 * 384 }' "$dir/raw.csv" "$dir/b1.csv"
+    else for (i = 10; i <= NF; i++) { n++; d = v[FNR, i] - $i; if (d < 0) d = -d; if (d > 1e-5) exit 1 } } END { exit n != 49 * 128 }' "$dir/raw.csv" "$dir/b1.csv"
 ok $? "with a step of nothing it sees what the file's encoder sees"
 start b1 2 "$dir/raw.safetensors" && mv "$dir/raw.safetensors" "$dir/moved" && mpi 1 "$medley" evaluate "$dir/b1" --split val --boot 0
 ok $? "once begun, the run does not need the file"

@@ -18,7 +18,7 @@ mpi() { ranks=$1; shift; timeout "${patience:-300}" mpirun -q --oversubscribe --
 job() {
   steps=$1
   shift
-  echo "run = \"$dir/run\"; data_root = \"$dir/shards\"; seed = 5; model : { encoder = \"${encoder:-swin_v2_micro}\"; };"
+  echo "run = \"$dir/run\"; data_root = \"$dir/shards\"; seed = 5; model : { encoder = \"${encoder:-swin_v2_nano}\"; };"
   echo "train : { steps = $steps; threads = 1; checkpoint_every = 0; checkpoint_minutes = 0.0; validate_every = 0; log_every = 5; watchdog_s = 60.0; check_replicas_every = 4; rebalance_after = 0; };"
   echo 'tasks = ('
   comma=""

@@ -27,7 +27,7 @@ drops() { grep '"event":"drop"' "$dir/$1/record.jsonl" | sed 's/"time":[^,]*,//'
 "$make_shards" "$dir/shards" 40 || { echo "not ok 1 - shards"; echo "1..1"; exit 1; }
 {
   echo "run = \"x\"; data_root = \"$dir/shards\"; seed = 5;"
-  echo 'model : { encoder = "swin_v2_micro"; };'
+  echo 'model : { encoder = "swin_v2_nano"; };'
   echo 'train : { steps = 6; threads = 1; checkpoint_every = 3; validate_every = 100; log_every = 1; keep = 9; watchdog_s = 120.0; suspend_after = 3; };'
   echo 'optim : { lr = 1e-3; warmup = 4; };'
   echo 'tasks = ('

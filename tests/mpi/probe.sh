@@ -65,7 +65,7 @@ image() {
           if (n[k] != 3 || ($m - mean) ^ 2 > 1e-12 || ($hi - mean - h) ^ 2 > 1e-10 || (mean - $lo - h) ^ 2 > 1e-10) exit 1
           if ($1 != "random" && ($diff - (mean - r)) ^ 2 > 1e-12) exit 1; rows++ } END { exit rows != 4 * 2 * 3 }' "$p" "$s"
     ok $? "summary: mean, Student's interval, difference to random weights; no interval where all repeats are the same"
-    head -c 4 "$dir/one/curve.svg" | grep -q '<svg' && grep -q 'class="fill band c0"' "$dir/one/curve.svg" && grep -q '>single (swin_v2_micro)<' "$dir/one/curve.svg" &&
+    head -c 4 "$dir/one/curve.svg" | grep -q '<svg' && grep -q 'class="fill band c0"' "$dir/one/curve.svg" && grep -q '>single (swin_v2_nano)<' "$dir/one/curve.svg" &&
         grep -q '</svg>' "$dir/one/probe.html" && ! grep -qE '(src|href)=|[>," ]-?(nan|inf)[<," ]' "$dir/one/probe.html"
     ok $? "a drawing with bands, and a page that needs nothing from elsewhere"
 

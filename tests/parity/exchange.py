@@ -179,24 +179,24 @@ def check_programs(encoder, size, pixels, tensors, vector, order):
 def check_faults(ours):
     good, _ = load(ours)
     tensors = dict(good)
-    del tensors["encoder.features.5.2.mlp.0.bias"]
+    del tensors["encoder.features.5.1.mlp.0.bias"]
     tensors["encoder.norm.weight"] = torch.zeros(7)
     tensors["encoder.features.5.99.norm1.bias"] = torch.zeros(7)
     tensors["decoder.weight"] = torch.zeros(1)
     save("bad.safetensors", tensors)
     fails, said = run("import", "bad.safetensors", want=3)
-    ok(fails and all(s in said for s in ("missing  encoder.features.5.2.mlp.0.bias [768]", "1 missing, 1 of another shape",
-                                         "encoder.norm.weight [7], wanted [384]", "extra    encoder.features.5.99.norm1.bias",
+    ok(fails and all(s in said for s in ("missing  encoder.features.5.1.mlp.0.bias [256]", "1 missing, 1 of another shape",
+                                         "encoder.norm.weight [7], wanted [128]", "extra    encoder.features.5.99.norm1.bias",
                                          "unused   decoder.weight [1]")), "import names what is missing, of another shape, too many, unused")
     tensors = dict(good)
-    tensors["encoder.norm.bias"] = torch.full((384,), float("nan"))
+    tensors["encoder.norm.bias"] = torch.full((128,), float("nan"))
     save("bad.safetensors", tensors)
     fails, said = run("import", "bad.safetensors", want=3)
     ok(fails and 'tensor "encoder.norm.bias": element 0 is nan' in said, "import refuses weights that are not finite")
     save("bad.safetensors", {"x": torch.zeros(3)})
     fails, said = run("import", "bad.safetensors", want=3)
     ok(fails and "no Swin encoder in it" in said, "import of something else")
-    ok(run("import", ours, "--encoder", "swin_v2_micro", want=3)[0], "import for another encoder")
+    ok(run("import", ours, "--encoder", "swin_v2_nano", want=3)[0], "import for another encoder")
     ok(run("export", ours, "--out", ours, want=2)[0] and load(ours)[0].keys() == good.keys(), "nothing is overwritten without --force")
     wrapped = {"module.backbone." + k.split(".", 1)[1]: v for k, v in good.items()}
     save("half.safetensors", wrapped, "BF16")
@@ -235,23 +235,23 @@ def check_cases(ours):
         with h5py.File(f"{data}/synth-mr-00000.h5") as f:
             same = all(list(s[a][:]) == list(f[b][:]) for a, b in (("id", "id"), ("subject", "subject"), ("slice", "slice"), ("split", "split"), ("source", "source")))
         val = s["split"][:] == 1
-        ok(same and np.array_equal(v["vector"][:], s["vector"][:][val]) and s.attrs["encoder"].decode() == "swin_micro", "ids, subjects, slices, splits of the shards")
+        ok(same and np.array_equal(v["vector"][:], s["vector"][:][val]) and s.attrs["encoder"].decode() == "swin_nano", "ids, subjects, slices, splits of the shards")
 
 
 with tempfile.TemporaryDirectory() as folder:
     os.chdir(folder)
     os.environ.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMP_NUM_THREADS="1")
     images = {size: make_images(size, n) for size, n in ((64, 5), (224, 2), (256, 2))}
-    for encoder, size in (("swin_micro", 64), ("swin_v2_micro", 64), ("swin_t", 224), ("swin_v2_t", 256)):
+    for encoder, size in (("swin_nano", 64), ("swin_v2_nano", 64), ("swin_t", 224), ("swin_v2_t", 256)):
         vector, ours, order = check_torchvision(encoder, size, images[size])
-        small = encoder.endswith("micro")  # all namings; a large one, whose files take seconds each, only for the programs that are here
+        small = encoder.endswith("nano")  # all namings; a large one, whose files take seconds each, only for the programs that are here
         namings = ("timm", "microsoft", "huggingface", "torchvision", "medley") if small else [n for n in ("timm", "huggingface") if installed(n)]
         out = {naming: check_naming(encoder, size, naming, ours, vector) for naming in namings}
         if not small:
             check_programs(encoder, size, images[size], out, vector, order)
-    check_faults("swin_micro.safetensors")
-    check_formats("swin_micro.safetensors", 64)
-    check_cases("swin_micro.safetensors")
+    check_faults("swin_nano.safetensors")
+    check_formats("swin_nano.safetensors", 64)
+    check_cases("swin_nano.safetensors")
     said = subprocess.run([medley_data, "verify", "shards/noise64"], capture_output=True, text=True)
     ok(said.returncode == 0 and "no errors, 0 warnings" in said.stdout, "shards without labels are good shards")
     os.chdir("/")

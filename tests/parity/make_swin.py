@@ -17,7 +17,8 @@ except ImportError as e:
     sys.exit(0)
 
 CASES = [("swin_t", 1, 224, 224), ("swin_t", 1, 256, 256), ("swin_v2_t", 1, 224, 224), ("swin_v2_t", 1, 256, 256),
-         ("swin_micro", 2, 96, 160), ("swin_v2_micro", 2, 96, 160)]
+         ("swin_micro", 2, 96, 160), ("swin_v2_micro", 2, 96, 160), ("swin_nano", 2, 96, 160), ("swin_v2_nano", 2, 96, 160)]
+OURS = {"micro": (48, [2, 2, 4, 2], [3, 6, 12, 24]), "nano": (16, [2, 2, 2, 2], [1, 2, 4, 8])}  # width, blocks, heads of what torchvision lacks
 RNG_TEST, RNG_DROP_PATH = 9, 4
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -68,11 +69,12 @@ def parameter(name, shape):
 
 
 def build(variant):
-    if not variant.endswith("micro"):
+    size = variant.split("_")[-1]
+    if size not in OURS:
         return getattr(tv, variant)()
     v2 = "v2" in variant
     window = 8 if v2 else 7
-    return SwinTransformer([4, 4], 48, [2, 2, 4, 2], [3, 6, 12, 24], [window, window], stochastic_depth_prob=0.1,
+    return SwinTransformer([4, 4], *OURS[size], [window, window], stochastic_depth_prob=0.1,
                            block=SwinTransformerBlockV2 if v2 else SwinTransformerBlock, downsample_layer=PatchMergingV2 if v2 else PatchMerging)
 
 
@@ -101,7 +103,7 @@ def numbers(name, x, samples):
 def make(variant, B, H, W):
     net = build(variant).double().eval()
     net.head = torch.nn.Identity()
-    drop = 0.3 if variant.endswith("micro") else 0.0
+    drop = 0.3 if variant.split("_")[-1] in OURS else 0.0
     with torch.no_grad():
         for n, p in net.named_parameters():
             p.copy_(torch.from_numpy(parameter("encoder." + n, tuple(p.shape))))

@@ -52,7 +52,7 @@ def convert(name, recipe):
 def train(tasks):
     """One step of nothing, and validation: best.h5 has the weights of the start."""
     with open("job.cfg", "w") as f:
-        f.write('run = "run"; data_root = "shards"; seed = 3; model = { encoder = "swin_v2_micro"; };\n'
+        f.write('run = "run"; data_root = "shards"; seed = 3; model = { encoder = "swin_v2_nano"; };\n'
                 "train = { steps = 1; validate_every = 1; threads = 1; }; optim = { lr = 1e-9; min_lr = 0.0; weight_decay = 0.0; warmup = 0; };\ntasks = (\n" +
                 ",\n".join("{ image = [64, 64]; batch = 2; " + t + " }" for t in tasks) + ");\n")
     good, _ = run("train", "job.cfg")

@@ -22,7 +22,7 @@ except ImportError as e:
 medley, make_shards = (os.path.abspath(p) for p in sys.argv[1:3])
 FRACTIONS, REPEATS = (10, 50, 100), 2
 STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1, 10, 100)
-JOB = """run = "a"; data_root = "shards"; seed = 5; model : { encoder = "swin_v2_micro"; };
+JOB = """run = "a"; data_root = "shards"; seed = 5; model : { encoder = "swin_v2_nano"; };
 train : { steps = 3; threads = 1; validate_every = 3; }; optim : { lr = 1e-3; warmup = 1; };
 tasks = ( { name = "quadrant"; data = "tiny-quadrant"; image = [64, 64]; batch = 2; }, { name = "sides"; data = "tiny-sides"; image = [64, 64]; batch = 2; },
           { name = "radius"; data = "tiny-radius"; image = [64, 64]; batch = 2; } );

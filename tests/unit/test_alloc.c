@@ -176,7 +176,7 @@ static status work_model(void)
     task_run *run = NULL;
     status st;
     sh = (shared){.has_seg = true, .has_det = true};
-    TRY_TO(done, swin_init(&sh.enc, "swin_micro", -1, &pt), "model");
+    TRY_TO(done, swin_init(&sh.enc, "swin_nano", -1, &pt), "model");
     TRY_TO(done, unet_init(&sh.seg, &sh.enc, &pt), "model");
     TRY_TO(done, fpn_init(&sh.det, &sh.enc, &pt), "model");
     for (int k = 0; k < N_TASK_KINDS; k++) {
@@ -361,7 +361,7 @@ static bool write_job(void)
     snprintf(job_path, sizeof job_path, "%s/job.cfg", dir);
     FILE *f = fopen(job_path, "w");
     if (!f) return false;
-    fprintf(f, "run = \"%s/run\"; data_root = \"%s\";\nmodel = { encoder = \"swin_v2_micro\"; };\n", dir, dir);
+    fprintf(f, "run = \"%s/run\"; data_root = \"%s\";\nmodel = { encoder = \"swin_v2_nano\"; };\n", dir, dir);
     fprintf(f, "train = { steps = 2; threads = 1; checkpoint_every = 1; validate_every = 1; log_every = 0; watchdog_s = 0.0; };\ntasks = (\n");
     for (int k = 0; k < N_TASK_KINDS; k++)
         fprintf(f, "%s{ name = \"%s\"; data = \"noise\"; label = \"%s\"; image = [32, 32]; batch = 1; }", k ? ",\n" : "", name[k], label[k]);
