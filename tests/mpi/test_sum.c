@@ -183,7 +183,7 @@ static void early_sum(enum sum_mode mode)
     EXPECT_OK(sum_init(&early, world, true, TENSORS, TENSORS, n, 16, &g));
     EXPECT_OK(sum_init(&after, world, true, TENSORS, TENSORS, n, 16, &plain));
     lay_out(&early), lay_out(&after);
-    EXPECT_OK(sum_ahead_open(&a, &early, TENSORS - 2, mode)); /* the last two are no shared ones */
+    EXPECT_OK(sum_ahead_open(&a, &early, &(sum_part){0, TENSORS - 2, &early.all}, 1, mode)); /* the last two are no shared ones */
     EXPECT((a != NULL) == (n_nodes > 1), "%.0f nodes, begun early: %d", n_nodes, a != NULL);
     for (int step = 0; step < EARLY_STEPS && a; step++) {
         bool take_back = step == BAD_STEP && rank == 0; /* it has one unit */
