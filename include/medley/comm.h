@@ -167,6 +167,8 @@ void sum_ahead_take(sum_ahead *a, float *g);
 /* ---- simulation (src/comm/simulate.c) --------------------------------------------------------------------------------- *
  * Where the time of a step goes on a cluster that is not here: the collectives of a step with clocks for ranks. Local. */
 
+/* Elements that some ranks sum among themselves: rank r if member[r * stride]; NULL: all. */
+typedef struct sim_part { int64_t n; const bool *member; int stride; } sim_part;
 typedef struct sim_cluster {
     int      nodes, per_node;        /* the last node counts as full */
     double   latency_s, bytes_per_s; /* of a message between nodes; of a node's network, each way */
@@ -182,8 +184,8 @@ typedef struct sim_cluster {
 /* Seconds of a step, mean over steps: work of the mean rank; waiting for the busiest; for what jitter and slow nodes add; sum inside the
  * nodes; bytes and latencies between them, as far as they are not hidden behind backward; update; all together. */
 typedef struct sim_times { double compute, balance, jitter, node, wire, latency, update, step; } sim_times;
-/* seconds (nodes * per_node): each rank's work; n: elements that are summed. */
-MUST status comm_simulate(const sim_cluster *c, const double *seconds, double update_s, int64_t n, int steps, sim_times *out);
+/* seconds (nodes * per_node): each rank's work; part (n_parts): what is summed, in the order of the arena. */
+MUST status comm_simulate(const sim_cluster *c, const double *seconds, double update_s, const sim_part *part, int n_parts, int steps, sim_times *out);
 
 /* ---- watchdog (src/comm/watchdog.c) ----------------------------------------------------------------------------------- *
  * A thread on every rank that ends the job with ST_COMM when a rank makes no progress for the watchdog's time, or has died, and says

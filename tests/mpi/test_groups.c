@@ -234,6 +234,26 @@ static void early(enum sum_mode mode)
 static void begun_early_between_layers(void) { early(SUM_POLL); }
 static void begun_early_by_a_thread(void) { early(SUM_THREAD); }
 
+/* Four nodes of two ranks: all sum the first part, one rank each of nodes 0 and 1 the second, both of node 3 the third, at the same time. */
+static void simulated(void)
+{
+    enum { A = 1 << 20, B = 1 << 19, C = 1 << 18, RANKS = 8 };
+    static const bool member[RANKS][2] = {[0] = {true}, [2] = {true}, [6] = {false, true}, [7] = {false, true}};
+    double seconds[RANKS] = {0}, wire = (12.0 * A * 3 / 4 + 12.0 * B / 2) / 1e9, node = 16.0 * A / 1e11;
+    const sim_part part[] = {{.n = A}, {B, &member[0][0], 2}, {C, &member[0][1], 2}};
+    sim_cluster c = {.nodes = 4, .per_node = 2, .bytes_per_s = 1e9, .memory_rate = 1e11};
+    sim_times t;
+    EXPECT_OK(comm_simulate(&c, seconds, 0, part, 3, 1, &t));
+    EXPECT_NEAR(t.wire, wire, 1e-12);
+    EXPECT_NEAR(t.node, node, 1e-12);
+    c.memory_rate = 1e6; /* so slow that the third part takes longer than the second */
+    EXPECT_OK(comm_simulate(&c, seconds, 0, part, 3, 1, &t));
+    EXPECT_NEAR(t.wire, 12.0 * A * 3 / 4 / 1e9, 1e-12);
+    EXPECT_NEAR(t.node, 16.0 * (A + C) / 1e6, 1e-9);
+    EXPECT_OK(comm_simulate(&c, seconds, 0, part, 1, 1, &t));
+    EXPECT_NEAR(t.wire, 12.0 * A * 3 / 4 / 1e9, 1e-12);
+}
+
 int main(int argc, char **argv)
 {
     if (comm_open(&argc, &argv, &world) != OK) return 1;
@@ -245,6 +265,7 @@ int main(int argc, char **argv)
     RUN(float_sums);
     RUN(begun_early_between_layers);
     RUN(begun_early_by_a_thread);
+    RUN(simulated);
     double bad = test_bad;
     if (comm_sum_f64(world, &bad, 1) != OK) bad = 1;
     comm_close(world);
