@@ -251,7 +251,7 @@ static status place(trainer *t)
 
 /* ---- arenas ------------------------------------------------------------------------------------------------------------------- */
 
-/* Offsets: shared blocks first, then the heads of this rank. */
+/* Offsets: shared blocks first, the same on all ranks, also of decoders that others hold; then the heads of this rank. */
 static status lay_out(trainer *t)
 {
     bool *owned;

@@ -82,7 +82,7 @@ typedef struct block_state {
 
 typedef struct save_state {
     saver   *saver;          /* rank 0 */
-    float   *buf;            /* rank 0: (largest head tensor) */
+    float   *buf;            /* rank 0: (largest tensor that it does not hold) */
     int64_t *exponent;       /* (pt.n) */
     double  *exponent_f;     /* (pt.n) */
     char    *plan;           /* plan_text */
