@@ -46,6 +46,8 @@ MUST status comm_share_f32(comm *c, float *data, int64_t n, int64_t slice);
 MUST status comm_exchange_begin(comm *c, const int64_t *data, int64_t n, int64_t slice, int64_t *in);
 MUST status comm_share_begin(comm *c, float *data, int64_t n, int64_t slice);
 MUST status comm_begun_test(comm *c, bool *through);
+/* Bytes that this process has handed to MPI for other ranks in exchange, share and comm_sum_f32 (as a ring would send them). Local. */
+double comm_bytes_sent(void);
 /* Collective over c: sub-group of the ranks with member = true (order kept). *out = NULL on ranks outside. */
 MUST status comm_group(comm *c, bool member, comm **out);
 void        comm_group_close(comm *g);
@@ -56,7 +58,7 @@ typedef struct comm_levels {
     comm *across; /* the ranks that have this one's place on their nodes, one of each node; NULL beyond the first `lanes` of a node */
     int   lanes;  /* ranks of the smallest node */
 } comm_levels;
-MUST status comm_levels_open(comm *world, comm_levels *out);
+MUST status comm_levels_open(comm *world, comm_levels *out); /* of any group */
 void        comm_levels_close(comm_levels *l);
 
 /* ---- memory of a node (src/comm/shared.c) ----------------------------------------------------------------------------- */
@@ -87,7 +89,15 @@ typedef struct sum_tensor {
     int     exponent; /* values are multiplied by 2^exponent */
     float   max;      /* largest |gradient| of an accepted or refused unit of this step; not finite values do not count */
     bool    filled;   /* a unit was added since the last sum_reduce; if not, the accumulators' contents count as 0 */
+    bool    away;     /* other ranks' alone: has a place in the arena, which nobody touches here */
 } sum_tensor;
+
+/* Ranks that sum some of the tensors among themselves. */
+typedef struct sum_group {
+    comm       *ranks;  /* NULL: this rank alone */
+    comm_levels levels; /* of these ranks, where those of a node see each other's memory; none: sums go through MPI */
+    int        *place;  /* (ranks of levels.node) where each is in fixed_of and g_of */
+} sum_group;
 
 typedef struct gradient_sum {
     bool        exact;
@@ -97,8 +107,8 @@ typedef struct gradient_sum {
     int64_t    *fixed;                /* (n) exact: fixed-point sums */
     float      *floating;             /* (n) float mode */
     float      *g;                    /* (n) the gradient arena, or NULL: the caller's */
-    comm       *world;                /* of sum_init */
-    comm_levels levels;               /* of world */
+    sum_group   all;                  /* the ranks of sum_init */
+    arena       own_sums, own_g;      /* where they lie if no other rank sees them */
     shared_arena fixed_of, g_of;      /* exact, and nodes of several ranks: `fixed` and `g` of all ranks of this node */
     int64_t    *incoming;             /* exact: what other ranks send of one piece of the arena */
     const int64_t **other;            /* (n_ranks) exact: where the others' part of a piece begins */
@@ -123,6 +133,11 @@ void sum_take_back(gradient_sum *s, float *g, int first, int last);
 /* Collective over c (NULL: this rank alone): g = the sums of tensors first..last-1 over the ranks, the accumulators are empty again. The
  * tensors must be contiguous in the arena and in the same order on all ranks of c. */
 MUST status sum_reduce(gradient_sum *s, comm *c, int first, int last, float *g);
+/* The same over the ranks of a group, for tensors that lie at the same place on all of them. Collective over the group. */
+MUST status sum_reduce_among(gradient_sum *s, const sum_group *group, int first, int last, float *g);
+/* Collective over s's ranks: the group of those with member = true. Elsewhere *out is empty. */
+MUST status sum_group_open(sum_group *out, gradient_sum *s, bool member);
+void        sum_group_close(sum_group *group);
 /* Collective over c: next step's exponents from the maxima over all ranks (tensor t of every rank is global tensor id[t]). */
 MUST status sum_rescale(gradient_sum *s, comm *c, const int *id);
 
@@ -132,9 +147,12 @@ MUST status sum_rescale(gradient_sum *s, comm *c, const int *id);
 
 enum sum_mode { SUM_AFTER, SUM_POLL, SUM_THREAD }; /* all after the units; in calls from between layers; by a thread */
 typedef struct sum_ahead sum_ahead;
-/* Collective over s's world, once s's tensors are known. *out = NULL on all ranks, with a line in the log, where there is nothing to gain or it
- * cannot be: one node, no exact sum, ranks of a node that do not see each other's memory. */
-MUST status sum_ahead_open(sum_ahead **out, gradient_sum *s, int n_tensors, enum sum_mode mode);
+/* Tensors first..last-1 are summed over a group; NULL: of which this rank is none. */
+typedef struct sum_part { int first, last; const sum_group *group; } sum_part;
+/* Collective over s's ranks, once s's tensors are known: the same parts on all ranks, one behind the other from tensor 0 on. *out = NULL on all
+ * ranks, with a line in the log, where there is nothing to gain or it cannot be: one node, no exact sum, ranks of a node that do not see each
+ * other's memory. */
+MUST status sum_ahead_open(sum_ahead **out, gradient_sum *s, const sum_part *part, int n_parts, enum sum_mode mode);
 void sum_ahead_close(sum_ahead *a);
 void sum_ahead_begin(sum_ahead *a); /* a step begins. Local, as is the next */
 /* This rank adds nothing more to tensors from..n_tensors-1 in this step. from falls. */
@@ -149,6 +167,8 @@ void sum_ahead_take(sum_ahead *a, float *g);
 /* ---- simulation (src/comm/simulate.c) --------------------------------------------------------------------------------- *
  * Where the time of a step goes on a cluster that is not here: the collectives of a step with clocks for ranks. Local. */
 
+/* Elements that some ranks sum among themselves: rank r if member[r * stride]; NULL: all. */
+typedef struct sim_part { int64_t n; const bool *member; int stride; } sim_part;
 typedef struct sim_cluster {
     int      nodes, per_node;        /* the last node counts as full */
     double   latency_s, bytes_per_s; /* of a message between nodes; of a node's network, each way */
@@ -164,8 +184,8 @@ typedef struct sim_cluster {
 /* Seconds of a step, mean over steps: work of the mean rank; waiting for the busiest; for what jitter and slow nodes add; sum inside the
  * nodes; bytes and latencies between them, as far as they are not hidden behind backward; update; all together. */
 typedef struct sim_times { double compute, balance, jitter, node, wire, latency, update, step; } sim_times;
-/* seconds (nodes * per_node): each rank's work; n: elements that are summed. */
-MUST status comm_simulate(const sim_cluster *c, const double *seconds, double update_s, int64_t n, int steps, sim_times *out);
+/* seconds (nodes * per_node): each rank's work; part (n_parts): what is summed, in the order of the arena. */
+MUST status comm_simulate(const sim_cluster *c, const double *seconds, double update_s, const sim_part *part, int n_parts, int steps, sim_times *out);
 
 /* ---- watchdog (src/comm/watchdog.c) ----------------------------------------------------------------------------------- *
  * A thread on every rank that ends the job with ST_COMM when a rank makes no progress for the watchdog's time, or has died, and says

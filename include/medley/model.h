@@ -21,6 +21,7 @@ typedef struct param {
     int64_t shape[4];
     int64_t n;             /* elements */
     int64_t off;           /* element offset in every arena (weights, gradients, moments, EMA); -1: not on this rank */
+    bool    away;          /* has its place here, but other ranks alone hold it: nobody touches it */
     int     block;
     enum param_init init;
     float   init_value;

@@ -212,8 +212,13 @@ static status reduce(comm *c, void *data, int64_t n, const reduction *r)
     return OK;
 }
 
+static double bytes_sent; /* main's and the sum's thread's, who are never in MPI at once */
+
+double comm_bytes_sent(void) { return bytes_sent; }
+
 status comm_sum_f32(comm *c, float *data, int64_t n)
 {
+    bytes_sent += 8.0 * (double)n * (comm_size(c) - 1) / comm_size(c);
     return reduce(c, data, n, &(reduction){"comm_sum_f32", "float sum", MPI_FLOAT, MPI_SUM, 4});
 }
 
@@ -239,6 +244,7 @@ static void count_exchange(comm *c, int64_t n, int64_t slice)
     for (int r = 0; r < size; r++) {
         int64_t lo = r * slice < n ? r * slice : n, hi = lo + slice < n ? lo + slice : n;
         sent[r] = r == c->rank ? 0 : (int)(hi - lo);
+        bytes_sent += 8.0 * sent[r];
         from[r] = (int)lo;
     }
     int64_t lo = c->rank * slice < n ? c->rank * slice : n, mine = n - lo < slice ? n - lo : slice;
@@ -264,6 +270,7 @@ static void count_share(comm *c, int64_t n, int64_t slice)
         count[r] = (int)(n - lo < slice ? n - lo : slice);
         place[r] = (int)lo;
     }
+    bytes_sent += 4.0 * count[c->rank] * (size - 1);
 }
 
 status comm_share_f32(comm *c, float *data, int64_t n, int64_t slice)

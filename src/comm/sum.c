@@ -22,30 +22,35 @@ static int exponent_of(const gradient_sum *s, const sum_tensor *t)
 /* Accumulators and gradients that all ranks of a node see, or neither. Not if every node has one rank. */
 static status share(gradient_sum *s, comm *c)
 {
-    TRY(comm_levels_open(c, &s->levels), "sum");
-    double most = comm_size(s->levels.node);
+    comm_levels *levels = &s->all.levels;
+    TRY(comm_levels_open(c, levels), "sum");
+    double most = comm_size(levels->node);
     TRY(comm_max_f64(c, &most, 1), "sum");
     if (most < 2) return OK;
-    TRY(comm_shared_open(c, s->levels.node, sizeof *s->fixed * (size_t)s->n, &s->fixed_of), "sum");
+    TRY(comm_shared_open(c, levels->node, sizeof *s->fixed * (size_t)s->n, &s->fixed_of), "sum");
     if (s->fixed_of.n == 0) return OK;
-    TRY(comm_shared_open(c, s->levels.node, sizeof *s->g * (size_t)s->n, &s->g_of), "sum");
+    TRY(comm_shared_open(c, levels->node, sizeof *s->g * (size_t)s->n, &s->g_of), "sum");
     if (s->g_of.n == 0) comm_shared_close(&s->fixed_of);
     return OK;
 }
 
 static status allocate(gradient_sum *s, comm *c, bool with_g)
 {
-    size_t ranks = (size_t)comm_size(c), n = (size_t)s->n;
+    size_t ranks = (size_t)comm_size(c), n = (size_t)s->n, nodes_ranks = (size_t)comm_size(s->all.levels.node);
     TRY(mem_alloc(&s->tensor, sizeof *s->tensor * (size_t)s->n_tensors, "sum table"), "sum");
     TRY(mem_alloc(&s->other, sizeof *s->other * ranks, "sum table"), "sum");
     TRY(mem_alloc(&s->scratch, sizeof *s->scratch * (size_t)s->n_global, "maxima"), "sum");
+    TRY(mem_alloc(&s->all.place, sizeof *s->all.place * nodes_ranks, "sum table"), "sum");
+    for (size_t r = 0; r < nodes_ranks; r++) s->all.place[r] = (int)r;
     if (s->g_of.n > 0) {
-        s->fixed = (int64_t *)s->fixed_of.of[comm_rank(s->levels.node)];
-        s->g = (float *)s->g_of.of[comm_rank(s->levels.node)];
-    } else {
-        if (s->exact) TRY(mem_alloc(&s->fixed, sizeof *s->fixed * n, "fixed-point gradient sum"), "sum");
-        else TRY(mem_alloc(&s->floating, sizeof *s->floating * n, "gradient sum"), "sum");
-        if (with_g) TRY(mem_alloc(&s->g, sizeof *s->g * n, "gradients"), "sum");
+        s->fixed = (int64_t *)s->fixed_of.of[comm_rank(s->all.levels.node)];
+        s->g = (float *)s->g_of.of[comm_rank(s->all.levels.node)];
+    } else { /* pages come when they are touched: never, where a tensor is away */
+        TRY(arena_init(&s->own_sums, (s->exact ? sizeof *s->fixed : sizeof *s->floating) * n, "gradient sum"), "sum");
+        if (s->exact) s->fixed = (int64_t *)(void *)s->own_sums.base;
+        else s->floating = (float *)(void *)s->own_sums.base;
+        if (with_g) TRY(arena_init(&s->own_g, sizeof *s->g * n, "gradients"), "sum");
+        s->g = (float *)(void *)s->own_g.base;
     }
     if (s->exact && ranks > 1)
         TRY(mem_alloc(&s->incoming, sizeof *s->incoming * (size_t)(piece_of((int)ranks) + (int64_t)ranks * ALIGN), "sums of other ranks"), "sum");
@@ -54,7 +59,7 @@ static status allocate(gradient_sum *s, comm *c, bool with_g)
 
 status sum_init(gradient_sum *s, comm *c, bool exact, int n_tensors, int n_global, int64_t n, int n_units, float **g)
 {
-    *s = (gradient_sum){.exact = exact, .n_tensors = n_tensors, .n_global = n_global, .n = n, .world = c};
+    *s = (gradient_sum){.exact = exact, .n_tensors = n_tensors, .n_global = n_global, .n = n, .all.ranks = c};
     while ((1 << s->unit_bits) < n_units) s->unit_bits++;
     if (exact && g) TRY(share(s, c), "sum");
     TRY(comm_agree(c, allocate(s, c, g != NULL)), "sum");
@@ -63,18 +68,42 @@ status sum_init(gradient_sum *s, comm *c, bool exact, int n_tensors, int n_globa
     return OK;
 }
 
+status sum_group_open(sum_group *out, gradient_sum *s, bool member)
+{
+    sum_group o = {0};
+    comm *world = s->all.ranks;
+    int mine = comm_rank(s->all.levels.node);
+    *out = o;
+    status st = comm_group(world, member, &o.ranks);
+    if (!st && s->all.levels.node) st = comm_levels_open(o.ranks, &o.levels);
+    if (!st && member) st = mem_alloc(&o.place, sizeof *o.place * (size_t)comm_size(o.levels.node), "sum table");
+    st = comm_agree(world, st);
+    if (!st && o.levels.node) st = comm_collect(o.levels.node, &mine, sizeof mine, 0, o.place);
+    if (!st && o.levels.node) st = comm_bcast(o.levels.node, o.place, sizeof *o.place * (size_t)comm_size(o.levels.node), 0);
+    if (!st && member && !o.levels.node) o.place[0] = mine, o.levels.lanes = 1; /* this rank alone */
+    *out = o;
+    if (st) sum_group_close(out);
+    return st;
+}
+
+void sum_group_close(sum_group *group)
+{
+    comm_levels_close(&group->levels);
+    comm_group_close(group->ranks);
+    free(group->place);
+    *group = (sum_group){0};
+}
+
 void sum_free(gradient_sum *s)
 {
-    if (s->g_of.n == 0) {
-        free(s->fixed);
-        free(s->g);
-    }
+    arena_free(&s->own_sums);
+    arena_free(&s->own_g);
     comm_shared_close(&s->fixed_of);
     comm_shared_close(&s->g_of);
-    comm_levels_close(&s->levels);
+    comm_levels_close(&s->all.levels);
+    free(s->all.place);
     free(s->tensor);
     free(s->other);
-    free(s->floating);
     free(s->incoming);
     free(s->scratch);
     *s = (gradient_sum){0};
@@ -263,10 +292,11 @@ static status reduce_through_mpi(gradient_sum *s, comm *c, int *at, int64_t from
 
 /* Each of the first `lanes` ranks of a node adds up a share of the arena, reading the others' accumulators where they lie, and makes the
  * sum over the nodes with the ranks that have the same share; then every rank fetches the shares of the others of its node. */
-static status reduce_on_nodes(gradient_sum *s, int first, int64_t lo, int64_t hi, float *g)
+static status reduce_on_nodes(gradient_sum *s, const sum_group *group, int first, int64_t lo, int64_t hi, float *g)
 {
-    comm *node = s->levels.node, *across = s->levels.across;
-    int size = comm_size(node), rank = comm_rank(node), lanes = s->levels.lanes, at = first;
+    comm *node = group->levels.node, *across = group->levels.across;
+    const int *place = group->place;
+    int size = comm_size(node), rank = comm_rank(node), lanes = group->levels.lanes, at = first;
     int64_t mine = lo + slice_at(hi - lo, lanes, rank), end = lo + slice_at(hi - lo, lanes, rank + 1); /* beyond the lanes: nothing */
     int64_t piece = piece_of(comm_size(across));
     bool one_node = comm_size(across) == 1;
@@ -274,7 +304,7 @@ static status reduce_on_nodes(gradient_sum *s, int first, int64_t lo, int64_t hi
     for (int64_t from = mine; from < end && !st; from += piece) {
         int64_t n = end - from < piece ? end - from : piece;
         for (int r = 0, k = 0; r < size; r++)
-            if (r != rank) s->other[k++] = (const int64_t *)s->fixed_of.of[r] + from;
+            if (r != rank) s->other[k++] = (const int64_t *)s->fixed_of.of[place[r]] + from;
         if (one_node) {
             round_piece(s, g, from, from + n, size - 1, &at);
         } else {
@@ -282,42 +312,58 @@ static status reduce_on_nodes(gradient_sum *s, int first, int64_t lo, int64_t hi
             st = reduce_through_mpi(s, across, &at, from, from + n, g);
         }
         for (int r = 0; r < size; r++)
-            if (r != rank) comm_shared_unsee(&s->fixed_of, r, sizeof *s->fixed * (size_t)from, sizeof *s->fixed * (size_t)n);
+            if (r != rank) comm_shared_unsee(&s->fixed_of, place[r], sizeof *s->fixed * (size_t)from, sizeof *s->fixed * (size_t)n);
     }
     TRY(st, "exact sum");
     TRY(comm_meet(node, "comm_share"), "exact sum"); /* all shares are made, and nobody reads the accumulators any more */
     for (int r = 0; r < lanes; r++) {
         int64_t last = lo + slice_at(hi - lo, lanes, r + 1);
         for (int64_t from = lo + slice_at(hi - lo, lanes, r); r != rank && from < last; from += PIECE)
-            fetch(s, g, r, from, last - from < PIECE ? last - from : PIECE);
+            fetch(s, g, place[r], from, last - from < PIECE ? last - from : PIECE);
     }
     return comm_barrier(node); /* nobody changes its gradients while another fetches them */
 }
 
-static status reduce_exact(gradient_sum *s, comm *c, int first, int64_t lo, int64_t hi, float *g)
+/* Empties the accumulators of tensors to which nothing was added; the elements of all of them. */
+static void begin_reduce(gradient_sum *s, int first, int last, int64_t *lo, int64_t *hi)
 {
-    int at = first;
-    if (comm_size(c) == 1) {
-        round_piece(s, g, lo, hi, 0, &at);
-        return OK;
-    }
-    if (c == s->world && g == s->g && s->g_of.n > 0) return reduce_on_nodes(s, first, lo, hi, g);
-    return reduce_through_mpi(s, c, &at, lo, hi, g);
-}
-
-status sum_reduce(gradient_sum *s, comm *c, int first, int last, float *g)
-{
-    if (first >= last) return OK;
-    int64_t lo = s->tensor[first].off, hi = s->tensor[last - 1].off + s->tensor[last - 1].n;
+    *lo = s->tensor[first].off, *hi = s->tensor[last - 1].off + s->tensor[last - 1].n;
     for (int k = first; k < last; k++) {
         sum_tensor *t = &s->tensor[k];
         if (!t->filled && s->exact) memset(s->fixed + t->off, 0, sizeof *s->fixed * (size_t)t->n);
         if (!t->filled && !s->exact) memset(s->floating + t->off, 0, sizeof *s->floating * (size_t)t->n);
         t->filled = false;
     }
-    if (s->exact) return reduce_exact(s, c, first, lo, hi, g);
+}
+
+/* Over the ranks of c through MPI. */
+static status reduce_anywhere(gradient_sum *s, comm *c, int first, int last, float *g)
+{
+    int64_t lo, hi;
+    int at = first;
+    begin_reduce(s, first, last, &lo, &hi);
+    if (s->exact && comm_size(c) > 1) return reduce_through_mpi(s, c, &at, lo, hi, g);
+    if (s->exact) {
+        round_piece(s, g, lo, hi, 0, &at);
+        return OK;
+    }
     memcpy(g + lo, s->floating + lo, sizeof *g * (size_t)(hi - lo));
-    return comm_sum_f32(c, g + lo, hi - lo);
+    return comm_size(c) > 1 ? comm_sum_f32(c, g + lo, hi - lo) : OK;
+}
+
+status sum_reduce_among(gradient_sum *s, const sum_group *group, int first, int last, float *g)
+{
+    int64_t lo, hi;
+    if (first >= last) return OK;
+    if (!group->levels.node || g != s->g || s->g_of.n == 0) return reduce_anywhere(s, group->ranks, first, last, g);
+    begin_reduce(s, first, last, &lo, &hi);
+    return reduce_on_nodes(s, group, first, lo, hi, g);
+}
+
+status sum_reduce(gradient_sum *s, comm *c, int first, int last, float *g)
+{
+    if (c == s->all.ranks) return sum_reduce_among(s, &s->all, first, last, g);
+    return first < last ? reduce_anywhere(s, c, first, last, g) : OK;
 }
 
 status sum_rescale(gradient_sum *s, comm *c, const int *id)

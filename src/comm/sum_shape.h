@@ -13,8 +13,13 @@ static inline int64_t piece_of(int n_ranks) { return (int64_t)n_ranks * SLICE_LE
 static inline int64_t slice_of(int64_t n, int size) { return ((n + size - 1) / size + ALIGN - 1) / ALIGN * ALIGN; }
 static inline int64_t slice_at(int64_t n, int size, int r) { return r * slice_of(n, size) < n ? r * slice_of(n, size) : n; }
 
-/* The early sum (sum_ahead.c): elements of a bucket; buckets are cut from the end, the last one has what is left. */
+/* The early sum (sum_ahead.c): elements of a bucket, about; and for a part of n elements, cut from its end: its first bucket has what is left. */
 enum { BUCKETS = 8, BUCKET_LEAST = 1 << 12 };
 static inline int64_t bucket_of(int64_t n) { return (n + BUCKETS - 1) / BUCKETS > BUCKET_LEAST ? (n + BUCKETS - 1) / BUCKETS : BUCKET_LEAST; }
+static inline int64_t bucket_each(int64_t n, int64_t size)
+{
+    int64_t count = (n + size / 2) / size > 0 ? (n + size / 2) / size : 1;
+    return (n + count - 1) / count;
+}
 
 #endif

@@ -70,7 +70,7 @@ void params_init_weights(const params *t, uint64_t seed, float *w)
 {
 #pragma omp parallel for schedule(dynamic)
     for (int i = 0; i < t->n; i++)
-        if (t->p[i].off >= 0) init_tensor(&t->p[i], seed, w + t->p[i].off);
+        if (t->p[i].off >= 0 && !t->p[i].away) init_tensor(&t->p[i], seed, w + t->p[i].off);
 }
 
 int params_find(const params *t, const char *name)

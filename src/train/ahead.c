@@ -9,9 +9,11 @@ static int n_shared(const trainer *t) { return t->block_last[BLOCK_HEAD0 - 1]; }
 status ahead_open(trainer *t)
 {
     const char *how = t->job.train.overlap;
+    sum_part part[BLOCK_HEAD0];
+    int n = holders_parts(t, part);
     for (int k = 0; k < n_shared(t); k++) /* backward names tensors by their place in the table */
         CHECK(t->local[k] == k, ST_BUG, "shared tensors do not come first in the table");
-    return sum_ahead_open(&t->ahead.sum, &t->sum, n_shared(t),
+    return sum_ahead_open(&t->ahead.sum, &t->sum, part, n,
                           strcmp(how, "thread") == 0 ? SUM_THREAD : strcmp(how, "poll") == 0 ? SUM_POLL : SUM_AFTER);
 }
 

@@ -71,7 +71,7 @@ static status load_local(trainer *t, const char *path, bool full)
     for (int k = 0; k < t->n_local; k++) {
         const param *p = &t->pt.p[t->local[k]];
         char name[200];
-        if (full && adopt_as_new(t, s, p)) continue;
+        if (!held(p) || (full && adopt_as_new(t, s, p))) continue;
         bool average = !full && store_has(s, "ema"); /* what is used, not trained on, is the average */
         struct { const char *group; float *arena; } part[] = {{average ? "ema" : "weights", t->w}, {"ema", t->ema}, {"m", t->m}, {"v", t->v}};
         for (int a = 0; a < (full ? 4 : 1); a++) {

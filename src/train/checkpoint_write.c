@@ -6,12 +6,12 @@
 
 enum { TAG_TENSOR = 900 };
 
-/* Writes one array of tensor i; rank 0 takes heads it does not own from their lead rank. Collective in its sends and receives only. */
+/* Writes one array of tensor i; rank 0 takes heads and decoders it does not hold from their lead rank. Collective in its sends and receives only. */
 static status put_tensor(trainer *t, store *s, int i, const char *group, const float *arena, float *buf, status *local)
 {
     const param *p = &t->pt.p[i];
-    int lead = p->block < BLOCK_HEAD0 ? 0 : t->ts[p->block - BLOCK_HEAD0].lead;
-    const float *data = p->off >= 0 ? arena + p->off : NULL;
+    int lead = lead_of(t, p->block);
+    const float *data = held(p) ? arena + p->off : NULL;
     if (lead != 0) {
         if (t->rank == lead) TRY(comm_send(t->world, 0, TAG_TENSOR, data, sizeof(float) * (size_t)p->n), "%s", p->name);
         if (t->rank == 0) {

@@ -4,6 +4,7 @@
 
 #include "medley/kern.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,14 +21,39 @@ static const double exact_bytes = 2.0 * MIB;      /* a piece of the exact sum on
 /* Exchange and evaluation come one after another, and neither outlives its turn: only the larger counts. */
 typedef struct needs { double base, state, activations, batches, data, exchange, evaluation, save, peak; int files; } needs;
 
-/* Weights, gradients, moments, the sum, the average. n_ranks: of the node, which may hold moments and average once: then its first rank, who
- * compares and saves them, sees them all, and the others their shares. */
+/* Ranks of this rank's node, of n_ranks, that hold a block; *first: none of them has a lower number. Before placement: all do. */
+static int holders_here(const trainer *t, int block, int n_ranks, bool *first)
+{
+    int from = t->rank - t->rank % n_ranks, n = 0;
+    *first = t->rank == from;
+    if (!t->holds) return n_ranks;
+    *first = true;
+    for (int r = from; r < from + n_ranks && r < t->size; r++) {
+        n += rank_holds(t, block, r);
+        *first &= r >= t->rank || !rank_holds(t, block, r);
+    }
+    return n;
+}
+
+/* Weights, gradients, moments, the sum, the average. n_ranks: of the node, which may hold moments and average once: then the first rank that
+ * holds a block, who compares and saves them, sees them all, and the others their shares. */
 static double state_bytes(const trainer *t, int n_ranks)
 {
-    bool exact = strcmp(t->job.train.sum, "exact") == 0, once = strcmp(t->job.train.moments, "node") == 0 && n_ranks > 1 && t->rank % n_ranks > 0;
-    double shared = (double)(params_count(&t->pt, BLOCK_ENCODER) + params_count(&t->pt, BLOCK_SEG) + params_count(&t->pt, BLOCK_DET));
-    double all = (double)t->pt.n_local * (4 * 4 + (exact ? 8 : 4) + (t->job.train.ema > 0 ? 4 : 0));
-    return all - (once ? shared * 8 * (n_ranks - 1) / n_ranks : 0); /* all ranks read the average when they validate */
+    bool exact = strcmp(t->job.train.sum, "exact") == 0, once = strcmp(t->job.train.moments, "node") == 0 && n_ranks > 1, first;
+    double all = (double)held_elements(t) * (4 * 4 + (exact ? 8 : 4) + (t->job.train.ema > 0 ? 4 : 0));
+    for (int b = BLOCK_ENCODER; b < BLOCK_HEAD0 && once; b++) {
+        int n = holders_here(t, b, n_ranks, &first);
+        if (!t->block[b].away && !first) all -= (double)params_count(&t->pt, b) * 8 * (n - 1) / n; /* all ranks read the average when they validate */
+    }
+    return all;
+}
+
+/* Parameters of the shared blocks that this rank holds. */
+static double shared_here(const trainer *t)
+{
+    double n = 0;
+    for (int b = BLOCK_ENCODER; b < BLOCK_HEAD0; b++) n += t->block[b].away ? 0 : (double)params_count(&t->pt, b);
+    return n;
 }
 
 /* The training loader and, beside it while a split is scored, the evaluation loader of the largest task with its metric. */
@@ -70,19 +96,27 @@ static status data_bytes(trainer *t, double *out, int *files)
     return OK;
 }
 
+/* Rank 0 takes such tensors from their holders one by one (save.c). */
+static double largest_elsewhere(const trainer *t)
+{
+    int64_t n = 0;
+    for (int i = 0; i < t->pt.n; i++)
+        if (t->pt.p[i].block < BLOCK_HEAD0 && t->block[t->pt.p[i].block].lead != 0 && t->pt.p[i].n > n) n = t->pt.p[i].n;
+    return 4 * (double)n;
+}
+
 /* n_ranks: of the node. */
 static status add_up(trainer *t, int n_ranks, bool alone, needs *n)
 {
-    int64_t shared = params_count(&t->pt, BLOCK_ENCODER) + params_count(&t->pt, BLOCK_SEG) + params_count(&t->pt, BLOCK_DET);
     bool exact = strcmp(t->job.train.sum, "exact") == 0;
     *n = (needs){.base = base_bytes + peer_bytes * (n_ranks - 1), .state = state_bytes(t, n_ranks),
                  .activations = (double)t->act_arena.size};
     TRY(batch_bytes(t, &n->batches, &n->evaluation), "forecast");
     TRY(data_bytes(t, &n->data, &n->files), "forecast");
     /* exact: pieces in the cache; float: MPI reduces in halves (Rabenseifner's algorithm in Open MPI), a copy of half of what is summed */
-    if (!alone) n->exchange = exact ? exact_bytes : 0.5 * (double)shared * 4;
+    if (!alone) n->exchange = exact ? exact_bytes : 0.5 * shared_here(t) * 4;
     /* rank 0 keeps a copy of the last checkpoint and of the best weights, for the saver */
-    if (t->rank == 0) n->save = (double)(checkpoint_room(t, true) + checkpoint_room(t, false)) + checkpoint_bytes;
+    if (t->rank == 0) n->save = (double)(checkpoint_room(t, true) + checkpoint_room(t, false)) + checkpoint_bytes + largest_elsewhere(t);
     double brief = n->exchange > n->evaluation ? n->exchange : n->evaluation;
     n->peak = n->base + n->state + n->activations + n->batches + n->data + n->save + brief;
     return OK;
@@ -91,9 +125,11 @@ static status add_up(trainer *t, int n_ranks, bool alone, needs *n)
 /* The sum over several nodes that begins early (comm/sum_ahead.c): its result, and a bucket's integers twice, of a rank's slice. */
 static double early_bytes(const trainer *t, int per_node)
 {
-    int64_t shared = params_count(&t->pt, BLOCK_ENCODER) + params_count(&t->pt, BLOCK_SEG) + params_count(&t->pt, BLOCK_DET);
-    bool early = strcmp(t->job.train.sum, "exact") == 0 && strcmp(t->job.train.overlap, "off") != 0;
-    return early ? (double)shared * (4 + 2 * 8.0 / 8) / per_node : 0;
+    bool early = strcmp(t->job.train.sum, "exact") == 0 && strcmp(t->job.train.overlap, "off") != 0, first;
+    double n = 0;
+    for (int b = BLOCK_ENCODER; b < BLOCK_HEAD0 && early; b++)
+        if (!t->block[b].away) n += (double)params_count(&t->pt, b) * (4 + 2 * 8.0 / 8) / fmax(1, holders_here(t, b, per_node, &first));
+    return n;
 }
 
 /* As a rank that has everything: the plan lays the parameters out anew when it knows what is whose. */
@@ -142,8 +178,24 @@ typedef struct outlook {
     const step_cost *cost; /* measured, or NULL */
     FILE *out;
     rank_load *load;       /* (on->ranks) filled by rank 0's plan */
-    double sent, most;     /* bytes: summed in a step; of the largest rank */
+    char   summed[160];    /* what each step sums, over which ranks */
+    sum_traffic sent;      /* in a step */
+    double most;           /* bytes of the largest rank */
 } outlook;
+
+static status put_sums(const trainer *t, int per_node, outlook *k)
+{
+    double each = strcmp(t->job.train.sum, "exact") == 0 ? 8 : 4, all = 0;
+    size_t n;
+    for (int b = BLOCK_ENCODER; b < BLOCK_HEAD0; b++) all += t->block[b].everywhere ? each * (double)params_count(&t->pt, b) : 0;
+    n = (size_t)snprintf(k->summed, sizeof k->summed, "%.1f MiB over %d ranks", all / MIB, t->size);
+    for (int b = BLOCK_ENCODER; b < BLOCK_HEAD0; b++) {
+        if (t->block[b].everywhere) continue;
+        n += (size_t)snprintf(k->summed + n, sizeof k->summed - n, ", %.1f MiB (%s) over %d", each * (double)params_count(&t->pt, b) / MIB, block_name[b],
+                              t->block[b].n_ranks);
+    }
+    return forecast_traffic(t, per_node, &k->sent);
+}
 
 /* last: the rank after which the time is printed. */
 static status one_rank(outlook *k, int rank, bool last)
@@ -168,8 +220,8 @@ static status one_rank(outlook *k, int rank, bool last)
         double shared = (double)(params_count(&t->pt, BLOCK_ENCODER) + params_count(&t->pt, BLOCK_SEG) + params_count(&t->pt, BLOCK_DET));
         for (int u = 0; u < t->n_units && rank == 0; u++)
             if (!task_rests(&t->ts[t->units[u].task])) load[t->rank_of[u]].seconds += t->units[u].cost, load[t->rank_of[u]].units++;
-        k->sent = shared * (strcmp(j->train.sum, "exact") == 0 ? 8 : 4);
         if (rank == 0) st = put_head(t, shared, out);
+        if (rank == 0 && !st) st = put_sums(t, cluster_per_node(on), k);
         fprintf(out, "%4d  %5d  %12.3f  %25.1f  %11.1f  %7.1f  %5.1f  %7.1f      %8.1f  %10.1f  %5.1f   %7.1f  %7d  ", rank, t->n_mine, load[rank].seconds,
                 n.state / MIB, n.activations / MIB, n.batches / MIB, n.data / MIB, n.base / MIB, n.exchange / MIB, n.evaluation / MIB,
                 n.save / MIB, n.peak / MIB, n.files);
@@ -198,10 +250,11 @@ static void put_balance(const outlook *k)
         total += k->load[r].seconds;
         if (k->load[r].seconds > most) most = k->load[r].seconds;
     }
-    fprintf(out, "imbalance (largest over mean cost) %.3f; each step sums %.1f MiB over %d ranks", total > 0 ? most * on->ranks / total : 1.0,
-            k->sent / MIB, on->ranks);
-    if (on->nodes > 1) fprintf(out, "; %.1f MiB leave each node, and as many come", k->sent * 12 / 8 * (on->nodes - 1) / on->nodes / MIB);
+    fprintf(out, "imbalance (largest over mean cost) %.3f; each step sums %s", total > 0 ? most * on->ranks / total : 1.0,
+            k->summed);
+    if (on->nodes > 1) fprintf(out, "; at most %.1f MiB leave a node, and as many come", k->sent.leave / MIB);
     fprintf(out, "; a node needs at most %.1f GiB\n", k->most * cluster_per_node(on) / (1 << 30));
+    fprintf(out, "forecast sum_bytes %.0f\n", k->sent.bytes);
 }
 
 /* Is model.init a file that the encoder can start from? */

@@ -115,15 +115,43 @@ static double backward_share(const void *arg, int64_t from)
     return swin_backward_share(&t->shared.enc, k, s->H, s->W);
 }
 
+/* As holders_parts. member (BLOCK_HEAD0 for each simulated rank): zeros for the ranks that the last node lacks. */
+static int put_parts(const trainer *t, const bool *member, sim_part part[BLOCK_HEAD0])
+{
+    int n = 0;
+    for (int b = BLOCK_ENCODER; b < BLOCK_HEAD0; b++) {
+        const block_state *s = &t->block[b];
+        if (s->hi == s->lo) continue;
+        if (n > 0 && s->everywhere && !part[n - 1].member) part[n - 1].n += s->hi - s->lo;
+        else part[n++] = (sim_part){s->hi - s->lo, s->everywhere ? NULL : member + b, BLOCK_HEAD0};
+    }
+    return n;
+}
+
+/* The largest share of the shared blocks that one rank holds: what it updates of what was measured with all. */
+static double most_held(const trainer *t)
+{
+    double most = 0, all = 0;
+    for (int b = BLOCK_ENCODER; b < BLOCK_HEAD0; b++) all += (double)params_count(&t->pt, b);
+    for (int r = 0; r < t->size; r++) {
+        double n = 0;
+        for (int b = BLOCK_ENCODER; b < BLOCK_HEAD0; b++) n += rank_holds(t, b, r) ? (double)params_count(&t->pt, b) : 0;
+        most = fmax(most, n);
+    }
+    return most / all;
+}
+
 static status predict(const trainer *t, const rank_load *load, const step_cost *c, const cluster *on, sim_times *out)
 {
     enum { SIMULATED_STEPS = 50 };
-    int64_t n = params_count(&t->pt, BLOCK_ENCODER) + params_count(&t->pt, BLOCK_SEG) + params_count(&t->pt, BLOCK_DET);
+    sim_part part[BLOCK_HEAD0];
     int cpus = on->cpus > 0 ? on->cpus : c->cpus, per_node = cluster_per_node(on);
     int at_once = per_node * c->threads < cpus ? per_node : cpus / c->threads > 0 ? cpus / c->threads : 1;
     double node_rate = c->node_rate * cpus / c->cpus; /* CPUs "like these" bring their memory channels */
     /* clip and update run through memory, which the cores of a node share */
-    double crowd = (double)per_node / at_once * fmax(1, at_once * c->core_rate / node_rate), *seconds;
+    double crowd = (double)per_node / at_once * fmax(1, at_once * c->core_rate / node_rate), *seconds = NULL;
+    bool *member = NULL;
+    status st;
     sim_cluster sim = {.nodes = on->nodes, .per_node = per_node, .latency_s = on->latency_s, .bytes_per_s = on->bytes_per_s,
                        .memory_rate = node_rate, .jitter = on->jitter, .slow_nodes = on->slow_nodes, .slow_by = on->slow_by,
                        .seed = (uint64_t)t->job.seed};
@@ -135,10 +163,15 @@ static status predict(const trainer *t, const rank_load *load, const step_cost *
         sim.done = backward_share, sim.done_arg = t, sim.tail_s = c->backward * unit_s;
         sim.poll_s = strcmp(t->job.train.overlap, "poll") == 0 ? sim.tail_s / depth : 0;
     }
-    TRY(mem_alloc(&seconds, sizeof *seconds * (size_t)(on->nodes * per_node), "forecast"), "check");
+    size_t ranks = (size_t)(on->nodes * per_node);
+    TRY_TO(done, mem_alloc(&seconds, sizeof *seconds * ranks, "forecast"), "check");
+    TRY_TO(done, mem_alloc(&member, sizeof *member * ranks * BLOCK_HEAD0, "forecast"), "check");
+    memcpy(member, t->holds, sizeof *member * (size_t)t->size * BLOCK_HEAD0);
     rank_seconds(load, c, on, per_node, seconds);
-    status st = comm_simulate(&sim, seconds, c->end_s * crowd, n, SIMULATED_STEPS, out);
+    st = comm_simulate(&sim, seconds, c->end_s * most_held(t) * crowd, part, put_parts(t, member, part), SIMULATED_STEPS, out);
+done:
     free(seconds);
+    free(member);
     return st;
 }
 

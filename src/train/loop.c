@@ -65,6 +65,7 @@ static status log_steps(trainer *t, bool last)
         record_f64(r, "step_s", elapsed / (double)t->steps_since);
         record_f64(r, "memory_bytes", memory);
         record_i64(r, "dropped", t->n_dropped);
+        if (isfinite(t->sum_bytes)) record_f64(r, "sum_bytes", t->sum_bytes);
         for (int i = 0; i < t->n_tasks; i++) {
             char key[96];
             snprintf(key, sizeof key, "loss/%s", t->ts[i].task.spec.name);

@@ -38,8 +38,7 @@ status optim_norm(trainer *t, double *norm)
     for (int k = 0; k < t->n_local; k++) {
         const param *p = &t->pt.p[t->local[k]];
         /* a tensor on several ranks is counted by one of them: the sum over ranks then has one addend and is exact */
-        int speaker = p->block < BLOCK_HEAD0 ? 0 : t->ts[p->block - BLOCK_HEAD0].lead;
-        if (speaker == t->rank) t->norms[t->local[k]] = sum_squares(t->g + p->off, p->n);
+        if (lead_of(t, p->block) == t->rank) t->norms[t->local[k]] = sum_squares(t->g + p->off, p->n);
     }
     TRY(comm_sum_f64(t->world, t->norms, t->pt.n), "gradient norm");
     double total = 0;
@@ -99,7 +98,7 @@ status optim_update(trainer *t, double lr)
         const param *p = &t->pt.p[t->local[k]];
         /* the head of a suspended task rests; decoders without a living task still decay like everything else */
         if (p->block >= BLOCK_HEAD0 && t->ts[p->block - BLOCK_HEAD0].suspended) continue;
-        if (p->block == BLOCK_ENCODER && t->frozen) continue;
+        if (!held(p) || (p->block == BLOCK_ENCODER && t->frozen)) continue;
         adamw o = adamw_at(lr, p->decay ? j->optim.weight_decay : 0, j->optim.beta1, j->optim.beta2, j->optim.eps, adopt_age(t, p->block));
         if (clip > 0 && t->grad_norm > clip) o.scale = (float)(clip / t->grad_norm);
         o.ema = ema;

@@ -229,6 +229,7 @@ static status place(trainer *t)
     TRY(comm_agree(t->world, t->imbalance < 0 ? ST_RESOURCE : OK), "plan");
     if (anyhow && !t->from[0]) t->imbalance = place_anyhow(t, anyhow);
     if (!t->dry) TRY(agree_on_plan(t), "plan");
+    TRY(comm_agree(t->world, holders_find(t)), "plan");
     for (int i = 0; i < t->n_tasks; i++) t->ts[i].lead = -1;
     for (int u = 0; u < t->n_units; u++) {
         task_state *ts = &t->ts[t->units[u].task];
@@ -250,7 +251,7 @@ static status place(trainer *t)
 
 /* ---- arenas ------------------------------------------------------------------------------------------------------------------- */
 
-/* Offsets: shared blocks first, then the heads of this rank. */
+/* Offsets: shared blocks first, the same on all ranks, also of decoders that others hold; then the heads of this rank. */
 static status lay_out(trainer *t)
 {
     bool *owned;
@@ -259,9 +260,9 @@ static status lay_out(trainer *t)
     for (int i = 0; i < t->n_tasks; i++) owned[BLOCK_HEAD0 + i] = t->ts[i].mine;
     params_layout(&t->pt, owned, BLOCK_HEAD0 + t->n_tasks);
     free(owned);
+    holders_bounds(t);
     int64_t end = 0, pad;
-    for (int i = 0; i < t->pt.n; i++)
-        if (t->pt.p[i].block < BLOCK_HEAD0 && t->pt.p[i].off + t->pt.p[i].n > end) end = t->pt.p[i].off + t->pt.p[i].n;
+    for (int b = 0; b < BLOCK_HEAD0; b++) end = t->block[b].hi > end ? t->block[b].hi : end;
     pad = node_state_pad(t, end);
     for (int i = 0; i < t->pt.n; i++)
         if (t->pt.p[i].block >= BLOCK_HEAD0 && t->pt.p[i].off >= 0) t->pt.p[i].off += pad;
@@ -338,7 +339,11 @@ static status make_arenas(trainer *t)
 static status make_sum(trainer *t)
 {
     TRY(sum_init(&t->sum, t->world, strcmp(t->job.train.sum, "exact") == 0, t->n_local, t->pt.n, t->pt.n_local, t->n_units, &t->g), "plan");
-    for (int k = 0; k < t->n_local; k++) t->sum.tensor[k].off = t->pt.p[t->local[k]].off, t->sum.tensor[k].n = t->pt.p[t->local[k]].n;
+    for (int k = 0; k < t->n_local; k++) {
+        const param *p = &t->pt.p[t->local[k]];
+        t->sum.tensor[k].off = p->off, t->sum.tensor[k].n = p->n, t->sum.tensor[k].away = p->away;
+    }
+    TRY(holders_open(t), "plan");
     return ahead_open(t);
 }
 
@@ -404,6 +409,7 @@ void plan_free(trainer *t)
     for (size_t i = 0; i < sizeof arenas / sizeof *arenas; i++) arena_free(arenas[i]);
     numbers_free(t);
     sum_ahead_close(t->ahead.sum);
+    holders_close(t);
     sum_free(&t->sum);
     params_free(&t->pt);
 }

@@ -1,6 +1,6 @@
 /* replicas: are the weights and moments of all ranks still the same bits? They are made by the same operations from the same sums, so a
  * difference means that a rank's memory or arithmetic failed. A checksum per tensor and array goes through one maximum over the ranks;
- * only when they differ are the ranks asked one by one. A head run by one rank has no second copy to be compared with. */
+ * only when they differ are the ranks asked one by one. A head or decoder that one rank has alone has no second copy to be compared with. */
 #include "train_internal.h"
 
 #include <stdlib.h>
@@ -17,7 +17,7 @@ static const float *array_of(const trainer *t, int a)
 /* Moments that the ranks of a node share have one of them to answer for them. */
 static bool has(const trainer *t, int a, const param *p)
 {
-    return p->off >= 0 && array_of(t, a) && (a == 0 || node_state_holds(t, p));
+    return held(p) && array_of(t, a) && (a == 0 || node_state_holds(t, p));
 }
 
 static double checksum_of(const trainer *t, int a, const param *p)

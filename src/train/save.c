@@ -13,7 +13,7 @@ status save_open(trainer *t)
     save_state *v = &t->save;
     int64_t largest = 0;
     for (int i = 0; i < t->pt.n; i++)
-        if (t->pt.p[i].block >= BLOCK_HEAD0 && t->pt.p[i].n > largest) largest = t->pt.p[i].n;
+        if (lead_of(t, t->pt.p[i].block) != 0 && t->pt.p[i].n > largest) largest = t->pt.p[i].n;
     v->last_step = -1;
     v->best_kept = t->best_score, v->best_kept_step = t->best_step;
     TRY(mem_alloc(&v->exponent, sizeof *v->exponent * (size_t)t->pt.n, "exponents"), "checkpoint");

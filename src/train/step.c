@@ -161,12 +161,11 @@ static status run_units(trainer *t, stopwatch *watch)
     return trace_flush(t);
 }
 
-/* Sums over the ranks: shared blocks over the world, a head over the ranks that run its task. */
+/* Sums over the ranks: the encoder over the world, a decoder over the ranks that have units with it, a head over those that run its task. */
 static status sum_ranks(trainer *t)
 {
-    int n_shared = t->block_last[BLOCK_HEAD0 - 1];
     if (t->ahead.sum && t->report[REPORT_AGAIN] == 0) sum_ahead_take(t->ahead.sum, t->g);
-    else TRY(sum_reduce(&t->sum, t->world, 0, n_shared, t->g), "gradient sum");
+    else TRY(holders_sum(t), "sum");
     for (int i = 0; i < t->n_tasks; i++) /* no group: this rank alone */
         if (t->ts[i].mine) TRY(sum_reduce(&t->sum, t->ts[i].group, t->ts[i].head_first, t->ts[i].head_last, t->g), "head sum");
     return sum_rescale(&t->sum, t->world, t->local);
@@ -225,7 +224,10 @@ status step_run(trainer *t)
     t->wait_s += timer_now() - watch.from;
     t->report[REPORT_STOP] = stop_requested() != 0;
     t->report[REPORT_AGAIN] = t->ahead.took_back;
+    t->report[REPORT_SENT] = comm_bytes_sent() - t->sent;
+    t->sent += t->report[REPORT_SENT];
     TRY(comm_sum_f64(t->world, t->report, n_report), "step %lld, report", under_way(t));
+    t->sum_bytes = t->step > t->opened ? t->report[REPORT_SENT] : NAN;
     if (t->report[REPORT_CUT] > 0) return OK;
     TRY(sum_ranks(t), "step %lld", under_way(t));
     TRY(digest(t), "training");

@@ -68,12 +68,21 @@ typedef struct ahead_state {
 typedef struct node_state {
     comm_levels  levels;
     shared_arena w_of;       /* weights of the ranks of this node; n = 0: every rank has all of its own */
-    int64_t      n, lo, hi;  /* elements of the shared blocks; of these, this rank's to update */
+    int         *rank;       /* (w_of.n) their numbers in the world */
+    int64_t      n;          /* elements of the shared blocks */
 } node_state;
+
+/* A shared block: the encoder, or a decoder (holders.c). */
+typedef struct block_state {
+    int64_t   lo, hi;        /* its elements in the arenas */
+    int       lead, n_ranks; /* lowest rank that holds it: speaks for it; how many hold it */
+    bool      everywhere, away; /* all hold it; other ranks alone do */
+    sum_group sum;           /* who holds it, unless everywhere */
+} block_state;
 
 typedef struct save_state {
     saver   *saver;          /* rank 0 */
-    float   *buf;            /* rank 0: (largest head tensor) */
+    float   *buf;            /* rank 0: (largest tensor that it does not hold) */
     int64_t *exponent;       /* (pt.n) */
     double  *exponent_f;     /* (pt.n) */
     char    *plan;           /* plan_text */
@@ -93,6 +102,8 @@ struct trainer {
     task_state *ts;          /* (n_tasks) */
     unit    *units;          /* (n_units) of one step, by task and number */
     int     *rank_of;        /* (n_units) */
+    bool    *holds;          /* (size, BLOCK_HEAD0) */
+    block_state block[BLOCK_HEAD0];
     loader_unit *mine;       /* (n_mine) */
     int     *mine_unit;      /* (n_mine) index into units */
     dataset_use *uses;
@@ -135,12 +146,13 @@ struct trainer {
     ahead_state ahead;
     node_state node;
     double   verb_s[N_VERBS], wait_s, since, started, grad_norm, lr;
+    double   sent, sum_bytes; /* comm_bytes_sent at the last report; of all ranks in a step, NAN: not known yet */
     int64_t  images, total_images, steps_since, n_dropped;
     double   last_checkpoint_time;
 };
 
 /* one step's report: entries are written by one rank each, so their sum over ranks is exact */
-enum { REPORT_STOP, REPORT_CUT, REPORT_AGAIN, REPORT_HEAD }; /* AGAIN: what was summed ahead does not count */
+enum { REPORT_STOP, REPORT_CUT, REPORT_AGAIN, REPORT_SENT, REPORT_HEAD }; /* AGAIN: what was summed ahead does not count; SENT: bytes that the sum before has handed to MPI */
 enum { REPORT_LOSS, REPORT_VALID, REPORT_COST, REPORT_DROPPED, REPORT_UNIT };
 
 /* trainer.c: the encoder becomes that of `from`. Local. */
@@ -155,6 +167,10 @@ MUST status budget_plan(trainer *t);
 MUST status budget_say(const trainer *t, int i, char *out, size_t n); /* what was chosen for task i */
 /* forecast.c: bytes beside activations of a rank that runs every task, on any number of ranks. Local, before placement. */
 MUST status forecast_rest(trainer *t, double *bytes);
+/* forecast_sum.c: bytes that go through MPI in a step, of all ranks; that leave the node which most leave. t: a dry one, ranks in order on
+ * their nodes. */
+typedef struct sum_traffic { double bytes, leave; } sum_traffic;
+MUST status forecast_traffic(const trainer *t, int per_node, sum_traffic *out);
 /* forecast_time.c */
 typedef struct step_cost {
     double *unit_s;               /* (n_tasks) seconds of a unit of each task: forward, loss, backward, adding to the sum */
@@ -218,6 +234,19 @@ void numbers_find(const trainer *t, const task_state *ts, const batch *b, int pi
 void numbers_say(const drop_note *d, char *out, size_t room);
 /* Collective: all ranks learn the notes of the units this step's report has dropped; rank 0 records them and the tasks suspended now. */
 MUST status numbers_record(trainer *t, int n_suspended);
+
+extern const char *const block_name[BLOCK_HEAD0];
+/* holders.c: which ranks hold the shared blocks. find: local, units are placed. bounds: they are laid out. open: collective, the sum is made. */
+MUST status holders_find(trainer *t);
+void holders_bounds(trainer *t);
+MUST status holders_open(trainer *t);
+void holders_close(trainer *t);
+bool rank_holds(const trainer *t, int block, int rank);
+bool held(const param *p);                     /* this rank keeps p, sums its gradient and updates it */
+int  lead_of(const trainer *t, int block);     /* lowest rank that holds a block, heads too: speaks for it */
+int64_t held_elements(const trainer *t);       /* of this rank's arenas */
+int  holders_parts(const trainer *t, sum_part part[BLOCK_HEAD0]); /* shared tensors by the ranks that sum them; how many */
+MUST status holders_sum(trainer *t);           /* collective over the world: g = the sums of the shared tensors that this rank holds */
 
 /* ahead.c: open is collective over the world, the rest local. */
 MUST status ahead_open(trainer *t); /* once the sum is made */

@@ -98,7 +98,11 @@ static status say_plan(const trainer *t)
     log_line(LOG_INFO, "%s: %.2f M parameters shared, %.3f M in heads; %.1f MiB state and %.1f MiB activations on rank 0", t->shared.enc.variant,
              1e-6 * (double)(params_count(&t->pt, 0) + params_count(&t->pt, 1) + params_count(&t->pt, 2)),
              1e-6 * (double)(params_count(&t->pt, -1) - params_count(&t->pt, 0) - params_count(&t->pt, 1) - params_count(&t->pt, 2)),
-             (double)(t->pt.n_local * (t->sum.exact ? 24 : 20)) / 1048576, (double)t->act_arena.size / 1048576);
+             (double)(held_elements(t) * (t->sum.exact ? 24 : 20)) / 1048576, (double)t->act_arena.size / 1048576);
+    for (int b = BLOCK_SEG; b < BLOCK_HEAD0; b++)
+        if (!t->block[b].everywhere)
+            log_line(LOG_INFO, "the %s is held by %d of %d ranks: %.2f M parameters of the shared ones", block_name[b], t->block[b].n_ranks, t->size,
+                     1e-6 * (double)params_count(&t->pt, b));
     for (int i = 0, u = 0; i < t->n_tasks; i++) {
         const task_state *ts = &t->ts[i];
         char ranks[128] = "";
@@ -135,7 +139,7 @@ static status open_training(trainer *t, bool fresh)
     if (job_starts_from_file(&t->job) && !t->from[0]) TRY(start_from_file(t), "start");
     for (int k = 0; t->ema && k < t->n_local; k++) {
         const param *p = &t->pt.p[t->local[k]];
-        if (node_state_holds(t, p)) memcpy(t->ema + p->off, t->w + p->off, sizeof *t->w * (size_t)p->n);
+        if (held(p) && node_state_holds(t, p)) memcpy(t->ema + p->off, t->w + p->off, sizeof *t->w * (size_t)p->n);
     }
     if (t->from[0]) TRY(checkpoint_load(t, t->from, true), "resume");
     if (t->rank == 0) {

@@ -100,7 +100,7 @@ static status steps(comm *world, const swin *net, const params *pt, enum sum_mod
     double took[STEPS];
     TRY(sum_init(&s, world, true, pt->n, pt->n, pt->n_local, 4, &g), "bench");
     for (int k = 0; k < pt->n; k++) s.tensor[k].off = pt->p[k].off, s.tensor[k].n = pt->p[k].n;
-    TRY(sum_ahead_open(&a, &s, pt->n, mode), "bench");
+    TRY(sum_ahead_open(&a, &s, &(sum_part){0, pt->n, &s.all}, 1, mode), "bench");
     for (int step = 0; step < STEPS; step++) {
         for (int64_t i = 0; i < pt->n_local; i++) g[i] = (float)(i % 1000 + comm_rank(world)) * 1e-3f;
         TRY(comm_barrier(world), "bench");

@@ -183,7 +183,7 @@ static void early_sum(enum sum_mode mode)
     EXPECT_OK(sum_init(&early, world, true, TENSORS, TENSORS, n, 16, &g));
     EXPECT_OK(sum_init(&after, world, true, TENSORS, TENSORS, n, 16, &plain));
     lay_out(&early), lay_out(&after);
-    EXPECT_OK(sum_ahead_open(&a, &early, TENSORS - 2, mode)); /* the last two are no shared ones */
+    EXPECT_OK(sum_ahead_open(&a, &early, &(sum_part){0, TENSORS - 2, &early.all}, 1, mode)); /* the last two are no shared ones */
     EXPECT((a != NULL) == (n_nodes > 1), "%.0f nodes, begun early: %d", n_nodes, a != NULL);
     for (int step = 0; step < EARLY_STEPS && a; step++) {
         bool take_back = step == BAD_STEP && rank == 0; /* it has one unit */
@@ -282,7 +282,7 @@ static void what_crosses_the_network(void)
     sim_times t;
     double seconds[8] = {0};
     sim_cluster c = {.nodes = (int)nodes, .per_node = 1, .bytes_per_s = 1e9, .memory_rate = 1e9};
-    EXPECT_OK(comm_simulate(&c, seconds, 0, ALL, 1, &t));
+    EXPECT_OK(comm_simulate(&c, seconds, 0, &(sim_part){.n = ALL}, 1, 1, &t));
     EXPECT_NEAR(t.wire * 1e9 * nodes, all, 1e-3 * all + 1);
 }
 
@@ -294,7 +294,7 @@ static void simulated_waiting(void)
     sim_times t;
     sim_cluster c = {.nodes = 32, .per_node = 16, .latency_s = 1e-6, .bytes_per_s = 1e9, .memory_rate = 1e11, .seed = 3};
     for (int r = 0; r < RANKS; r++) seconds[r] = r == 77 ? 3 : 1;
-    EXPECT_OK(comm_simulate(&c, seconds, 0.25, 1 << 20, 10, &t));
+    EXPECT_OK(comm_simulate(&c, seconds, 0.25, &(sim_part){.n = 1 << 20}, 1, 10, &t));
     EXPECT_NEAR(t.compute, (RANKS + 2.0) / RANKS, 1e-12);
     EXPECT_NEAR(t.compute + t.balance, 3, 1e-12);
     EXPECT(t.jitter == 0 && t.update == 0.25, "jitter %g", t.jitter);
@@ -302,12 +302,12 @@ static void simulated_waiting(void)
     EXPECT_NEAR(t.wire, 12.0 * (1 << 20) * 31 / 32 / 1e9, 1e-9);
     seconds[77] = 1;
     c.jitter = 0.1;
-    EXPECT_OK(comm_simulate(&c, seconds, 0, 1 << 20, 400, &t));
+    EXPECT_OK(comm_simulate(&c, seconds, 0, &(sim_part){.n = 1 << 20}, 1, 400, &t));
     double want = 0; /* of the largest of RANKS |normal| */
     for (double x = 0; x < 8; x += 1e-3) want += 1e-3 * (1 - pow(erf(x / sqrt(2)), RANKS));
     EXPECT_NEAR(t.jitter, 0.1 * want, 0.01);
     c.jitter = 0, c.slow_nodes = 1, c.slow_by = 0.5;
-    EXPECT_OK(comm_simulate(&c, seconds, 0, 1 << 20, 3, &t));
+    EXPECT_OK(comm_simulate(&c, seconds, 0, &(sim_part){.n = 1 << 20}, 1, 3, &t));
     EXPECT_NEAR(t.jitter, 0.5, 1e-12);
 }
 
@@ -322,19 +322,19 @@ static void simulated_early_sum(void)
     sim_cluster c = {.nodes = 4, .per_node = 2, .bytes_per_s = 1e9, .memory_rate = 1e11, .done = evenly, .done_arg = &n};
     for (int r = 0; r < RANKS; r++) seconds[r] = r == 5 ? 2 : 1;
     c.tail_s = 1; /* an eighth of it is longer than a bucket's exchange */
-    EXPECT_OK(comm_simulate(&c, seconds, 0, ALL, 3, &t));
+    EXPECT_OK(comm_simulate(&c, seconds, 0, &(sim_part){.n = ALL}, 1, 3, &t));
     EXPECT_NEAR(t.wire, whole / 8, 1e-12);
     EXPECT_NEAR(t.step, 2 + t.node + whole / 8, 1e-9);
     c.tail_s = whole / 2; /* the first bucket is done an eighth into it, then the network is busy to the end */
     left = whole - c.tail_s * 7 / 8;
-    EXPECT_OK(comm_simulate(&c, seconds, 0, ALL, 3, &t));
+    EXPECT_OK(comm_simulate(&c, seconds, 0, &(sim_part){.n = ALL}, 1, 3, &t));
     EXPECT_NEAR(t.wire, left, 1e-12);
     c.tail_s = 1, c.latency_s = 1e-4; /* three others, there and back */
-    EXPECT_OK(comm_simulate(&c, seconds, 0, ALL, 3, &t));
+    EXPECT_OK(comm_simulate(&c, seconds, 0, &(sim_part){.n = ALL}, 1, 3, &t));
     double small = 4 * 2 * 2 * 1e-4; /* small sums, log2(4) hops there and back */
     EXPECT_NEAR(t.wire + t.latency, whole / 8 + 6e-4 + small, 1e-12);
     c.latency_s = 0, c.poll_s = 0.25; /* four buckets wait to be looked at, the others are exchanged at once when backward is through */
-    EXPECT_OK(comm_simulate(&c, seconds, 0, ALL, 3, &t));
+    EXPECT_OK(comm_simulate(&c, seconds, 0, &(sim_part){.n = ALL}, 1, 3, &t));
     EXPECT_NEAR(t.wire, 0.125 + whole, 1e-12);
 }
 
