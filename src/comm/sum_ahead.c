@@ -14,7 +14,8 @@
  *     exchange   integers with the ranks that own this slice on other nodes (MPI_Ialltoallv); adds up and rounds its part of the slice
  *     share      the floats (MPI_Iallgatherv), into `result`, where its node fetches them in the end
  * The accumulators themselves stay as they are, for the case that all has to be done again. One exchange is under way at a time, and a group
- * that is on one node has none: the order of collectives is the same on all ranks whatever the timing. Ranks that differ in their number of units differ only in when their marks fall.
+ * that is on one node has none: the order of collectives is the same on all ranks whatever the timing. Ranks that differ in their number of units
+ * differ only in when their marks fall.
  *
  * Who turns the wheel: nobody, unless MPI is called. SUM_POLL: backward itself, whenever it has finished a layer. SUM_THREAD: a thread that
  * looks a few thousand times a second; main calls no MPI meanwhile, and takes over when its units are done. */

@@ -1,7 +1,7 @@
 /* node_state: what the optimiser keeps of the shared blocks, once a node instead of once a rank (Rajbhandari et al., SC 2020, stage 1, inside a node):
- * the ranks of a node that hold a block map the same memory, each updates its share of it and of its weights, and fetches the other shares of the
- * weights where they lie. Gradients are complete on every rank anyway, and AdamW knows no neighbours: the bits are those of a rank that does all of it. What is
- * given up: a share that its rank computes wrongly reaches the whole node, and only other nodes can tell (replicas.c). */
+ * the ranks of a node that hold a block map the same memory, each updates its share of it and of its weights, and fetches the other shares of
+ * the weights where they lie. Gradients are complete on all of them anyway, and AdamW knows no neighbours: the bits are those of a rank that does
+ * all of it. What is given up: a share that its rank computes wrongly reaches the whole node, and only other nodes can tell (replicas.c). */
 #include "train_internal.h"
 
 #include <stdlib.h>
