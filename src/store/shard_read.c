@@ -195,6 +195,7 @@ static status read_plane(shard *s, int64_t i, hid_t set, const chunk_form *form,
     int64_t H = s->size[2 * i], W = s->size[2 * i + 1];
     if (!unpack_chunk(form, set, i, H, (size_t)(W * (C ? C : 1)) * dtype_bytes(t), out)) {
         hsize_t start[4] = {(hsize_t)i}, count[4] = {1, (hsize_t)H, (hsize_t)W, (hsize_t)C};
+        TRY(hdf5_check_chunk(s->file, set, name, start), "sample %lld (%s)", (long long)i, s->id[i]);
         AUTO_HID file_space = H5Dget_space(set);
         AUTO_HID mem_space = H5Screate_simple(C ? 4 : 3, count, NULL);
         bool ok = file_space >= 0 && H5Sselect_hyperslab(file_space, H5S_SELECT_SET, start, NULL, count, NULL) >= 0 &&
