@@ -149,6 +149,28 @@ static status load_npz(case_label *out, const recipe_label *l, const place *at)
     return OK;
 }
 
+/* Labels of an array beside that of the images: masks, or a class by its number or name. */
+static status load_npy(one_case *c, case_label *out, const source *s, const place *at, int i, const image *original)
+{
+    const recipe_label *l = &s->r->label[i];
+    const npy_set *v = at->in->npy;
+    if (!npy_has(v, i)) return OK;
+    if (l->task == TASK_SEGMENTATION) {
+        TRY(image_alloc(&out->mask, 1, original->H, original->W, 1, DT_U8, l->name), "label %s", l->name);
+        TRY(npy_mask(v, i, at->part, l, s->lut[i], out->mask.data), "label %s", l->name);
+        return mask_finish(c, out, s);
+    }
+    char text[NPY_TEXT_MAX + 1];
+    bool number;
+    TRY(npy_value(v, i, at->part, text, sizeof text, &number), "label %s", l->name);
+    if (!number || l->n_map || is_missing(l, text)) return take_value(out, l, text);
+    double k = strtod(text, NULL);
+    CHECK(k == rint(k) && k >= 0 && k < l->n_classes, ST_DATA, "label %s: class %s of %d, counted from 0", l->name, text, l->n_classes);
+    out->cls = (int)k;
+    out->present = true;
+    return OK;
+}
+
 /* ---- boxes --------------------------------------------------------------------------------------------------------------------- */
 
 static float clip(float v, int size) { return v < 0 ? 0 : v > (float)size ? (float)size : v; }
@@ -248,6 +270,7 @@ status labels_load(one_case *c, const source *s, const names *n, const place *at
         if (!strcmp(l->source, "columns")) TRY(load_columns(out, l, n), "%s", bindings_find(&n->is, "path"));
         else if (!strcmp(l->source, "value")) TRY(load_value(out, l, n), "%s", bindings_find(&n->is, "path"));
         else if (!strcmp(l->source, "npz")) TRY(load_npz(out, l, at), "%s", bindings_find(&n->is, "path"));
+        else if (!strcmp(l->source, "npy")) TRY(load_npy(c, out, s, at, i, original), "%s", bindings_find(&n->is, "path"));
         else if (!strcmp(l->source, "regions")) TRY(load_regions(c, out, s, at, i, original), "%s", bindings_find(&n->is, "path"));
         else if (!strcmp(l->source, "mask")) TRY(mask_load(c, out, s, n, i, original), "%s", bindings_find(&n->is, "path"));
         else if (!strcmp(l->source, "coco")) TRY(load_coco(c, out, s, n, i, original), "%s", bindings_find(&n->is, "path"));

@@ -22,8 +22,11 @@ static status join_and_report(const recipe *r, const convert_options *how, const
     status st = convert_join(&c, out_dir, n_parts);
     if (!st && !how->quiet) convert_report(&c, out_dir);
     if (!st && !how->quiet) st = likeness_report(&c);
+    int skipped = c.n - c.n_good, known = r->expect.skipped > 0 ? (int)r->expect.skipped : 0;
     conversion_free(&c);
-    return st;
+    TRY(st, "%s", r->name);
+    CHECK(!how->strict || skipped <= known, ST_DATA, "%s/%s is complete, but %d files were skipped, and the recipe expects %d (--strict)", out_dir, r->name, skipped, known);
+    return OK;
 }
 
 static status run_part(conversion *c, const char *recipe_path, const char *source_dir, const char *out_dir, int part, int n_parts)
@@ -157,6 +160,7 @@ status cmd_convert(int argc, char **argv)
         {.name = "--out", .arg = "DIR", .text = &out_dir,
          .help = "where the folder NAME is made; it appears only when it is complete"},
         {.name = "--force", .help = "replace OUT/NAME; with --part: convert the part again from its beginning", .flag = &how.force},
+        {.name = "--strict", .help = "exit status 3 if more files were skipped than the recipe expects (expect.skipped, else 0); the data set is there all the same", .flag = &how.strict},
         {.name = "--part", .arg = "I/N", .text = &part,
          .help = "convert only part I of N, for an array of jobs, into OUT/NAME.parts; `medley-data index OUT/NAME` joins the parts"},
         {.name = "--jobs", .arg = "N", .number = &jobs, .lo = 1, .hi = CONVERT_JOBS,
@@ -166,7 +170,7 @@ status cmd_convert(int argc, char **argv)
         {.name = "--explain", .help = "print every key of a recipe with type, default, range and meaning", .flag = &explain},
         {.name = "--print", .help = "print the recipe with all its keys, the ones left out too, and convert nothing", .flag = &print},
         {0}};
-    const command_line command = {"medley-data convert RECIPE.cfg --source DIR --out DIR [--force] [--jobs N] [--part I/N] [--shard-mib N]\n"
+    const command_line command = {"medley-data convert RECIPE.cfg --source DIR --out DIR [--force] [--strict] [--jobs N] [--part I/N] [--shard-mib N]\n"
                                   "       medley-data convert RECIPE.cfg --print\n"
                                   "       medley-data convert --explain",
                                   "Turns source files into a data set folder OUT/NAME of shards, as the recipe says (see datasets/example.cfg).\n"
@@ -174,7 +178,7 @@ status cmd_convert(int argc, char **argv)
                                   "is run again, unless source files, recipe, options or program have changed since.\n"
                                   "Exit status 0: done (files that were skipped, where the recipe allows it, are named and counted); 2: "
                                   "recipe or command line; 3: a bad source file where the recipe says on_error = \"fatal\", or nothing to "
-                                  "convert; 4: disk or memory.",
+                                  "convert, or files skipped with --strict; 4: disk or memory.",
                                   options, 0, 1};
     if (command_help(&command, argc, argv)) return OK;
     TRY(command_parse(&command, argc, argv, args, &n_args), "convert");
@@ -183,6 +187,7 @@ status cmd_convert(int argc, char **argv)
     if (!n_args || !source_dir || !out_dir)
         return command_missing(&command, !n_args ? "RECIPE.cfg" : !source_dir ? "--source DIR" : "--out DIR");
     if (part) TRY(parse_part(part, &how), "convert");
+    CHECK(!part || !how.strict, ST_USAGE, "--strict is for the whole: give it to medley-data index");
     how.jobs = (int)jobs;
     how.shard_bytes = shard_mib << 20;
     return convert_run(args[0], source_dir, out_dir, &how);
@@ -193,13 +198,16 @@ status cmd_index(int argc, char **argv)
     const char *args[1];
     convert_options how = {0};
     int n_args;
-    const command_option options[] = {{.name = "--force", .help = "replace the data set folder if there is one", .flag = &how.force}, {0}};
-    const command_line command = {"medley-data index DIR [--force]",
+    const command_option options[] = {{.name = "--force", .help = "replace the data set folder if there is one", .flag = &how.force},
+                                      {.name = "--strict", .help = "exit status 3 if more files were skipped than the recipe expects; the data set is there all the same",
+                                       .flag = &how.strict},
+                                      {0}};
+    const command_line command = {"medley-data index DIR [--force] [--strict]",
                                   "Joins the parts that `medley-data convert --part I/N` left in DIR.parts into the data set folder DIR. Splits, "
                                   "duplicates and images that look alike are found over all parts: the samples are those of one conversion, in the "
                                   "same order. The parts are removed when DIR is complete. Parts that are missing, not complete, still being "
                                   "converted, or of another recipe or source are named and refused.\n"
-                                  "Exit status 0: done; 2: command line, or DIR exists; 3: parts; 4: disk or memory.",
+                                  "Exit status 0: done; 2: command line, or DIR exists; 3: parts, or files skipped with --strict; 4: disk or memory.",
                                   options, 1, 1};
     if (command_help(&command, argc, argv)) return OK;
     TRY(command_parse(&command, argc, argv, args, &n_args), "index");

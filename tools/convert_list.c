@@ -92,8 +92,33 @@ static status ids_differ(const conversion *c)
     return st;
 }
 
+static void add_file(sha256 *to, const char *root, const char *name)
+{
+    char path[2 * PATTERN_PATH];
+    struct stat info = {0};
+    snprintf(path, sizeof path, "%s/%s", root, name);
+    int64_t facts[3] = {stat(path, &info) || S_ISDIR(info.st_mode) ? -1 : info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec};
+    sha256_add(to, name, strlen(name) + 1);
+    sha256_add(to, facts, sizeof facts);
+}
+
+/* Tables and label files: who mends one and starts again must not get what was made of the old one. */
+static status add_labels(sha256 *to, const conversion *c)
+{
+    for (int t = 0; t < c->r->n_tables; t++) add_file(to, c->source.root, c->r->table[t].file);
+    for (int i = 0; i < c->r->n_labels; i++) {
+        if (!*c->r->label[i].file) continue;
+        found_list all = {0};
+        status st = pattern_list(c->source.root, c->r->label[i].file, NULL, &all);
+        for (int k = 0; !st && k < all.n; k++) add_file(to, c->source.root, all.v[k].path);
+        found_free(&all);
+        TRY(st, "label %s", c->r->label[i].name);
+    }
+    return OK;
+}
+
 /* Two fingerprints: of what all parts must agree on, and of what a part that is continued must find unchanged. */
-static void fingerprint(conversion *c)
+static status fingerprint(conversion *c)
 {
     sha256 list, state;
     sha256_begin(&list), sha256_begin(&state);
@@ -108,15 +133,14 @@ static void fingerprint(conversion *c)
         struct stat info = {0};
         snprintf(path, sizeof path, "%s/%s", c->source.root, name);
         int64_t size = stat(path, &info) || S_ISDIR(info.st_mode) ? -1 : info.st_size;
-        int64_t time[2] = {info.st_mtim.tv_sec, info.st_mtim.tv_nsec};
         sha256_add(&list, name, strlen(name) + 1);
         sha256_add(&list, &size, sizeof size);
-        sha256_add(&state, name, strlen(name) + 1);
-        sha256_add(&state, &size, sizeof size);
-        sha256_add(&state, time, sizeof time);
+        add_file(&state, c->source.root, name);
     }
+    TRY(add_labels(&state, c), "%s", c->r->name);
     sha256_end(&list, c->list_sha256);
     sha256_end(&state, c->state_sha256);
+    return OK;
 }
 
 status convert_list(conversion *c, const char *source_dir)
@@ -127,7 +151,7 @@ status convert_list(conversion *c, const char *source_dir)
     TRY(source_open(&c->source, c->r, root), "%s", c->r->name);
     TRY(convert_items(c), "%s", c->r->name);
     TRY(convert_name(c), "%s", c->r->name);
-    fingerprint(c);
+    TRY(fingerprint(c), "%s", c->r->name);
     return ids_differ(c);
 }
 

@@ -55,11 +55,16 @@ static status take_shape(reader *r, npy *h, const char *what)
 static status take_type(npy *h, const char *descr, const char *what)
 {
     const char *order = "<>|=", *rest = strchr(order, *descr) ? descr + 1 : descr;
-    char *end;
+    char *end = NULL;
     h->big = *descr == '>';
     h->kind = *rest;
-    h->bytes = *rest ? (int)strtol(rest + 1, &end, 10) : 0;
-    CHECK(*rest && strchr("uibf", *rest) && !*end && (h->bytes == 1 || h->bytes == 2 || h->bytes == 4 || h->bytes == 8), ST_DATA,
+    CHECK(*rest, ST_DATA, "%s: elements of type \"%.20s\"", what, descr);
+    h->bytes = (int)strtol(rest + 1, &end, 10);
+    if (strchr("US", *rest) && !*end && h->bytes >= 1 && h->bytes <= NPY_TEXT_MAX / 4) {
+        h->bytes *= *rest == 'U' ? 4 : 1;
+        return OK;
+    }
+    CHECK(strchr("uibf", *rest) && !*end && (h->bytes == 1 || h->bytes == 2 || h->bytes == 4 || h->bytes == 8), ST_DATA,
           "%s: elements of type \"%.20s\", whole numbers are read", what, descr);
     return OK;
 }

@@ -75,6 +75,7 @@ static status open_array(const npz *z, const char *name, zip_file_t **file, npy 
     CHECK_TO(bad, length >= 12 && length <= sizeof b, ST_DATA, "%s: no numpy array", what);
     TRY_TO(bad, read_bytes(*file, b + 12, length - 12, what), "NPZ");
     TRY_TO(bad, npy_parse(head, b, length, what), "NPZ");
+    CHECK_TO(bad, head->kind != 'U' && head->kind != 'S', ST_DATA, "%s: texts; whole numbers are read", what);
     CHECK_TO(bad, !head->fortran || head->ndim < 2, ST_DATA, "%s: Fortran order; save it with numpy.ascontiguousarray", what);
     CHECK_TO(bad, head->head + (uint64_t)head->count * (uint64_t)head->bytes == info.size, ST_DATA, "%s: %llu bytes for %lld elements of %d bytes", what,
              (unsigned long long)info.size, (long long)head->count, head->bytes);

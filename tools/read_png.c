@@ -1,5 +1,6 @@
-/* read_png: PNG through libpng; palettes, low bit depths, 16 bits, alpha. */
+/* read_png: PNG, the usual kinds by png_quick.c, all others and all damage through libpng; palettes, low bit depths, 16 bits, alpha. */
 #include "readers.h"
+#include "png_quick.h"
 
 #include "medley_build.h"
 
@@ -55,6 +56,7 @@ static void flatten(image *m, const unsigned char *rows, size_t stride, int dept
 
 status png_decode(image *m, const void *bytes, size_t n, enum image_use use, const char *what)
 {
+    if (png_quick(m, bytes, n, use == USE_LABELS)) return OK;
     *m = (image){0};
     png_source src = {.at = bytes, .end = (const unsigned char *)bytes + n};
     png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &src, on_error, on_warning);

@@ -22,11 +22,11 @@ static const key label_keys[] = {
     TEXT(recipe_label, name, NULL, "name of the label set"),
     {.name = "kind", .type = KEY_TEXT, .offset = offsetof(recipe_label, kind), .size = 20,
      .choices = "classification|multilabel|regression|segmentation|detection", .help = "what the label is"},
-    {.name = "source", .type = KEY_TEXT, .offset = offsetof(recipe_label, source), .size = 12, .choices = "value|columns|mask|voc|yolo|coco|npz|regions",
+    {.name = "source", .type = KEY_TEXT, .offset = offsetof(recipe_label, source), .size = 12, .choices = "value|columns|mask|voc|yolo|coco|npz|npy|regions",
      .help = "where it comes from: a value (folder name, table column), a table with one column per class, mask files, Pascal VOC files, YOLO text files (a class number is a "
              "place in classes; behind the background, if these are masks; or is mapped), one COCO file, the "
              "arrays of an NPZ file in MedMNIST's form (train_images, train_labels, val_..., test_...: each image a sample, named by {split} and {index}; classes are numbered in "
-             "order, several labels are one column each), a GeoJSON file of regions on a slide (as QuPath exports them: polygons with a classification). Masks from YOLO and COCO: polygons and runs, a later object "
+             "order, several labels are one column each), a numpy array beside that of the images (images.arrays), a GeoJSON file of regions on a slide (as QuPath exports them: polygons with a classification). Masks from YOLO and COCO: polygons and runs, a later object "
              "of the file covers an earlier one"},
     TEXT(recipe_label, value, "", "source \"value\": template, \"{class}\" or \"{table.column}\"; source \"columns\": name of the table, whose columns have the "
          "classes' names"),
@@ -61,6 +61,10 @@ static const key label_keys[] = {
      .help = "masks of two classes with soft or noisy edges (JPEG): grey values from here on are the second class; 0: none"},
     {.name = "crowd", .type = KEY_TEXT, .offset = offsetof(recipe_label, crowd), .size = 8, .def = "ignore", .choices = "ignore|object",
      .help = "coco: a region marked iscrowd gives no box, and pixels of a mask that are ignored where no object lies; or it is an object like any other"},
+    {.name = "planes", .type = KEY_INT_LIST, .offset = offsetof(recipe_label, planes), .size = RECIPE_PLANES, .count_offset = offsetof(recipe_label, n_planes),
+     .def = "", .lo = 0, .hi = 65535,
+     .help = "npy, masks of shape (n,H,W,K): one number, the plane that holds classes (mapped by `map`); or one plane for each class behind the background, "
+             "which lies where the plane is above 0, a later one over an earlier one. Empty: the masks have one plane"},
     {.name = "missing", .type = KEY_TEXT_LIST, .offset = offsetof(recipe_label, missing), .size = RECIPE_MISSING, .item_bytes = 64, .def = "[\"\"]",
      .count_offset = offsetof(recipe_label, n_missing), .help = "values that mean: not labelled"},
     {.name = "expect", .type = KEY_INT_LIST, .offset = offsetof(recipe_label, expect), .size = RECIPE_CLASSES, .def = "",
@@ -85,12 +89,15 @@ static const key image_keys[] = {
      .help = "4-D NIfTI: the volumes that become the channels, counted from 0; as many as channels says. Empty: such files are refused"},
     {.name = "max_side", .type = KEY_INT, .offset = IN(images, max_side), .def = "0", .lo = 0, .hi = 65535,
      .help = "larger images are stored smaller (area average), 0: as they are"},
-    TEXT_IN(images, id, "{stem}", "template of the sample's id; must differ between images; NPZ: \"/{split}-{index}\" is added unless {index} is in it, slides: \"/{x},{y}\""),
-    TEXT_IN(images, subject, "{stem}", "template of the subject; a subject never falls into two splits; NPZ: {stem} stands for the id"),
+    TEXT_IN(images, id, "{stem}", "template of the sample's id; must differ between images; NPZ: \"/{split}-{index}\" is added unless {index} is in it, arrays: \"/{index}\", slides: \"/{x},{y}\""),
+    TEXT_IN(images, subject, "{stem}", "template of the subject; a subject never falls into two splits; NPZ and arrays: {stem} stands for the id"),
     TEXT_IN(images, centre, "", "template of the centre"),
     {.name = "spacing", .type = KEY_FLOAT_LIST, .offset = IN(images, spacing), .size = 2, .least = 2, .def = "[0, 0]", .lo = 0, .hi = 1e6,
      .help = "pixel height and width, for formats that do not say; 0: unknown"},
     {.name = "units", .type = KEY_TEXT, .offset = IN(images, units), .size = 8, .def = "", .choices = "mm|um", .help = "of the spacing"},
+    {.name = "arrays", .type = KEY_BOOL, .offset = IN(images, arrays), .def = "false",
+     .help = "the files are numpy arrays (.npy) of shape (n,H,W), (n,H,W,1) or (n,H,W,3): each image is a sample, named by {index}; floating-point numbers too, where "
+             "`pixel` can hold them exactly (their range.rule is \"window\" or \"percentile\")"},
     LINE_IN(images),
     {0}};
 

@@ -8,7 +8,7 @@
 #include "readers.h"
 
 enum { RECIPE_PATTERNS = 8, RECIPE_TABLES = 4, RECIPE_JOINS = 4, RECIPE_CLASSES = 256, RECIPE_MAPS = 256, RECIPE_MISSING = 16, RECIPE_WORDS = 8,
-       RECIPE_FOLDS = 32, RECIPE_SPLIT_MAPS = 16 };
+       RECIPE_PLANES = 32, RECIPE_FOLDS = 32, RECIPE_SPLIT_MAPS = 16 };
 
 typedef struct recipe_table {
     char name[32], file[PATTERN_PATH], sheet[64];
@@ -31,13 +31,14 @@ typedef struct recipe_label {
     int    expect[RECIPE_CLASSES];
     double threshold;
     char   crowd[8];
+    int    n_planes, planes[RECIPE_PLANES];  /* source "npy", masks */
     bool   by_colour;                        /* masks: the map's values are colours */
     int32_t mask_value[RECIPE_MAPS];         /* (n_map) masks: value or 0xrrggbb, and its class or IGNORE_MASK */
     int16_t mask_class[RECIPE_MAPS];
     enum task_kind task;                     /* kind as a number */
 } recipe_label;
 
-enum recipe_form { FORM_FILES, FORM_NPZ, FORM_SLIDE }; /* what a file is: an image or volume, an NPZ file of many, a whole slide */
+enum recipe_form { FORM_FILES, FORM_NPZ, FORM_NPY, FORM_SLIDE }; /* what a file is: an image or volume, an NPZ file or numpy array of many, a whole slide */
 
 typedef struct recipe {
     char file[512], sha256[65];
@@ -48,6 +49,7 @@ typedef struct recipe {
         char   files[RECIPE_PATTERNS][PATTERN_PATH];
         char   pixel[8], id[128], subject[128], centre[128], units[8];
         double spacing[2];                   /* y, x; for files that do not say; 0: unknown */
+        bool   arrays;
     } images;
     struct { double mpp, tissue; int tile, line; } slide;
     struct { char rule[12]; double lo, hi; int line; } range;

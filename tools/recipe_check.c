@@ -60,7 +60,7 @@ static status is_same(void *ctx, const char *name)
 static status is_known(void *ctx, const char *name)
 {
     names_check *c = ctx;
-    static const char *const always[] = {"path", "file", "stem", "folder"}, *const parts[][2] = {[FORM_NPZ] = {"split", "index"}, [FORM_SLIDE] = {"x", "y"}};
+    static const char *const always[] = {"path", "file", "stem", "folder"}, *const parts[][2] = {[FORM_NPZ] = {"split", "index"}, [FORM_NPY] = {"index", "index"}, [FORM_SLIDE] = {"x", "y"}};
     for (size_t i = 0; i < 4; i++)
         if (!strcmp(name, always[i])) return OK;
     for (size_t i = 0; i < 2 && c->r->form != FORM_FILES; i++)
@@ -118,7 +118,7 @@ static void check_label(recipe *r, int i, config_faults *f)
 {
     recipe_label *l = &r->label[i];
     char where[64];
-    static const char *const sources[N_TASK_KINDS] = {"value|columns|npz|regions", "value|columns|npz", "value|npz", "mask|yolo|coco|regions", "voc|yolo|coco"};
+    static const char *const sources[N_TASK_KINDS] = {"value|columns|npz|npy|regions", "value|columns|npz", "value|npz", "mask|yolo|coco|npy|regions", "voc|yolo|coco"};
 #define KEY(field) (snprintf(where, sizeof where, "labels[%d]." field, i), where)
     l->task = (enum task_kind)task_kind_find(l->kind);
     if ((int)l->task < 0) return;
@@ -141,8 +141,12 @@ static void check_label(recipe *r, int i, config_faults *f)
     for (int a = 0; a < l->n_classes; a++)
         for (int b = 0; b < a; b++)
             if (!strcmp(l->classes[a], l->classes[b])) config_fault(f, l->line, KEY("classes"), "\"%s\" appears twice", l->classes[a]);
-    bool files = l->task == TASK_SEGMENTATION && !strcmp(l->source, "mask"); /* of values or colours; else objects have class names */
-    l->by_colour = files && l->n_map > 0 && l->map[0][0] == '#';
+    bool npy = !strcmp(l->source, "npy"), files = l->task == TASK_SEGMENTATION && (npy || !strcmp(l->source, "mask")); /* of values or colours; else objects have class names */
+    if (npy && !r->images.arrays) config_fault(f, l->line, KEY("source"), "\"npy\" is for images that are arrays (images.arrays)");
+    if (l->n_planes && (!npy || l->task != TASK_SEGMENTATION)) config_fault(f, l->line, KEY("planes"), "is for masks of source \"npy\"");
+    if (l->n_planes > 1 && (l->n_planes != l->n_classes - 1 || l->n_map))
+        config_fault(f, l->line, KEY("planes"), "%d planes for %d classes behind the background%s", l->n_planes, l->n_classes - 1, l->n_map ? ", and a map" : "");
+    l->by_colour = files && !npy && l->n_map > 0 && l->map[0][0] == '#';
     for (int m = 0; m < l->n_map && l->task != TASK_REGRESSION; m++) {
         char from[160], to[160];
         snprintf(where, sizeof where, "labels[%d].map[%d]", i, m);
@@ -154,7 +158,7 @@ static void check_label(recipe *r, int i, config_faults *f)
             config_fault(f, l->line, where, "\"%s\" is none of the classes", to);
         else if (files) check_mask_value(l, m, from, to, f, where);
     }
-    if (l->threshold > 0 && (!files || l->n_classes != 2 || l->n_map))
+    if (l->threshold > 0 && (!files || npy || l->n_classes != 2 || l->n_map))
         config_fault(f, l->line, KEY("threshold"), "is for masks of two classes without a map");
     if (l->n_map && l->task == TASK_REGRESSION) config_fault(f, l->line, KEY("map"), "a regression label has no classes");
     if (l->n_expect && l->n_expect != l->n_classes)
@@ -218,14 +222,20 @@ static void name_parts(recipe *r, config_faults *f)
     r->form = FORM_FILES;
     for (int i = 0; i < r->n_labels; i++)
         if (!strcmp(r->label[i].source, "npz")) r->form = FORM_NPZ;
+    if (r->images.arrays) {
+        if (r->form == FORM_NPZ) config_fault(f, r->images.line, "images.arrays", "an array has no label of source \"npz\"");
+        r->form = FORM_NPY;
+    }
     if (r->slide.mpp > 0) {
+        if (r->form == FORM_NPY) config_fault(f, r->slide.line, "slide.mpp", "a slide is no array");
         if (r->form == FORM_NPZ) config_fault(f, r->slide.line, "slide.mpp", "a slide has no label of source \"npz\"");
         r->form = FORM_SLIDE;
     }
     for (int i = 0; i < r->n_labels; i++)
         if (!strcmp(r->label[i].source, "regions") && r->form != FORM_SLIDE) config_fault(f, r->label[i].line, "slide.mpp", "regions lie on slides: say how fine");
     if (r->form == FORM_FILES) return;
-    static const char *const own[] = {[FORM_NPZ] = "{index}", [FORM_SLIDE] = "{x}"}, *const add[] = {[FORM_NPZ] = "/{split}-{index}", [FORM_SLIDE] = "/{x},{y}"};
+    static const char *const own[] = {[FORM_NPZ] = "{index}", [FORM_NPY] = "{index}", [FORM_SLIDE] = "{x}"},
+                      *const add[] = {[FORM_NPZ] = "/{split}-{index}", [FORM_NPY] = "/{index}", [FORM_SLIDE] = "/{x},{y}"};
     if (!strstr(r->images.id, own[r->form])) {
         if (strlen(r->images.id) + strlen(add[r->form]) >= room) config_fault(f, r->images.line, "images.id", "is too long");
         else strcat(r->images.id, add[r->form]);
@@ -236,7 +246,7 @@ static void name_parts(recipe *r, config_faults *f)
         return;
     }
     if (!strcmp(r->images.subject, "{stem}")) snprintf(r->images.subject, room, "%s", r->images.id);
-    if (!*r->split.value) snprintf(r->split.value, sizeof r->split.value, "{split}");
+    if (r->form == FORM_NPZ && !*r->split.value) snprintf(r->split.value, sizeof r->split.value, "{split}");
 }
 
 void recipe_check(void *out, config_faults *f)

@@ -104,7 +104,7 @@ status source_open(source *s, const recipe *r, const char *root)
     snprintf(s->root, sizeof s->root, "%s", root);
     for (int t = 0; t < r->n_tables; t++) TRY_TO(fail, open_table(s, t), "%s", r->name);
     for (int i = 0; i < r->n_labels; i++) {
-        if (!strcmp(r->label[i].source, "mask")) TRY_TO(fail, open_lut(s, i), "%s", r->name);
+        if (!strcmp(r->label[i].source, "mask") || (!strcmp(r->label[i].source, "npy") && r->label[i].task == TASK_SEGMENTATION)) TRY_TO(fail, open_lut(s, i), "%s", r->name);
         if (!strcmp(r->label[i].source, "coco")) TRY_TO(fail, open_coco(s, i), "%s", r->name);
     }
     TRY_TO(fail, check_columns(s), "%s", r->name);

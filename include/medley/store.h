@@ -58,6 +58,8 @@ MUST status store_list(store *s, const char *group, int *n, char (**out)[128]);
 /* One whole gzip file into `room` bytes, faster than zlib. False: it is something else (several members, damaged, longer), or this build
  * has no libdeflate; the caller asks zlib then, and gets its messages. */
 bool unpack_gzip(const void *bytes, size_t n, void *out, size_t room, size_t *n_out);
+bool unpack_zlib(const void *bytes, size_t n, void *out, size_t n_out); /* one zlib stream of n_out bytes, neither more nor less */
+uint32_t unpack_crc32(const void *bytes, size_t n);                     /* zlib's CRC-32; 0 without libdeflate */
 
 /* ---- shards ------------------------------------------------------------------------------------------------- *
  *

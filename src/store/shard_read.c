@@ -7,7 +7,7 @@
 
 enum { MAX_SIDE = 1 << 16 };
 
-static status open_stack(shard *s, const char *name, int ndim, int64_t dims[4], hid_t *out)
+static status open_stack(shard *s, const char *name, int ndim, int64_t dims[4], hid_t *out, chunk_form *form)
 {
     DOOR;
     store *f = s->file;
@@ -27,6 +27,10 @@ static status open_stack(shard *s, const char *name, int ndim, int64_t dims[4], 
     for (int i = 1; per_sample && i < ndim; i++) per_sample = chunk[i] == (hsize_t)dims[i];
     CHECK(per_sample, ST_DATA, "%s: /%s is not stored with one sample per chunk", s->path, name);
     TRY(hdf5_check_storage(f, set, name, 0), "shard");
+    int64_t C = ndim == 4 ? dims[3] : 1;
+    if (dims[1] >= 1 && dims[1] <= MAX_SIDE && dims[2] >= 1 && dims[2] <= MAX_SIDE && C >= 1 && C <= 3 &&
+        dims[1] * dims[2] * C * (int64_t)dtype_bytes(t) / 1040 < f->file_bytes) /* a chunk that the file can hold: deflate packs at most 1032 to 1 */
+        TRY(unpack_prepare(form, plist, dims[1], (size_t)(dims[2] * C) * dtype_bytes(t), dtype_bytes(t)), "%s: %s", s->path, name);
     *out = set;
     set = -1;
     return OK;
@@ -129,7 +133,7 @@ static status read_label(shard *s, int l)
         return OK;
     case TASK_SEGMENTATION:
         meta_label_path(path, label, "mask");
-        TRY(open_stack(s, path + 1, 3, dims, &s->file->mask[l]), "shard");
+        TRY(open_stack(s, path + 1, 3, dims, &s->file->mask[l], &s->file->mask_form[l]), "shard");
         CHECK(dims[0] == n && dims[1] == s->Hmax && dims[2] == s->Wmax, ST_DATA, "%s: %s: shape differs from that of /image", s->path,
               path);
         meta_label_path(path, label, "mask_crc32c");
@@ -148,7 +152,7 @@ static status open_shard(shard *s, const char *path)
     TRY(store_open(&s->file, path), "shard");
     TRY(meta_read(s->file, "medley-shard", &s->meta), "shard");
     int64_t dims[4];
-    TRY(open_stack(s, "image", 4, dims, &s->file->image), "shard");
+    TRY(open_stack(s, "image", 4, dims, &s->file->image, &s->file->image_form), "shard");
     CHECK(dims[0] >= 0 && dims[0] <= INT32_MAX && dims[1] >= 1 && dims[1] <= MAX_SIDE && dims[2] >= 1 && dims[2] <= MAX_SIDE &&
           dims[3] == s->meta.channels, ST_DATA, "%s: /image: shape %lld,%lld,%lld,%lld for %d channels", path, (long long)dims[0],
           (long long)dims[1], (long long)dims[2], (long long)dims[3], s->meta.channels);
@@ -184,17 +188,20 @@ void shard_close(shard *s)
     *s = (shard){0};
 }
 
-static status read_plane(shard *s, int64_t i, hid_t set, const char *name, enum dtype t, int C, uint32_t crc, void *out)
+static status read_plane(shard *s, int64_t i, hid_t set, const chunk_form *form, const char *name, enum dtype t, int C, uint32_t crc, void *out)
 {
     DOOR;
     CHECK(i >= 0 && i < s->n, ST_BUG, "%s: sample %lld of %lld", s->path, (long long)i, (long long)s->n);
     int64_t H = s->size[2 * i], W = s->size[2 * i + 1];
-    hsize_t start[4] = {(hsize_t)i}, count[4] = {1, (hsize_t)H, (hsize_t)W, (hsize_t)C};
-    AUTO_HID file_space = H5Dget_space(set);
-    AUTO_HID mem_space = H5Screate_simple(C ? 4 : 3, count, NULL);
-    bool ok = file_space >= 0 && H5Sselect_hyperslab(file_space, H5S_SELECT_SET, start, NULL, count, NULL) >= 0 &&
-              H5Dread(set, hdf5_type(t), mem_space, file_space, H5P_DEFAULT, out) >= 0;
-    DOOR_CHECK(ok, ST_DATA, "%s: %s[%lld] (%s): cannot read", s->path, name, (long long)i, s->id[i]);
+    if (!unpack_chunk(form, set, i, H, (size_t)(W * (C ? C : 1)) * dtype_bytes(t), out)) {
+        hsize_t start[4] = {(hsize_t)i}, count[4] = {1, (hsize_t)H, (hsize_t)W, (hsize_t)C};
+        TRY(hdf5_check_chunk(s->file, set, name, start), "sample %lld (%s)", (long long)i, s->id[i]);
+        AUTO_HID file_space = H5Dget_space(set);
+        AUTO_HID mem_space = H5Screate_simple(C ? 4 : 3, count, NULL);
+        bool ok = file_space >= 0 && H5Sselect_hyperslab(file_space, H5S_SELECT_SET, start, NULL, count, NULL) >= 0 &&
+                  H5Dread(set, hdf5_type(t), mem_space, file_space, H5P_DEFAULT, out) >= 0;
+        DOOR_CHECK(ok, ST_DATA, "%s: %s[%lld] (%s): cannot read", s->path, name, (long long)i, s->id[i]);
+    }
     uint32_t got = crc32c(0, out, (size_t)(H * W * (C ? C : 1)) * dtype_bytes(t));
     CHECK(got == crc, ST_DATA, "%s: %s[%lld] (%s): damaged, checksum %08x, should be %08x", s->path, name, (long long)i, s->id[i], got,
           crc);
@@ -203,7 +210,7 @@ static status read_plane(shard *s, int64_t i, hid_t set, const char *name, enum 
 
 status shard_read_image(shard *s, int64_t i, void *out)
 {
-    return read_plane(s, i, s->file->image, "/image", s->meta.pixel, s->meta.channels, i >= 0 && i < s->n ? s->crc[i] : 0, out);
+    return read_plane(s, i, s->file->image, &s->file->image_form, "/image", s->meta.pixel, s->meta.channels, i >= 0 && i < s->n ? s->crc[i] : 0, out);
 }
 
 status shard_read_mask(shard *s, int64_t i, int label, uint8_t *out)
@@ -212,7 +219,7 @@ status shard_read_mask(shard *s, int64_t i, int label, uint8_t *out)
           ST_BUG, "%s: sample %lld has no mask in label set %d", s->path, (long long)i, label);
     char path[160];
     meta_label_path(path, &s->meta.label[label], "mask");
-    TRY(read_plane(s, i, s->file->mask[label], path, DT_U8, 0, s->label[label].mask_crc[i], out), "mask");
+    TRY(read_plane(s, i, s->file->mask[label], &s->file->mask_form[label], path, DT_U8, 0, s->label[label].mask_crc[i], out), "mask");
     int K = s->meta.label[label].n_classes;
     for (int64_t k = 0, area = (int64_t)s->size[2 * i] * s->size[2 * i + 1]; k < area; k++)
         CHECK(out[k] < K || out[k] == IGNORE_MASK, ST_DATA, "%s: %s[%lld] (%s): value %d, %d classes", s->path, path, (long long)i,

@@ -6,6 +6,13 @@
 
 #include <hdf5.h>
 
+/* How a stack's chunks are packed. */
+typedef struct chunk_form {
+    bool    ours;                         /* as pack.c does it */
+    int64_t rows;
+    size_t  row_bytes, element;
+} chunk_form;
+
 struct store {
     hid_t   file;
     bool    writing;
@@ -13,6 +20,7 @@ struct store {
     int64_t file_bytes;                   /* reading: size of the file, a bound for every size found in it */
     int64_t n_listed;                     /* members of groups given out so far */
     hid_t   image, mask[SHARD_MAX_LABELS]; /* shard readers keep these open; -1 if not */
+    chunk_form image_form, mask_form[SHARD_MAX_LABELS];
     store_image *memory;                  /* writing into memory: where the bytes are */
 };
 
@@ -48,6 +56,8 @@ MUST status hdf5_check_links(store *s, const char *name);
 MUST status hdf5_shape(store *s, const char *name, enum dtype *t, int *ndim, int64_t dims[8]);
 /* Is the stored size of a data set believable: no external or virtual storage, n_bytes raw bytes really in the file. */
 MUST status hdf5_check_storage(store *s, hid_t dataset, const char *name, int64_t n_bytes);
+/* Can HDF5 be let at the chunk that begins at `offset`? For data sets of which hdf5_check_storage saw no more than their form (n_bytes 0). */
+MUST status hdf5_check_chunk(store *s, hid_t dataset, const char *name, const hsize_t *offset);
 /* Product of dims with overflow refused. */
 MUST status dims_count(store *s, const char *name, int ndim, const int64_t *dims, int64_t *n);
 
@@ -73,10 +83,16 @@ MUST status write_texts(store *s, const char *name, int64_t n, const char *first
 MUST status shard_write_file(const char *path, const shard_meta *m, const sample *const *samples, int64_t n, int jobs);
 /* pack.c: one chunk through shuffle (elements of more than a byte), deflate and Fletcher32; *out: malloc'ed. A packer is one thread's. */
 typedef struct packer packer;
-bool packer_here(void);                               /* false: built without libdeflate */
+bool packer_here(void);                               /* false: built without ISA-L and libdeflate */
 MUST status packer_open(packer **out, size_t chunk_bytes);
 MUST status packer_pack(packer *p, const void *chunk, size_t n, size_t element_bytes, char **out, size_t *n_out);
 void packer_close(packer *p);
+/* Fletcher's sum of big-endian 16-bit words, as HDF5 stores it; an odd last byte counts as a high one. */
+uint32_t fletcher32(const uint8_t *p, size_t n);
+/* unpack.c, behind DOOR. prepare: which form have the chunks of (rows,row_bytes), and memory for one. unpack_chunk: the top left corner of
+ * sample i's chunk; false, whatever the reason: HDF5 must be asked. */
+MUST status unpack_prepare(chunk_form *c, hid_t plist, int64_t rows, size_t row_bytes, size_t element);
+bool unpack_chunk(const chunk_form *c, hid_t set, int64_t i, int64_t rows, size_t row_bytes, void *out);
 /* Room for one more after n elements: *cap grows by doubling. */
 MUST status grow_array(void *array_ptr, int64_t n, int64_t *cap, size_t bytes, const char *what);
 /* shard_splits.c: in place, the splits and the unit of spacing of a shard that was cut with open splits. *n: its samples, <= n_left. */

@@ -26,6 +26,7 @@ result "jansson.h only in tools and the safetensors files" "$(grep -rnE '#includ
     grep -vE '^(tools/|src/store/safetensors)')"
 door 'zip\.h' tools
 door 'libdeflate\.h' src/store
+door 'isa-l/' src/store
 door 'openslide\.h' tools
 
 # room NAME HEADER...: what files of src/NAME and their public headers may include of include/medley

@@ -138,9 +138,34 @@ if [ -n "$python" ] && npz pathmnist_224.npz 224,224,3 1; then
     converts medmnist-chestmnist "train 4 (4), val 2 (2), test 2 (2)" "atelectasis 0, cardiomegaly 4"
     npz organmnist3d_64.npz 64,64,64 1
     converts medmnist-organmnist3d "128 samples from 8 images" "train 64 (4), val 32 (2), test 32 (2)"
+    (cd "$work" && mkdir -p src && "$python" - <<'END'
+import os, numpy as np
+r = np.random.default_rng(2)
+for fold, n in ((1, 4), (2, 3), (3, 2)):  # as PanNuke: float64 images, a plane of numbered nuclei for each kind and one of background
+    for what in "images", "masks":
+        os.makedirs(f"src/Fold {fold}/{what}/fold{fold}")
+    masks = np.zeros((n, 32, 32, 6))
+    masks[:, 3:9, 4:8, 1], masks[:, 20:25, 20:30, fold - 1], masks[0, 10:12, 10:12, 3] = 7, 11, 2
+    masks[..., 5] = ~masks[..., :5].any(-1)
+    np.save(f"src/Fold {fold}/masks/fold{fold}/masks.npy", masks)
+    np.save(f"src/Fold {fold}/images/fold{fold}/images.npy", r.integers(0, 256, (n, 32, 32, 3)).astype(float))
+    np.save(f"src/Fold {fold}/images/fold{fold}/types.npy", np.array(["Breast", "Bile-duct", "Adrenal_gland", "Breast"][:n]))
+END
+    )
+    converts histo-pannuke "9 samples from 9 images" "train 4 (4), val 3 (3), test 2 (2)" "Adrenal_gland 1, Bile-duct 1, Bladder 0, Breast 2" "neoplastic 4, inflammatory 4, connective 0, dead 1, epithelial 0"
+    (cd "$work" && mkdir -p src && "$python" - <<'END'
+import numpy as np
+r = np.random.default_rng(2)
+labels = np.zeros((6, 32, 32, 2), np.uint16)
+for i in range(6):
+    labels[i, 4:9, 4:9], labels[i, 20:25, 20:30] = (1, i + 1), (700, 6)
+np.save("src/images.npy", r.integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)), np.save("src/labels.npy", labels)
+END
+    )
+    converts histo-conic "6 samples from 6 images of 6 subjects" "train 4 (4), val 1 (1), test 1 (1)" "connective 4" "neutrophil 1"
 else
     n=$((n + 1))
-    echo "ok $n - MedMNIST # SKIP no Python with numpy"
+    echo "ok $n - MedMNIST, PanNuke, CoNIC # SKIP no Python with numpy"
 fi
 
 echo "1..$n"

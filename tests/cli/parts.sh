@@ -5,27 +5,9 @@ set -u
 program=$1 root=$2 python=${3:-}
 work=$(mktemp -d /tmp/medley-parts-XXXXXX)
 trap 'rm -rf "$work"' EXIT
-n=0 bad=0
 log=$work/log
+. "$root/tests/cli/tap.sh"
 
-# is NAME CODE: the last command of the test ended well; the log tells more
-is() {
-    n=$((n + 1))
-    if [ "$2" = 0 ]; then echo "ok $n - $1"; return; fi
-    bad=$((bad + 1))
-    echo "not ok $n - $1"
-    sed 's/^/# | /' "$log"
-}
-skip() {
-    n=$((n + 1))
-    echo "ok $n - $1 # SKIP $2"
-}
-# ends CODE WORDS...: so ended the last run, with these words in the log
-ends() {
-    [ "$code" = "$1" ] || { echo "exit code $code, wanted $1" >>"$log"; return 1; }
-    shift
-    for word in "$@"; do grep -qF -e "$word" "$log" || { echo "no \"$word\"" >>"$log"; return 1; }; done
-}
 data() {
     "$program" "$@" >"$log" 2>&1
     code=$?

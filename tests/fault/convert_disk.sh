@@ -6,29 +6,9 @@ program=$1 root=$2 failing_disk=$3
 work=$(mktemp -d /tmp/medley-convert-disk-XXXXXX)
 mounted=
 trap '[ -z "$mounted" ] || umount "$mounted"; rm -rf "$work"' EXIT
-n=0 bad=0
 log=$work/log
+. "$root/tests/cli/tap.sh"
 
-# is NAME CODE: the last command of the test ended well; the log tells more
-is() {
-    n=$((n + 1))
-    if [ "$2" = 0 ]; then echo "ok $n - $1"; return; fi
-    bad=$((bad + 1))
-    echo "not ok $n - $1"
-    sed 's/^/# | /' "$log"
-}
-skip() {
-    n=$((n + 1))
-    echo "ok $n - $1 # SKIP $2"
-}
-# ends CODE WORDS...: so ended the last run, with a line in the log that has all the words
-ends() {
-    [ "$code" = "$1" ] || { echo "exit code $code, wanted $1" >>"$log"; return 1; }
-    shift
-    cp "$log" "$work/lines"
-    for word in "$@"; do grep -F -e "$word" "$work/lines" >"$work/fewer"; mv "$work/fewer" "$work/lines"; done
-    [ -s "$work/lines" ] || { echo "no line with: $*" >>"$log"; return 1; }
-}
 convert() { # OUT [FAULT PATH]: the fault meets files whose path has PATH in it
     if [ $# = 1 ]; then "$program" convert "$work/pets.cfg" --source "$work/src" --out "$1" --shard-mib 1 >"$log" 2>&1
     else LD_PRELOAD="$failing_disk" MEDLEY_DISK="$2" MEDLEY_DISK_PATH="$3" "$program" convert "$work/pets.cfg" --source "$work/src" --out "$1" --shard-mib 1 >"$log" 2>&1; fi
@@ -53,15 +33,15 @@ images: { files = "{animal}/{i}.nii"; channels = 1; id = "{animal}-{i}"; subject
 labels: ( { name = "animal"; kind = "classification"; source = "value"; value = "{animal}"; classes = ["cat", "dog"]; } );
 END
 convert "$work/whole"
-ends 0 "2400 samples from 24 images" && [ -e "$work/whole/pets/pets-00002.h5" ]
+ends_line 0 "2400 samples from 24 images" && [ -e "$work/whole/pets/pets-00002.h5" ]
 is "a disk that is well" $?
 
 while read -r fault path text; do
     rm -rf "$work/out"
     convert "$work/out" "$fault" "$path"
-    ends 4 "$path" "$text" && none "$work/out"; a=$?
+    ends_line 4 "$path" "$text" && none "$work/out"; a=$?
     is "$fault on $path: exit 4, path and cause, no data set" $a
-    convert "$work/out"; ends 0 "2400 samples" && same "$work/out"
+    convert "$work/out"; ends_line 0 "2400 samples" && same "$work/out"
     is "and then the same command makes the same files" $?
 done <<'END'
 open:EROFS pets-00000.h5.part Read-only file system
@@ -75,14 +55,14 @@ write:EIO SHA256SUMS.part Input/output error
 END
 rm -rf "$work/out"
 convert "$work/out" write+:ENOSPC pets-00002.h5.part
-ends 4 "the same command goes on" && [ -e "$work/out/pets.parts/1-of-1/pets-00001.h5" ] && convert "$work/out" && ends 0 "goes on behind 2 shards"
+ends_line 4 "the same command goes on" && [ -e "$work/out/pets.parts/1-of-1/pets-00001.h5" ] && convert "$work/out" && ends_line 0 "goes on behind 2 shards"
 is "what is complete stays, and is gone on behind" $?
 rm -rf "$work/out"
 convert "$work/out" list:EACCES src/dog
-ends 4 "src/dog" "Permission denied" && none "$work/out"
+ends_line 4 "src/dog" "Permission denied" && none "$work/out"
 is "a folder of the source that cannot be listed: exit 4, its name and the cause; its files are not silently missing" $?
 convert "$work/out" list+:EIO src
-ends 4 "$work/src" "Input/output error" && none "$work/out"
+ends_line 4 "$work/src" "Input/output error" && none "$work/out"
 is "nor can the source itself" $?
 
 # a real one
@@ -90,20 +70,20 @@ room=$(du -sk "$work/whole/pets" | cut -f 1) # KiB
 mkdir "$work/small"
 if [ "$(id -u)" = 0 ] && mount -t tmpfs -o size=$((room / 2))k none "$work/small" 2>/dev/null; then
     mounted=$work/small
-    convert "$work/small"; ends 4 "$work/small/pets.parts" "No space left on device" && none "$work/small"
+    convert "$work/small"; ends_line 4 "$work/small/pets.parts" "No space left on device" && none "$work/small"
     is "a full disk" $?
     mount -o remount,size=$((room * 4))k "$work/small"
-    convert "$work/small"; ends 0 "2400 samples" && same "$work/small"
+    convert "$work/small"; ends_line 0 "2400 samples" && same "$work/small"
     is "room again: the same files" $?
     rm -rf "$work/small/pets"
     mount -o remount,ro "$work/small"
-    convert "$work/small"; ends 4 "$work/small" "Read-only file system"
+    convert "$work/small"; ends_line 4 "$work/small" "Read-only file system"
     is "a disk that is read-only" $?
 else skip "a full disk, and a read-only one" "mounting is not allowed here"; fi
 if [ "$(id -u)" = 0 ]; then skip "a folder without permission" "root may read everywhere"
 else
     chmod 000 "$work/src/dog"
-    convert "$work/out"; ends 4 "src/dog" "Permission denied"; a=$?
+    convert "$work/out"; ends_line 4 "src/dog" "Permission denied"; a=$?
     chmod 755 "$work/src/dog"
     is "a folder without permission" $a
 fi

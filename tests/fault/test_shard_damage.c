@@ -4,7 +4,10 @@
 #include "../shards.h"
 #include "test.h"
 
+#include "medley_build.h"
+
 #include <unistd.h>
+#include <zlib.h>
 
 /* HDF5 1.10 keeps some 400 bytes each time it refuses a damaged file; ours is the rest. */
 const char *__lsan_default_suppressions(void);
@@ -266,6 +269,123 @@ static void promises(void)
     refuse(s, "v-detection/box");
 }
 
+/* ---- chunks that come past HDF5 ---- */
+
+/* Chunk of sample 2 of /image as it is stored, put back changed. */
+static void put_chunk(const void *data, size_t n, uint32_t skipped)
+{
+    store *s = edit();
+    hsize_t at[4] = {2};
+    AUTO_HID set = H5Dopen2(s->file, "image", H5P_DEFAULT);
+    EXPECT(H5Dwrite_chunk(set, H5P_DEFAULT, skipped, at, n, data) >= 0, "written");
+    hid_drop(&set);
+    H5Fclose(s->file);
+}
+
+/* Behind a right Fletcher sum: what is put there is n bytes. */
+static void put_sealed(uint8_t *data, size_t n)
+{
+    uint32_t sum = fletcher32(data, n);
+    memcpy(data + n, &sum, 4);
+    put_chunk(data, n + 4, 0);
+}
+
+static void odd_chunks(void)
+{
+    uint32_t whole, now;
+    shard s;
+    EXPECT(read_all(path, &whole), "%s", status_message());
+    EXPECT_OK(shard_open(&s, path));
+    size_t raw_bytes = (size_t)s.Hmax * (size_t)s.Wmax * 3;
+    uLongf n = compressBound(raw_bytes) + 1000;
+    uint8_t *raw = malloc(raw_bytes + 1000), *packed = malloc(n + 8);
+    hsize_t start[4] = {2}, count[4] = {1, (hsize_t)s.Hmax, (hsize_t)s.Wmax, 3};
+    AUTO_HID space = H5Dget_space(s.file->image);
+    AUTO_HID memory = H5Screate_simple(4, count, NULL);
+    H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, count, NULL);
+    EXPECT(H5Dread(s.file->image, H5T_STD_U8LE, memory, space, H5P_DEFAULT, raw) >= 0, "read");
+    shard_close(&s);
+
+    compress2(packed, &n, raw, raw_bytes, 9); /* another packer's */
+    put_sealed(packed, n);
+    EXPECT(read_all(hurt, &now) && now == whole, "packed at level 9: %s", status_message());
+    put_chunk(raw, raw_bytes, 7); /* no filter used: HDF5 may do that */
+    EXPECT(read_all(hurt, &now) && now == whole, "not packed at all: %s", status_message());
+
+    for (int k = -1; k <= 1; k += 2) { /* unpacks to one byte more or less than a chunk has */
+        memset(raw + raw_bytes, 1, 1000);
+        n = compressBound(raw_bytes) + 1000;
+        compress2(packed, &n, raw, raw_bytes + (size_t)(k * 500), 4);
+        put_sealed(packed, n);
+        bool good = read_all(hurt, &now);
+        EXPECT(good ? now == whole : named(), "%d bytes: %s", k * 500, good ? "silent" : status_message());
+    }
+    n = compressBound(raw_bytes);
+    compress2(packed, &n, raw, raw_bytes, 4);
+    put_sealed(packed, n / 2); /* the stream ends early */
+    EXPECT(!read_all(hurt, &now) && named(), "half a stream");
+    packed[n / 2] ^= 64;
+    put_sealed(packed, n);
+    EXPECT(!read_all(hurt, &now) && named(), "a wrong bit behind a right sum");
+    for (size_t k = 1; k < 8; k++) { /* too short for a sum, or for a stream */
+        put_chunk(packed, k, 0);
+        EXPECT(!read_all(hurt, &now) && named(), "%zu bytes", k);
+    }
+    store *edited = edit(); /* and the same of an array that is read whole */
+    H5Ldelete(edited->file, "split", H5P_DEFAULT);
+    AUTO_HID plist = H5Pcreate(H5P_DATASET_CREATE);
+    H5Pset_chunk(plist, 1, (hsize_t[]){N});
+    H5Pset_fletcher32(plist);
+    AUTO_HID line = H5Screate_simple(1, (hsize_t[]){N}, NULL);
+    AUTO_HID split = H5Dcreate2(edited->file, "split", H5T_STD_U8LE, line, H5P_DEFAULT, plist, H5P_DEFAULT);
+    EXPECT(H5Dwrite_chunk(split, H5P_DEFAULT, 0, (hsize_t[]){0}, 2, packed) >= 0, "written");
+    hid_drop(&split);
+    refuse(edited, "split");
+    uint8_t *bomb = calloc(4, raw_bytes + 4096); /* longer than any packed chunk of this size */
+    put_chunk(bomb, 4 * raw_bytes, 0);
+    EXPECT(!read_all(hurt, &now) && named(), "a chunk of %zu bytes", 4 * raw_bytes);
+    free(bomb), free(raw), free(packed);
+}
+
+/* Of every type, full chunks and padded ones, masks too: what unpack.c hands over is what HDF5 does. */
+static void the_same_as_hdf5(void)
+{
+    static const enum dtype types[] = {DT_U8, DT_U16, DT_I16, DT_F32};
+    for (int k = 0; k < 8; k++) {
+        enum dtype t = types[k / 2];
+        int C = k % 2 ? 3 : 1, n_ours = 0;
+        char name[32], file[256];
+        snprintf(name, sizeof name, "kind%d", k);
+        EXPECT_OK(shards_make(dir, name, t, C, N, 0));
+        snprintf(file, sizeof file, "%s/%s/%s-00000.h5", dir, name, name);
+        shard s;
+        EXPECT_OK(shard_open(&s, file));
+        static float a[SHARDS_SIDE * SHARDS_SIDE * 3], b[SHARDS_SIDE * SHARDS_SIDE * 3];
+        for (int64_t i = 0; i < s.n; i++)
+            for (int l = -1; l < s.meta.n_labels; l++) {
+                if (l >= 0 && (!s.label[l].has_mask || !s.label[l].present[i])) continue;
+                size_t row = (size_t)s.size[2 * i + 1] * (l < 0 ? (size_t)C * dtype_bytes(t) : 1), n = (size_t)s.size[2 * i] * row;
+                memset(b, 0x55, sizeof b);
+                EXPECT_OK(l < 0 ? shard_read_image(&s, i, b) : shard_read_mask(&s, i, l, (uint8_t *)b)); /* whichever way it goes */
+                hsize_t start[4] = {(hsize_t)i}, count[4] = {1, (hsize_t)s.size[2 * i], (hsize_t)s.size[2 * i + 1], (hsize_t)C};
+                hid_t set = l < 0 ? s.file->image : s.file->mask[l];
+                AUTO_HID space = H5Dget_space(set);
+                AUTO_HID memory = H5Screate_simple(l < 0 ? 4 : 3, count, NULL);
+                H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, count, NULL);
+                EXPECT(H5Dread(set, l < 0 ? hdf5_type(t) : H5T_STD_U8LE, memory, space, H5P_DEFAULT, a) >= 0, "read");
+                EXPECT(!memcmp(a, b, n), "%s[%lld], label %d", name, (long long)i, l);
+                memset(b, 0x55, sizeof b);
+                if (!unpack_chunk(l < 0 ? &s.file->image_form : &s.file->mask_form[l], set, i, s.size[2 * i], row, b)) continue;
+                n_ours++;
+                EXPECT(!memcmp(a, b, n) && ((uint8_t *)b)[n] == 0x55, "%s[%lld], label %d", name, (long long)i, l);
+            }
+#ifdef HAVE_DEFLATE
+        EXPECT(n_ours > N, "%d chunks came past HDF5", n_ours);
+#endif
+        shard_close(&s);
+    }
+}
+
 static void damaged_index(void)
 {
     char index[256], *data, whole[256];
@@ -305,6 +425,8 @@ int main(void)
     RUN(wrong_values);
     RUN(wrong_header);
     RUN(promises);
+    RUN(odd_chunks);
+    RUN(the_same_as_hdf5);
     RUN(damaged_index);
     free(bytes);
     char clean[128];

@@ -24,6 +24,8 @@ const char *fuzz_file(const uint8_t *data, size_t n);
 /* The same as `name` in a folder of its own, the same one for each call, which keeps files of other names; data NULL: the file goes. Returns
  * the folder. */
 const char *fuzz_folder(const char *name, const uint8_t *data, size_t n);
+extern int fuzz_taken;                          /* inputs that were opened, which the targets count whose corpus must open */
+extern const bool fuzz_must_open;               /* weak: false */
 /* A promise of the code under test: ends the process if it is broken. */
 void fuzz_require(bool kept, const char *promise);
 /* A pseudo-random change of data[0..n) in place; room bytes are there. Returns the new length. */

@@ -31,6 +31,8 @@ cat >"$build/medley_build.h.$target" <<END
 END
 # GDCM is not among them: it is C++ and not ours; compressed DICOM is refused here
 if pkg-config --exists libtiff-4 2>/dev/null; then packages="$packages libtiff-4"; echo "#define HAVE_TIFF 1" >>"$build/medley_build.h.$target"; fi
+if pkg-config --exists libdeflate 2>/dev/null; then packages="$packages libdeflate"; echo "#define HAVE_DEFLATE 1" >>"$build/medley_build.h.$target"; fi
+if pkg-config --exists libisal 2>/dev/null; then packages="$packages libisal"; echo "#define HAVE_ISAL 1" >>"$build/medley_build.h.$target"; fi
 mkdir -p "$build/$target-inc"
 mv "$build/medley_build.h.$target" "$build/$target-inc/medley_build.h"
 
@@ -41,7 +43,7 @@ libs=
 case $target in
 boxes) rooms="$root/tools/boxes.c $root/tools/outline.c $root/tools/read_voc.c $root/tools/read_yolo.c $root/tools/read_coco.c" ;;
 dicom) rooms="$store $dicom" ;;
-image) rooms="$store $dicom $root/tools/read_image.c $root/tools/read_png.c $root/tools/read_jpeg.c $root/tools/read_nifti.c $root/tools/read_bmp.c $root/tools/read_tiff.c" ;;
+image) rooms="$store $dicom $root/tools/read_image.c $root/tools/read_png.c $root/tools/png_quick.c $root/tools/read_jpeg.c $root/tools/read_nifti.c $root/tools/read_bmp.c $root/tools/read_tiff.c" ;;
 note) rooms="$store $(echo "$root"/src/config/*.c) $root/tools/recipe.c $root/tools/recipe_check.c $root/tools/pattern.c $root/tools/convert_note.c $root/tools/convert_split.c $root/tools/convert_report.c" ;;
 table) rooms="$root/tools/table.c $root/tools/read_csv.c $root/tools/read_xlsx.c" ;;
 npz) rooms="$store $root/tools/image.c $root/tools/npy.c $root/tools/read_npz.c" ;;

@@ -9,6 +9,7 @@
 const char *const fuzz_name = "checkpoint";
 const char *const fuzz_words[] = {"OHDR", "OCHK", "BTHD", "weights", "task", "plan", "\x89HDF\r\n\x1a\n", NULL};
 const size_t fuzz_bytes_max = 1 << 16, fuzz_memory_max = 128 << 20;
+const bool fuzz_must_open = true;
 const int fuzz_mutations = 2000;
 
 static void walk(store *s, const char *group, int64_t n_file, int depth)
@@ -41,6 +42,7 @@ void fuzz_one(const uint8_t *data, size_t n)
 {
     store *s;
     if (store_open(&s, fuzz_file(data, n))) return;
+    fuzz_taken++;
     char text[64];
     int64_t v;
     double f;

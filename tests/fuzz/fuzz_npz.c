@@ -1,4 +1,4 @@
-/* fuzz_npz: NPZ files in MedMNIST's form, and the heads of numpy arrays. */
+/* fuzz_npz: NPZ files in MedMNIST's form, and numpy arrays of images. */
 #include "fuzz.h"
 
 #include "many.h"
@@ -20,7 +20,17 @@ void fuzz_one(const uint8_t *data, size_t n)
         fuzz_require(h.head <= n && h.ndim <= NPY_DIMS && h.count >= 0, "the head of an array lies in the file");
         int64_t count = 1;
         for (int i = 0; i < h.ndim; i++) count *= h.dim[i];
-        fuzz_require(count == h.count && (h.bytes == 1 || h.bytes == 2 || h.bytes == 4 || h.bytes == 8), "an array has the elements of its shape");
+        fuzz_require(count == h.count && (h.bytes == 1 || h.bytes == 2 || h.bytes == 4 || h.bytes == 8 || h.kind == 'U' || h.kind == 'S'), "an array has the elements of its shape");
+    }
+    npy_set *v;
+    if (!npy_open(&v, NULL, NULL, fuzz_file(data, n))) {
+        for (int i = npy_count(v) - 1, turns = 0; i >= 0 && turns < 4; i /= 2, turns += i == 0) {
+            image m;
+            if (npy_read(v, (part){0, i}, &m)) continue;
+            fuzz_require(m.D == 1 && m.H > 0 && m.W > 0 && m.data, "an image has pixels");
+            image_free(&m);
+        }
+        npy_close(v);
     }
     if (npz_open(&z, fuzz_file(data, n))) return;
     if (npz_check(z) == OK)

@@ -8,12 +8,14 @@
 const char *const fuzz_name = "shard";
 const char *const fuzz_words[] = {"OHDR", "OCHK", "FRHP", "TREE", "BTHD", "label", "image", "mask", "\x89HDF\r\n\x1a\n", NULL};
 const size_t fuzz_bytes_max = 1 << 16, fuzz_memory_max = 128 << 20;
+const bool fuzz_must_open = true;
 const int fuzz_mutations = 1500;
 
 void fuzz_one(const uint8_t *data, size_t n)
 {
     shard s;
     if (shard_open(&s, fuzz_file(data, n))) return;
+    fuzz_taken++;
     size_t pixel = dtype_bytes(s.meta.pixel), plane = (size_t)s.Hmax * (size_t)s.Wmax;
     for (int64_t i = 0; i < s.n && i < 64; i++) {
         size_t area = (size_t)s.size[2 * i] * (size_t)s.size[2 * i + 1];

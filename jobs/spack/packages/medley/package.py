@@ -31,6 +31,7 @@ class Medley(MesonPackage):
         ("openslide", "openslide", False),
         ("expat", "expat", True),
         ("zip", "libzip", True),
+        ("isal", "isa-l", True),
         ("deflate", "libdeflate", True),
     )
     for _option, _package, _default in readers:  # names of the class: Spack has a `name` of its own
