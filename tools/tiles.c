@@ -93,6 +93,7 @@ static status look(tiling *t, const part *p, int n, uint8_t *colourful, int *thr
     double step = (double)t->ask.side / CELLS, scale[2] = {t->scale[0] * step, t->scale[1] * step};
     for (int i = 0; i < n; i++) {
         bool whole = is_whole(t, p[i]);
+        if (t->tick) t->tick();
         TRY(slide_file_window(t->file, p[i].a, p[i].b, scale, CELLS, rgb), "tissue");
         for (int k = 0; k < CELLS * CELLS; k++) {
             const uint8_t *c = rgb + 3 * k;

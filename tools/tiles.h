@@ -39,6 +39,7 @@ typedef struct tiling {
     slide_facts is;
     tile_ask    ask;
     double      scale[2];                /* pixels of the finest level in a tile's pixel, along x and y */
+    void      (*tick)(void);             /* called for each tile that is looked at for tissue; NULL */
     char        what[1024];
 } tiling;
 MUST status tiling_open(tiling *t, const char *path, const tile_ask *ask, const tile_words *words);

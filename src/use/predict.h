@@ -99,10 +99,10 @@ MUST status predict_rows_add(predict_rows *r, const predict_row *row, const doub
 
 /* Reads, predicts, writes what is the file's own, adds its rows. ST_DATA: the file cannot be used. Local. */
 MUST status predict_case(predictor *p, const predict_ask *ask, const source_file *f, int number, predict_rows *rows);
-
-MUST status predict_rows_boxes(predict_rows *r, predict_row row, const detection *d, int n);
-/* The same of a slide, tile by tile or in bands, with its GeoJSON. */
+/* The same of a slide, tile by tile or in bands, with its GeoJSON (predict_slide.c). */
 MUST status predict_slide(predictor *p, const predict_ask *ask, const source_file *f, int number, predict_rows *rows);
+MUST status predict_rows_boxes(predict_rows *r, predict_row row, const detection *d, int n);
+
 /* ---- tables of all files (predict_tables.c) ------------------------------------------------------------------------------------------ */
 
 /* Rank 0. rows: of all ranks, in any order. */

@@ -10,6 +10,8 @@ bool source_is_slide(const char *path, const source_how *how)
     return kind == SLIDE_YES || (kind == SLIDE_MAYBE && how->tiles.mpp > 0);
 }
 
+static void still_looking(void) { watchdog_tick(-1, "tissue", NULL); }
+
 static status find_tissue(source_slide *s)
 {
     int n_has = 0;
@@ -27,6 +29,7 @@ status source_slide_open(source_slide *s, const char *path, const source_how *ho
     *s = (source_slide){.rules = how->image};
     CHECK(how->tiles.mpp > 0, ST_DATA, "%s: a slide, and the task's data set does not say how many micrometres a pixel of a tile has; --mpp can", path);
     TRY(tiling_open(&s->t, path, &how->tiles, &words), "slide");
+    s->t.tick = still_looking;
     status st = tiling_grid(&s->t, cut_too, &s->place, &s->n, &s->columns);
     if (!st) st = find_tissue(s);
     if (st) source_slide_close(s);
