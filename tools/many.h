@@ -5,10 +5,7 @@
 #include "image.h"
 #include "pattern.h"
 #include "recipe.h"
-
-/* NPZ: split (enum split) and number in it. Array: 0 and number. Slide: x and y of the tile's top left corner, in pixels of the finest level. */
-typedef struct part { int32_t a, b; } part;
-enum { PARTS_MAX = 1 << 22 };            /* of one file */
+#include "tiles.h"
 
 typedef struct npz npz;
 typedef struct slide slide;

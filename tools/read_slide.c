@@ -1,6 +1,6 @@
 /* read_slide: whole slides through OpenSlide, in windows at any scale: from the nearest finer level, averaged over areas. A window is read in
  * strips, so that memory depends on neither the slide nor the scale. */
-#include "slide.h"
+#include "tiles.h"
 
 #include "medley_build.h"
 
@@ -16,7 +16,7 @@ enum { LEVELS_MOST = 64 };
 
 struct slide_file {
     openslide_t *open;
-    char    what[2 * PATTERN_PATH];
+    char    what[1024];
     int     n_levels;
     double  down[LEVELS_MOST];
     uint8_t back[3];           /* colour where the slide has no pixels */
@@ -80,6 +80,12 @@ status slide_file_open(slide_file **out, const char *path, slide_facts *about)
 bad:
     slide_file_close(f);
     return st;
+}
+
+enum slide_kind slide_file_kind(const char *path)
+{
+    const char *vendor = openslide_detect_vendor(path);
+    return !vendor ? SLIDE_NO : strcmp(vendor, "generic-tiff") == 0 ? SLIDE_MAYBE : SLIDE_YES;
 }
 
 void slide_file_close(slide_file *f)
@@ -150,6 +156,7 @@ status slide_file_open(slide_file **out, const char *path, slide_facts *about)
                         "build again", path);
 }
 void slide_file_close(slide_file *f) { (void)f; }
+enum slide_kind slide_file_kind(const char *path) { return (void)path, SLIDE_NO; }
 status slide_file_window(slide_file *f, double x, double y, const double scale[2], int n, uint8_t *rgb)
 {
     (void)f, (void)x, (void)y, (void)scale, (void)n, (void)rgb;

@@ -89,7 +89,7 @@ static inline image_rules recipe_rules(const recipe *r)
                             .max_side = r->images.max_side, .n_frames = r->images.frames.n}};
     snprintf(u.as.rule, sizeof u.as.rule, "%s", r->range.rule);
     for (int c = 0; c < r->images.frames.n; c++) u.as.frame[c] = r->images.frames.at[c];
-    if (r->form == FORM_SLIDE) u.as.mpp = r->slide.mpp, u.as.tile = r->slide.tile;
+    if (r->form == FORM_SLIDE) u.as.mpp = r->slide.mpp, u.as.tile = r->slide.tile, u.as.tissue = r->slide.tissue;
     return u;
 }
 

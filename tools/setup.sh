@@ -11,7 +11,7 @@ set -eu
 needed="gcc libc6-dev meson ninja-build pkg-config openmpi-bin libopenmpi-dev libhdf5-dev libopenblas-openmp-dev libconfig-dev zlib1g-dev
   libpng-dev libjpeg62-turbo-dev libexpat1-dev libjansson-dev libzip-dev"
 oracles="hdf5-tools python3-h5py python3-nibabel python3-onnx python3-pydicom python3-sklearn python3-torch python3-torchvision python3-pil
-  libisal-dev libdeflate-dev libtiff-dev g++ libgdcm-dev libopenslide-dev python3-openslide clang libclang-rt-14-dev valgrind gcovr
+  libisal-dev libdeflate-dev libtiff-dev g++ libgdcm-dev libopenslide-dev python3-openslide python3-shapely clang libclang-rt-14-dev valgrind gcovr
   munge slurmctld slurmd slurm-client iproute2"
 
 with_tests=no list_only=no

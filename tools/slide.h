@@ -1,19 +1,10 @@
-/* slide: whole slides as tiles: which tiles there are, their pixels, and the regions that are drawn on them. */
+/* slide: whole slides as samples: which tiles there are (tiles.h), and the regions that are drawn on them. */
 #ifndef MEDLEY_TOOLS_SLIDE_H
 #define MEDLEY_TOOLS_SLIDE_H
 
 #include "boxes.h"
 #include "many.h"
-
-/* ---- the file (read_slide.c): the only place that knows OpenSlide ---- */
-
-typedef struct slide_file slide_file;
-typedef struct slide_facts { int64_t x, y, W, H; double mpp[2]; } slide_facts; /* part that was scanned; um per pixel in x and y, NaN: not said */
-/* ST_DATA: no slide. ST_RESOURCE: built without OpenSlide. */
-MUST status slide_file_open(slide_file **out, const char *path, slide_facts *about);
-void slide_file_close(slide_file *f);
-/* rgb (n,n,3): means of areas of scale[0] x scale[1] pixels of the finest level, the first of which begins at x, y there. Any thread. */
-MUST status slide_file_window(slide_file *f, double x, double y, const double scale[2], int n, uint8_t *rgb);
+#include "tiles.h"
 
 /* ---- GeoJSON (read_geojson.c) ---- */
 

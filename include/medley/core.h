@@ -163,6 +163,9 @@ MUST status file_create(const char *path, int *fd);
 MUST status file_write(int fd, const char *path, const void *data, size_t n_bytes);
 MUST status file_read_all(const char *path, size_t limit_bytes, char **out, size_t *out_bytes); /* NUL-terminated, free() */
 MUST status file_write_atomic(const char *path, const void *data, size_t n_bytes);  /* aside, fsync, rename */
+/* The same of a stream, for what is not held in memory. close: of work that went wrong (st) nothing stays; returns st, or what the disk says. */
+MUST status file_stream_open(FILE **out, const char *path);
+MUST status file_stream_close(FILE *f, const char *path, status st);
 const char *program_id(void);                          /* build id of the running program in hex, by its linker; "" if it has none */
 int64_t memory_peak_bytes(void);                       /* VmHWM of this process; 0 if unknown */
 

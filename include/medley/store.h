@@ -105,7 +105,7 @@ typedef struct shard_reading {
     char   rule[12];                /* of /range: "dtype", "window", "percentile"; "": not known */
     double lo, hi;                  /* window: the intensities; percentile: 0 to 100 of each image or volume */
     double spacing_y, spacing_x;    /* of files that do not say; 0: unknown */
-    double mpp;                     /* whole slides: micrometres per pixel of a tile, and its side; 0: no slides */
+    double mpp, tissue;             /* whole slides: micrometres per pixel of a tile of side `tile` (0: no slides), least share of it that is tissue */
     int    tile, axis, max_side;    /* axis across which volumes were cut: 0 z (as stored), 1 y, 2 x; larger images were stored smaller, 0: not */
     int    n_frames, frame[3];      /* 4-D files: the volumes that became the channels */
 } shard_reading;

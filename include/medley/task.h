@@ -74,9 +74,7 @@ typedef struct detection { float box[4], score; int32_t cls; } detection;
 int task_detect(const task_run *r, int image, detection *out);
 /* Where network boxes lie in the stored image: the axis-parallel box around the four corners, cut to (h,w). */
 void task_box_native(const view *v, int h, int w, const float box[4], float out[4]);
-/* Non-maximum suppression per class, as in task_detect, of boxes that were gathered. d has room for 2 n; best first, at most `keep` stay:
- * returns how many. */
-int task_nms(detection *d, int n, float iou, int keep);
+float task_iou(const float a[4], const float b[4]); /* intersection over union of two boxes */
 /* Segmentation: class of every pixel of the stored image (h,w): logits sampled bilinearly, edge values beyond the network's field. */
 void task_mask_native(const task_run *r, int image, const view *v, int h, int w, uint8_t *out);
 /* The same of any logits z (H,W,K); p (h,w,K), or NULL: the probabilities. */

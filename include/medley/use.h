@@ -35,6 +35,9 @@ MUST status use_close(comm *world, status st);
 /* Collective. Threads of this rank; ranks that compute with other kernels, whose results would depend on who made them, are refused. */
 MUST status use_compute(comm *world);
 
+/* The module with the readers of image files is loaded by whoever reads one first; here alone, to say where it lies (NULL: never mind). ST_RESOURCE. */
+MUST status use_readers(char *where, size_t room);
+
 /* A command's --out: ST_USAGE if the file is there and --force was not given. */
 MUST status use_may_write(const char *path, bool force);
 /* "224x224": height and width, multiples of 32 up to 4096. ST_USAGE. */

@@ -204,15 +204,31 @@ status file_write(int fd, const char *path, const void *data, size_t n_bytes)
     return OK;
 }
 
-status file_write_atomic(const char *path, const void *data, size_t n_bytes)
+static status part_path(const char *path, char part[4096])
 {
-    char part[4096], dir[4096];
-    CHECK(snprintf(part, sizeof part, "%s.part", path) < (int)sizeof part, ST_RESOURCE, "path too long: %.80s...", path);
-    strcpy(dir, path);
+    CHECK(snprintf(part, 4096, "%s.part", path) < 4096, ST_RESOURCE, "path too long: %.80s...", path);
+    return OK;
+}
+
+/* why: errno of what went wrong before. */
+static status finish_part(const char *part, const char *path, int why)
+{
+    char dir[4096];
+    snprintf(dir, sizeof dir, "%s", path);
     char *slash = strrchr(dir, '/');
     if (slash) *(slash == dir ? slash + 1 : slash) = 0;
     else strcpy(dir, ".");
+    if (!why && rename(part, path)) why = errno;
+    if (why) unlink(part);
+    CHECK(!why, ST_RESOURCE, "cannot finish %s: %s", path, strerror(why));
+    return path_sync_dir(dir);
+}
+
+status file_write_atomic(const char *path, const void *data, size_t n_bytes)
+{
+    char part[4096];
     int fd;
+    TRY(part_path(path, part), "writing");
     TRY(file_create(part, &fd), "writing %s", path);
     status st = file_write(fd, part, data, n_bytes);
     if (st) {
@@ -222,10 +238,36 @@ status file_write_atomic(const char *path, const void *data, size_t n_bytes)
     }
     int why = fsync(fd) ? errno : 0;
     if (close(fd) && !why) why = errno;
-    if (!why && rename(part, path)) why = errno;
-    if (why) unlink(part);
-    CHECK(!why, ST_RESOURCE, "cannot finish %s: %s", path, strerror(why));
-    return path_sync_dir(dir);
+    return finish_part(part, path, why);
+}
+
+status file_stream_open(FILE **out, const char *path)
+{
+    char part[4096];
+    int fd;
+    *out = NULL;
+    TRY(part_path(path, part), "writing");
+    TRY(file_create(part, &fd), "writing %s", path);
+    *out = fdopen(fd, "w");
+    if (*out) return OK;
+    int why = errno;
+    close(fd);
+    return finish_part(part, path, why);
+}
+
+status file_stream_close(FILE *f, const char *path, status st)
+{
+    char part[4096];
+    TRY(part_path(path, part), "writing");
+    if (st) {
+        fclose(f);
+        unlink(part);
+        return st;
+    }
+    errno = 0;
+    int why = fflush(f) || ferror(f) || fsync(fileno(f)) ? (errno ? errno : EIO) : 0;
+    if (fclose(f) && !why) why = errno;
+    return finish_part(part, path, why);
 }
 
 int64_t memory_peak_bytes(void)

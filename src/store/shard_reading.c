@@ -10,7 +10,9 @@ enum { SIDE_MOST = 65535 };
 /* One table for writing and reading; a number outside of lo..hi makes the file a bad one. */
 static const struct { const char *key; size_t offset; double lo, hi; } reals[] = {
 #define REAL(field, lo, hi) {"reading_" #field, offsetof(shard_reading, field), lo, hi}
-    REAL(lo, -1e30, 1e30), REAL(hi, -1e30, 1e30), REAL(spacing_y, 0, 1e6), REAL(spacing_x, 0, 1e6), REAL(mpp, 0, 1e3)};
+    REAL(lo, -1e30, 1e30), REAL(hi, -1e30, 1e30), REAL(spacing_y, 0, 1e6), REAL(spacing_x, 0, 1e6), REAL(mpp, 0, 1e3),
+    REAL(tissue, 0, 1)};
+static const double tissue_before = 0.5; /* what recipes had unless they said otherwise, of shards that do not tell */
 static const struct { const char *key; size_t offset; int lo, hi; } whole[] = {
 #define WHOLE(key, field, lo, hi) {"reading_" key, offsetof(shard_reading, field), lo, hi}
     WHOLE("axis", axis, 0, 2), WHOLE("max_side", max_side, 0, SIDE_MOST), WHOLE("tile", tile, 0, SIDE_MOST), WHOLE("frames", n_frames, 0, 3),
@@ -49,8 +51,10 @@ status reading_read(store *s, shard_reading *r)
     *r = (shard_reading){0};
     if (!store_has_attr(s, "reading_rule")) return OK; /* not converted from files, or by an older program */
     TRY(store_get_str(s, "/", "reading_rule", r->rule, sizeof r->rule), "reading");
+    r->tissue = tissue_before;
     for (size_t i = 0; i < sizeof reals / sizeof *reals; i++)
-        TRY(store_get_f64(s, "/", reals[i].key, (double *)(void *)((char *)r + reals[i].offset)), "reading");
+        if (reals[i].offset != offsetof(shard_reading, tissue) || store_has_attr(s, reals[i].key))
+            TRY(store_get_f64(s, "/", reals[i].key, (double *)(void *)((char *)r + reals[i].offset)), "reading");
     for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) {
         int64_t v;
         TRY(store_get_i64(s, "/", whole[i].key, &v), "reading");

@@ -85,7 +85,7 @@ int detect_candidates(const fcos *f, int image, const float *scale, float score_
     return total;
 }
 
-static float iou(const float *a, const float *b)
+float task_iou(const float a[4], const float b[4])
 {
     float w = fminf(a[2], b[2]) - fmaxf(a[0], b[0]), h = fminf(a[3], b[3]) - fmaxf(a[1], b[1]);
     if (w <= 0 || h <= 0) return 0;
@@ -114,13 +114,11 @@ int detect_nms(detection *d, int n, float limit, int keep)
     int n_kept = 0;
     for (int i = 0; i < n && n_kept < keep; i++) {
         bool covered = false;
-        for (int k = 0; k < n_kept && !covered; k++) covered = d[k].cls == d[i].cls && iou(d[k].box, d[i].box) > limit;
+        for (int k = 0; k < n_kept && !covered; k++) covered = d[k].cls == d[i].cls && task_iou(d[k].box, d[i].box) > limit;
         if (!covered) d[n_kept++] = d[i];
     }
     return n_kept;
 }
-
-int task_nms(detection *d, int n, float limit, int keep) { return detect_nms(d, n, limit, keep); }
 
 int task_detect(const task_run *r, int image, detection *out)
 {

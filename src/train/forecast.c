@@ -12,7 +12,7 @@ enum { MIB = 1 << 20, RANKS_SHOWN = 64 };
 
 /* Measured on Debian 12 (Open MPI 4.1.4, OpenBLAS 0.3.21, HDF5 1.10.8) as what a process has at its peak beyond the parts that can be
  * counted: swin_v2_micro on one 32x32 image holds 176 MiB after a step, of which 150 are counted, and 182 after its checkpoint. */
-static const double base_bytes = 38.0 * MIB;      /* program, pages of the libraries (13 are those of image files), MPI, OpenBLAS' buffers, job, tables */
+static const double base_bytes = 26.0 * MIB;      /* program, pages of the libraries, MPI, OpenBLAS' buffers, job, tables */
 static const double peer_bytes = 0.3 * MIB;       /* each other rank of the node: shared-memory transport */
 static const double file_bytes = 0.09 * MIB;      /* HDF5's state of one open shard */
 static const double checkpoint_bytes = 4.0 * MIB; /* HDF5 while it writes: chunk and metadata caches */

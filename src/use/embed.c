@@ -219,7 +219,7 @@ status cmd_embed(int argc, char **argv)
          .help = "data set folder of shards; may be given several times (default: all of the run's)"},
         {.name = "--split", .arg = "SPLIT", .text = &split, .choices = "all|train|val|test", .help = "all (default), train, val or test"},
         {.name = "--by", .arg = "WHAT", .text = &by, .choices = "sample|case",
-         .help = "a vector for each sample (image, slice; default), or for each case: the mean over a volume's slices"},
+         .help = "a vector for each sample (image, slice; default), or for each case: the mean over a volume's slices or a slide's tiles"},
         {.name = "--stages", .flag = &b.all.stages,
          .help = "the pooled outputs of the four stages too (columns before the vector; in .h5 arrays stage1 to stage4)"},
         {.name = "--weights", .arg = "WHICH", .text = &ask.which,
@@ -230,8 +230,9 @@ status cmd_embed(int argc, char **argv)
         {.name = "--spacing", .arg = "S", .text = &b.spacing,
          .help = "size of a network pixel in the data's units; 0: the whole image is fitted (default: the run's for this data set)"},
         {.name = "--list", .arg = "FILE", .text = &b.list, .help = "a text file with source files, a path a line"},
-        {.name = "--range", .arg = "RULE", .text = &b.range,
+        {.name = "--range", .arg = "RULE", .text = &b.ask.range,
          .help = "source files: intensities that become 0 and 1: dtype, window:LO:HI or percentile:LO:HI (default: as the data set was converted)"},
+        SOURCE_SLIDE_OPTIONS(b.ask),
         {.name = "--force", .flag = &b.force, .help = "replace FILE"},
         {0},
     };
@@ -239,8 +240,9 @@ status cmd_embed(int argc, char **argv)
         "medley embed RUN|WEIGHTS [SOURCE...] --out FILE.h5|.npy|.csv [--data DIR]... [--split SPLIT] [--by sample|case] [--stages]",
         "Vectors of images by the encoder of a run, a checkpoint or a safetensors file: the mean over positions after the final norm, 768 numbers "
         "for swin_t. On any number of ranks, with the same bits. Images are seen as in evaluation. Without source files, those of data sets (shards). "
-        "Source files (PNG, JPEG, BMP, TIFF, NIfTI, DICOM; folders with a DICOM series or with images) are read as the files of the data set "
-        "were that --data names (default: of the run's first task); one that cannot be used is named, the others go on, and the exit status is 3.",
+        "Source files (PNG, JPEG, BMP, TIFF, NIfTI, DICOM, whole slides; folders with a DICOM series or with images) are read as the files of the data "
+        "set were that --data names (default: of the run's first task); one that cannot be used is named, the others go on, and the exit status is 3. "
+        "Of a slide each tile with tissue has a vector.",
         options, 1, SOURCES_MOST_WORDS + 1};
     if (command_help(&c, argc, argv)) return OK;
     TRY(use_open(argc, argv, &b.world), "embed");

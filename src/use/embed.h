@@ -28,7 +28,8 @@ MUST status embed_write(const embedding *e, const char *path, enum embed_format 
 
 typedef struct embedder {
     comm       *world;
-    const char *from, *out, *image, *spacing, *range, *list;
+    const char *from, *out, *image, *spacing, *list;
+    source_ask  ask;
     const char *dirs[EMBED_MOST_DATA];
     const char **word;               /* (n_words) source files */
     int         n_words, n_dirs, split; /* split: -1 all */
@@ -39,7 +40,7 @@ typedef struct embedder {
     int         data;                /* number of the data set at hand */
     source_files  sources;
     source_faults bad;
-    image_rules   rules;
+    source_how    how;
 } embedder;
 MUST status embed_append(void *embedder, const sample_row *row, const float *x); /* rank 0: one more row (features_take) */
 MUST status embed_files_decide(embedder *b); /* rank 0: rules of the data set that files are read like */

@@ -61,7 +61,7 @@ static status predict(prediction *d)
     TRY(use_compute(d->world), "predict");
     TRY(predictor_open(&d->p, d->world, &d->ask), "predict");
     TRY(sources_open(&d->files, d->world, d->ask.word, d->ask.n_words, d->ask.list), "predict");
-    if (speaks) st = predict_may_write(&d->files, &d->ask, &d->p.plan.spec);
+    if (speaks) st = predict_may_write(&d->files, &d->ask, &d->p.plan);
     if (speaks && !st) st = path_make_dirs(d->ask.out);
     TRY(comm_agree(d->world, st), "predict");
     TRY(comm_agree(d->world, work(d)), "predict");
@@ -83,7 +83,7 @@ status cmd_predict(int argc, char **argv)
         {.name = "--overlay", .flag = &a->overlay,
          .help = "masks and boxes: NAME-overlay.png, the result drawn on the image; of a volume the plane with most of it (boxes: the best one)"},
         {.name = "--geojson", .flag = &a->outlines,
-         .help = "masks and boxes of images: NAME.geojson, an annotation for each connected region, or box, in pixels of the image, as QuPath reads them"},
+         .help = "masks and boxes of images (of slides always): NAME.geojson, an annotation for each connected region, or box, in pixels of the image, as QuPath reads them"},
         {.name = "--probabilities", .flag = &a->probabilities,
          .help = "masks: the probability of each class too, NAME-probabilities.nii.gz (x, y, z, class) or .npy (y, x, class), float32"},
         {.name = "--score", .arg = "S", .text = &a->score, .help = "boxes: least score, 0 to 1 (default: the task's score_min)"},
@@ -93,8 +93,9 @@ status cmd_predict(int argc, char **argv)
          .help = "pixels of the image in a network pixel, instead of the task's spacing: for images that do not say theirs, or tasks trained on crops"},
         {.name = "--spacing", .arg = "S", .text = &a->spacing,
          .help = "size of a network pixel in the data's units; 0: the whole image is fitted (default: the task's)"},
-        {.name = "--range", .arg = "RULE", .text = &a->range,
+        {.name = "--range", .arg = "RULE", .text = &a->files.range,
          .help = "intensities that become 0 and 1: dtype, window:LO:HI or percentile:LO:HI (default: as the task's data set was converted)"},
+        SOURCE_SLIDE_OPTIONS(a->files),
         {.name = "--weights", .arg = "WHICH", .text = &a->weights.which,
          .help = "best (by validation, default), last (newest checkpoint) or a checkpoint file"},
         {.name = "--raw", .flag = &a->weights.raw, .help = "the trained weights themselves, not their moving average (train.ema)"},
@@ -105,12 +106,14 @@ status cmd_predict(int argc, char **argv)
     };
     const command_line c = {
         "medley predict RUN --task TASK FILE... --out DIR [--tta] [--overlay] [--list FILE]",
-        "What a task of a run finds in new images: PNG, JPEG, BMP, TIFF, NIfTI, DICOM files, folders with a DICOM series or with images. They are "
+        "What a task of a run finds in new images: PNG, JPEG, BMP, TIFF, NIfTI, DICOM files, whole slides, folders with a DICOM series or with images. They are "
         "read as the task's data set was (range, channels, plane of volumes) and seen as in evaluation. On any number of ranks, with the same "
         "bytes.\n"
         "Segmentation: NAME.nii.gz on the grid of a volume, NAME.png (numbers of classes with a colour table) of an image, and TASK.csv with "
         "sizes. Detection: TASK.json in COCO's form. Classes, labels, values: TASK.csv, of volumes the mean over their planes, with "
-        "TASK-slices.csv. A file that cannot be used is named, the others go on, and the exit status is 3.",
+        "TASK-slices.csv. Slides are looked at in tiles where there is tissue: NAME.geojson holds the tiles with their class and probability (and "
+        "TASK-tiles.csv; TASK.csv has the mean), the regions of masks, or the boxes, in pixels of the finest level, as QuPath reads them; no pictures, "
+        "masks or probabilities are written of them. A file that cannot be used is named, the others go on, and the exit status is 3.",
         options, 1, SOURCES_MOST_WORDS + 1};
     if (command_help(&c, argc, argv)) return OK;
     TRY(use_open(argc, argv, &d.world), "predict");

@@ -8,7 +8,7 @@ static predict_row row_of(const source_case *c, int number, int slice, int n)
 {
     predict_row r;
     memset(&r, 0, sizeof r); /* it is sent as bytes */
-    r.file = number, r.slice = c->m.is_volume ? slice : -1, r.volume = c->m.is_volume, r.H = c->h, r.W = c->w, r.n = n;
+    r.file = number, r.slice = c->m.is_volume ? slice : -1, r.of = c->m.is_volume ? ROW_VOLUME : ROW_IMAGE, r.H = c->h, r.W = c->w, r.n = n;
     for (int k = 0; k < 3; k++) r.voxel[k] = (float)c->like.spacing[k];
     return r;
 }
@@ -58,7 +58,7 @@ static status write_volume(const predictor *p, const source_case *c, image *m, c
 {
     uint8_t *bytes;
     size_t n;
-    TRY(image_along(m, p->plan.rules.as.axis), "%s", path);
+    TRY(image_along(m, p->plan.how.image.as.axis), "%s", path);
     TRY(nifti_encode(m, &c->like, &bytes, &n), "%s", path);
     return write_bytes(path, bytes, n);
 }
@@ -148,17 +148,17 @@ static status segment(predictor *p, const predict_ask *ask, const source_case *c
 
 /* ---- detection ---------------------------------------------------------------------------------------------------------------------- */
 
-static status add_boxes(predict_rows *rows, const source_case *c, int number, int slice, const detection *d, int n)
+status predict_rows_boxes(predict_rows *r, predict_row row, const detection *d, int n)
 {
     double *numbers;
-    predict_row row = row_of(c, number, slice, n * DETECTION_NUMBERS);
-    TRY(mem_alloc(&numbers, sizeof *numbers * (size_t)(n * DETECTION_NUMBERS + 1), "boxes"), "predict");
+    row.n = n * DETECTION_NUMBERS;
+    TRY(mem_alloc(&numbers, sizeof *numbers * ((size_t)n * DETECTION_NUMBERS + 1), "boxes"), "predict");
     for (int i = 0; i < n; i++) {
         double *to = numbers + (size_t)i * DETECTION_NUMBERS;
         for (int k = 0; k < 4; k++) to[k] = (double)d[i].box[k];
         to[4] = (double)d[i].score, to[5] = d[i].cls;
     }
-    status st = predict_rows_add(rows, &row, numbers);
+    status st = predict_rows_add(r, &row, numbers);
     free(numbers);
     return st;
 }
@@ -173,7 +173,7 @@ static status detect(predictor *p, const predict_ask *ask, const source_case *c,
         detection *found;
         int n;
         st = predict_boxes(p, &s, c->h, c->w, &found, &n);
-        if (!st) st = add_boxes(rows, c, number, d, found, n);
+        if (!st) st = predict_rows_boxes(rows, row_of(c, number, d, 0), found, n);
         if (!st && n > 0 && (!best || found[0].score > best[0].score)) {
             free(best);
             best = found, n_best = n, at = d;
@@ -195,21 +195,26 @@ static status detect(predictor *p, const predict_ask *ask, const source_case *c,
 
 /* ---- the whole ------------------------------------------------------------------------------------------------------------------------ */
 
-status predict_case(predictor *p, const predict_ask *ask, const source_file *f, int number, predict_rows *rows)
+static status work_on_image(predictor *p, const predict_ask *ask, const source_file *f, int number, predict_rows *rows)
 {
     source_case c;
+    status st;
+    TRY(source_read(&c, f->path, &p->plan.how.image), "predict");
+    switch (p->plan.spec.kind) {
+    case TASK_SEGMENTATION: st = segment(p, ask, &c, f, number, rows); break;
+    case TASK_DETECTION: st = detect(p, ask, &c, f, number, rows); break;
+    default: st = whole_image(p, &c, number, rows); break;
+    }
+    source_free(&c);
+    return st ? status_note(st, __FILE__, __LINE__, "%s", f->path) : OK;
+}
+
+status predict_case(predictor *p, const predict_ask *ask, const source_file *f, int number, predict_rows *rows)
+{
     size_t before = rows->n;
     watchdog_tick(-1, "read", p->plan.spec.name);
-    status st = source_read(&c, f->path, &p->plan.rules);
-    if (!st) {
-        switch (p->plan.spec.kind) {
-        case TASK_SEGMENTATION: st = segment(p, ask, &c, f, number, rows); break;
-        case TASK_DETECTION: st = detect(p, ask, &c, f, number, rows); break;
-        default: st = whole_image(p, &c, number, rows); break;
-        }
-        if (st) st = status_note(st, __FILE__, __LINE__, "%s", f->path);
-    }
+    bool slide = source_is_slide(f->path, &p->plan.how);
+    status st = slide ? predict_slide(p, ask, f, number, rows) : work_on_image(p, ask, f, number, rows);
     if (st) rows->n = before; /* all of a file or nothing */
-    source_free(&c);
     return st;
 }

@@ -1,151 +1,144 @@
-/* predict_geojson: outlines of what was found in an image, in pixels of the source, as QuPath reads and writes them: one annotation for each
- * connected region of a class, with its holes, or for each box. */
+/* predict_geojson: what was found in an image or slide, in pixels of the source, as QuPath reads and writes it: a feature for each connected region
+ * of a class, with its holes, for each box, or for each tile. Written as it comes. */
 #include "predict.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- regions ---------------------------------------------------------------------------------------------------------------------- */
-
-typedef struct region { int32_t first, x0, y0, x1, y1; } region; /* its first pixel, and the rectangle [x0,x1) x [y0,y1) around it */
-typedef struct regions {
-    const uint8_t *mask;    /* (h,w) */
-    int            h, w, n, room;
-    region        *v;       /* (n) in the order of their first pixels */
-    int32_t       *of;      /* (h,w) number of the region from 1; 0: background, or not yet */
-    int32_t       *stack;   /* (h,w) */
-    uint8_t       *walked;  /* (h,w) the upper edge of this pixel has been walked along */
-} regions;
-
-/* The pixels that hang together with `start` over edges. */
-static region fill(regions *r, int32_t start, int32_t number)
+status geojson_begin(geojson *g, const predictor *p, const char *path)
 {
-    region v = {start, r->w, r->h, 0, 0};
-    int n = 0;
-    r->of[start] = number;
-    for (r->stack[n++] = start; n > 0;) {
-        int32_t at = r->stack[--n], x = at % r->w, y = at / r->w;
-        const int32_t next[4] = {x > 0 ? at - 1 : -1, x + 1 < r->w ? at + 1 : -1, y > 0 ? at - r->w : -1, y + 1 < r->h ? at + r->w : -1};
-        if (x < v.x0) v.x0 = x;
-        if (x >= v.x1) v.x1 = x + 1;
-        if (y < v.y0) v.y0 = y;
-        if (y >= v.y1) v.y1 = y + 1;
-        for (int k = 0; k < 4; k++)
-            if (next[k] >= 0 && !r->of[next[k]] && r->mask[next[k]] == r->mask[start]) r->of[next[k]] = number, r->stack[n++] = next[k];
-    }
-    return v;
-}
-
-static status find_regions(regions *r)
-{
-    size_t area = (size_t)r->h * (size_t)r->w;
-    CHECK(area < INT32_MAX, ST_DATA, "outlines of %d x %d pixels: too many", r->w, r->h);
-    TRY(mem_alloc(&r->of, sizeof *r->of * area, "regions"), "outlines");
-    TRY(mem_alloc(&r->stack, sizeof *r->stack * area, "regions"), "outlines");
-    TRY(mem_alloc(&r->walked, area, "regions"), "outlines");
-    for (size_t i = 0; i < area; i++) {
-        if (!r->mask[i] || r->of[i]) continue;
-        if (r->n == r->room) {
-            int room = 2 * r->room + 64;
-            TRY(mem_grow(&r->v, sizeof *r->v * (size_t)room, "regions"), "outlines");
-            r->room = room;
-        }
-        r->v[r->n] = fill(r, (int32_t)i, r->n + 1);
-        r->n++;
-    }
+    *g = (geojson){.p = p, .step = {1, 1}, .most = {INFINITY, INFINITY}};
+    snprintf(g->path, sizeof g->path, "%s", path);
+    TRY(file_stream_open(&g->f, path), "outlines");
+    fputs("{\"type\": \"FeatureCollection\", \"features\": [", g->f);
     return OK;
 }
 
-static bool inside(const regions *r, int x, int y, int32_t number)
+status geojson_end(geojson *g, status st)
 {
-    return x >= 0 && y >= 0 && x < r->w && y < r->h && r->of[(int64_t)y * r->w + x] == number;
-}
-
-/* A ring along the edges of pixels, the region to the right, from the upper edge of pixel (x0,y0). Pixels that touch at a corner are apart. */
-static void put_ring(regions *r, int x0, int y0, int32_t number, FILE *f)
-{
-    static const int step[4][2] = {{1, 0}, {0, 1}, {-1, 0}, {0, -1}};                     /* right, down, left, up */
-    static const int right[4][2] = {{0, 0}, {-1, 0}, {-1, -1}, {0, -1}}, left[4][2] = {{0, -1}, {0, 0}, {-1, 0}, {-1, -1}}; /* pixels ahead */
-    int x = x0, y = y0, d = 0;
-    fprintf(f, "[[%d, %d]", x, y);
-    do {
-        if (d == 0) r->walked[(int64_t)y * r->w + x] = 1;
-        x += step[d][0], y += step[d][1];
-        int turn = !inside(r, x + right[d][0], y + right[d][1], number) ? 1 : inside(r, x + left[d][0], y + left[d][1], number) ? 3 : 0;
-        bool home = x == x0 && y == y0 && (d + turn) % 4 == 0;
-        if (turn || home) fprintf(f, ", [%d, %d]", x, y);
-        d = (d + turn) % 4;
-        if (home) break;
-    } while (true);
-    fputc(']', f);
+    FILE *f = g->f;
+    if (!f) return st;
+    g->f = NULL;
+    if (!st) fputs("]}\n", f);
+    return file_stream_close(f, g->path, st);
 }
 
 /* ---- features ---------------------------------------------------------------------------------------------------------------------- */
 
-static void begin_feature(FILE *f, int n)
+static void begin_feature(geojson *g)
 {
-    fprintf(f, "%s\n{\"type\": \"Feature\", \"geometry\": {\"type\": \"Polygon\", \"coordinates\": [", n ? "," : "");
+    fprintf(g->f, "%s\n{\"type\": \"Feature\", \"geometry\": {\"type\": \"Polygon\", \"coordinates\": [", g->n++ ? "," : "");
 }
 
-static void end_feature(const predictor *p, FILE *f, int k, double score)
+/* name NULL: of no class. */
+static void put_properties(const geojson *g, const char *object, const char *name, int k)
 {
-    rgb8 c = predict_colour(p, k);
-    fputs("]}, \"properties\": {\"objectType\": \"annotation\", \"classification\": {\"name\": ", f);
-    predict_json_text(f, p->class_name[k]);
-    fprintf(f, ", \"color\": [%d, %d, %d]}", c.r, c.g, c.b);
-    if (score >= 0) fprintf(f, ", \"measurements\": [{\"name\": \"score\", \"value\": %.9g}]", score);
-    fputs("}}", f);
+    fprintf(g->f, "]}, \"properties\": {\"objectType\": \"%s\"", object);
+    if (!name) return;
+    rgb8 c = predict_colour(g->p, k);
+    fputs(", \"classification\": {\"name\": ", g->f);
+    predict_json_text(g->f, name);
+    fprintf(g->f, ", \"color\": [%d, %d, %d]}", c.r, c.g, c.b);
 }
 
-/* The first ring is the outer one, the others are holes. */
-static void put_region(const predictor *p, regions *r, int number, FILE *f)
+/* A corner of a mask in the source, to a hundredth of a pixel. */
+static void put_corner(const geojson *g, const int32_t at[2])
 {
-    const region *v = &r->v[number - 1];
-    bool any = false;
-    begin_feature(f, number - 1);
-    for (int y = v->y0; y < v->y1; y++)
-        for (int x = v->x0; x < v->x1; x++) {
-            if (!inside(r, x, y, number) || inside(r, x, y - 1, number) || r->walked[(int64_t)y * r->w + x]) continue;
-            if (any) fputs(", ", f);
-            put_ring(r, x, y, number, f);
-            any = true;
-        }
-    end_feature(p, f, r->mask[v->first], -1);
+    double v[2];
+    for (int k = 0; k < 2; k++) v[k] = rint(100 * fmin(g->from[k] + at[k] * g->step[k], g->most[k])) / 100;
+    fprintf(g->f, "[%.11g, %.11g]", v[0], v[1]);
 }
 
-static void put_box(const predictor *p, const detection *d, int n, FILE *f)
+/* outline_take */
+static status put_region(void *arg, const outline_region *r)
 {
-    double x0 = (double)d->box[0], y0 = (double)d->box[1], x1 = (double)d->box[2], y1 = (double)d->box[3];
-    begin_feature(f, n);
-    fprintf(f, "[[%.9g, %.9g], [%.9g, %.9g], [%.9g, %.9g], [%.9g, %.9g], [%.9g, %.9g]]", x0, y0, x1, y0, x1, y1, x0, y1, x0, y0);
-    end_feature(p, f, d->cls, (double)d->score);
+    geojson *g = arg;
+    begin_feature(g);
+    for (int i = 0; i < r->n_rings; i++) {
+        fputs(i ? ", [" : "[", g->f);
+        for (int32_t c = r->ring[i].from; c < r->ring[i].to; c++) put_corner(g, r->xy[c]), fputs(", ", g->f);
+        put_corner(g, r->xy[r->ring[i].from]);
+        fputc(']', g->f);
+    }
+    put_properties(g, "annotation", g->p->class_name[r->cls], r->cls);
+    fputs("}}", g->f);
+    return OK;
 }
 
-/* ---- files ------------------------------------------------------------------------------------------------------------------------------ */
-
-static status write_features(const predictor *p, regions *r, const detection *d, int n, const char *path)
+static void put_rectangle(geojson *g, double x0, double y0, double x1, double y1)
 {
-    char *text = NULL;
-    size_t bytes = 0;
-    FILE *f;
-    TRY(mem_text_open(&f, &text, &bytes, "outlines"), "%s", path);
-    fputs("{\"type\": \"FeatureCollection\", \"features\": [", f);
-    for (int i = 0; r && i < r->n; i++) put_region(p, r, i + 1, f);
-    for (int i = 0; i < n; i++) put_box(p, &d[i], i, f);
-    fputs("]}\n", f);
-    status st = mem_text_close(f, &text, "outlines");
-    if (!st) st = file_write_atomic(path, text, bytes);
-    free(text);
-    return st;
+    begin_feature(g);
+    fprintf(g->f, "[[%.9g, %.9g], [%.9g, %.9g], [%.9g, %.9g], [%.9g, %.9g], [%.9g, %.9g]]", x0, y0, x1, y0, x1, y1, x0, y1, x0, y0);
 }
+
+void geojson_box(geojson *g, const char *object, const detection *d)
+{
+    put_rectangle(g, (double)d->box[0], (double)d->box[1], (double)d->box[2], (double)d->box[3]);
+    put_properties(g, object, g->p->class_name[d->cls], d->cls);
+    fprintf(g->f, ", \"measurements\": [{\"name\": \"score\", \"value\": %.9g}]}}", (double)d->score);
+}
+
+/* The labels above a half, joined as QuPath does: "a: b". *first: whose colour. False: none. */
+static bool joined_labels(const predictor *p, const double *x, char *out, size_t room, int *first)
+{
+    size_t n = 0;
+    *first = -1, out[0] = 0;
+    for (int k = 0; k < p->plan.spec.K; k++) {
+        if (!(x[k] > 0.5)) continue;
+        if (n < room) n += (size_t)snprintf(out + n, room - n, "%s%s", n ? ": " : "", p->class_name[k]);
+        if (*first < 0) *first = k;
+    }
+    return *first >= 0;
+}
+
+void geojson_tile(geojson *g, const double box[4], const double *x)
+{
+    const predictor *p = g->p;
+    int K = p->plan.spec.K, k = 0;
+    char labels[2048];
+    enum task_kind kind = p->plan.spec.kind;
+    put_rectangle(g, box[0], box[1], box[2], box[3]);
+    if (kind == TASK_CLASSIFICATION) {
+        for (int i = 1; i < K; i++)
+            if (x[i] > x[k]) k = i;
+        put_properties(g, "tile", p->class_name[k], k);
+    } else {
+        bool named = kind == TASK_MULTILABEL && joined_labels(p, x, labels, sizeof labels, &k);
+        put_properties(g, "tile", named ? labels : NULL, k);
+    }
+    fputs(", \"measurements\": [", g->f);
+    if (kind == TASK_CLASSIFICATION) fprintf(g->f, "{\"name\": \"probability\", \"value\": %.9g}", x[k]);
+    for (int i = 0; i < K; i++) {
+        char name[80];
+        snprintf(name, sizeof name, "p_%s", p->class_name[i]);
+        fputs(i || kind == TASK_CLASSIFICATION ? ", {\"name\": " : "{\"name\": ", g->f);
+        predict_json_text(g->f, kind == TASK_REGRESSION ? "value" : name);
+        fprintf(g->f, ", \"value\": %.9g}", x[i]);
+    }
+    fputs("]}}", g->f);
+}
+
+status geojson_regions(geojson *g, outliner **out, int w) { return outliner_open(out, w, put_region, g); }
+
+/* ---- images ------------------------------------------------------------------------------------------------------------------------------ */
 
 status predict_outline_mask(const predictor *p, int h, int w, const uint8_t *mask, const char *path)
 {
-    regions r = {.mask = mask, .h = h, .w = w};
-    status st = find_regions(&r);
-    if (!st) st = write_features(p, &r, NULL, 0, path);
-    free(r.v), free(r.of), free(r.stack), free(r.walked);
-    return st;
+    geojson g;
+    outliner *o = NULL;
+    TRY(geojson_begin(&g, p, path), "%s", path);
+    status st = geojson_regions(&g, &o, w);
+    for (int y = 0; y < h && !st; y++) st = outliner_row(o, mask + (size_t)y * (size_t)w);
+    if (!st) st = outliner_end(o);
+    outliner_close(o);
+    return geojson_end(&g, st);
 }
 
-status predict_outline_boxes(const predictor *p, const detection *d, int n, const char *path) { return write_features(p, NULL, d, n, path); }
+status predict_outline_boxes(const predictor *p, const detection *d, int n, const char *path)
+{
+    geojson g;
+    TRY(geojson_begin(&g, p, path), "%s", path);
+    for (int i = 0; i < n; i++) geojson_box(&g, "annotation", &d[i]);
+    return geojson_end(&g, OK);
+}

@@ -1,5 +1,6 @@
 /* predict_open: run, task, data set's index and weights become a network that is ready for images, the same on all ranks. */
 #include "predict.h"
+#include "run_task.h"
 
 #include "medley/kern.h"
 
@@ -8,22 +9,6 @@
 #include <string.h>
 
 /* ---- rank 0: what the run says ---------------------------------------------------------------------------------------------------- */
-
-static status find_task(const job *j, const char *name, const job_task **out)
-{
-    const char *names[JOB_MAX_TASKS];
-    *out = NULL;
-    for (int i = 0; i < j->n_tasks; i++) {
-        names[i] = j->task[i].name;
-        if (name && strcmp(name, names[i]) == 0) *out = &j->task[i];
-    }
-    if (!name && j->n_tasks == 1) *out = &j->task[0];
-    if (*out) return OK;
-    CHECK(name, ST_USAGE, "%s has %d tasks (%s, %s ...): --task says which", j->file, j->n_tasks, names[0], names[1]);
-    const char *near = text_nearest(name, names, j->n_tasks);
-    return status_raise(ST_USAGE, __FILE__, __LINE__, "%s: no task \"%s\"%s%s%s", j->file, name, near ? ", did you mean \"" : "", near ? near : "",
-                        near ? "\"?" : "");
-}
 
 static status find_label(const catalogue *c, const job_task *t, const shard_label **out)
 {
@@ -45,11 +30,11 @@ static status plan_of(predictor *p, const predict_ask *ask, const job *j, const 
                              .batch = 1, .weight = 1, .max_boxes = t->max_boxes, .nms_iou = (float)t->nms_iou};
     snprintf(plan->spec.name, sizeof plan->spec.name, "%s", t->name);
     snprintf(plan->data, sizeof plan->data, "%s", c->meta.name);
-    TRY(source_rules(&plan->rules, c, ask->range), "data set");
     plan->spacing = t->spacing;
     TRY(use_number("--spacing", ask->spacing, 0, 1000, &plan->spacing), "predict");
     TRY(use_number("--scale", ask->scale, 0.01, 1000, &scale), "predict");
     TRY(use_number("--score", ask->score, 0, 1, &score), "predict");
+    TRY(source_how_of(&plan->how, c, &ask->files, t->image[0], t->image[1], plan->spacing), "data set");
     plan->scale = (float)scale, plan->spec.score_min = (float)score, plan->overlap = (float)ask->overlap / 100;
     TRY(augment_preset(&a, t->augment[0] ? t->augment : augment_for_modality(c->meta.modality)), "task %s", t->name);
     plan->flip_x = ask->tta && (isnan(t->aug.flip_x) ? (double)a.flip_x : t->aug.flip_x) > 0;
@@ -66,13 +51,13 @@ static status decide(predictor *p, const predict_ask *ask)
 {
     char path[1400], dir[JOB_DIR_BYTES];
     job *j;
-    const job_task *t = NULL;
+    job_task *t = NULL;
     catalogue c = {0};
     CHECK(snprintf(path, sizeof path, "%s/job.cfg", ask->run) < (int)sizeof path, ST_USAGE, "path too long: %.80s...", ask->run);
     CHECK(path_exists(path), ST_DATA, "%s: no run folder: it has no job.cfg", ask->run);
     TRY(mem_alloc(&j, sizeof *j, "job"), "predict");
     status st = job_load_without_data(j, path, NULL, 0);
-    if (!st) st = find_task(j, ask->task, &t);
+    if (!st) st = run_task_find(j, ask->task, &t);
     if (!st) {
         if (ask->data) snprintf(dir, sizeof dir, "%s", ask->data);
         else job_data_dir(j, t->data, dir);
@@ -128,7 +113,7 @@ static status take_weights(predictor *p, const predict_ask *ask)
 }
 
 /* Smooth weights of a window's rows or columns: a Gaussian with an eighth of the side as its standard deviation. */
-static void make_blend(float *out, int n)
+void predict_blend(float *out, int n)
 {
     for (int i = 0; i < n; i++) {
         double x = (i + 0.5 - n / 2.0) / (n / 8.0);
@@ -148,7 +133,7 @@ static status place(predictor *p)
     TRY(mem_alloc(&p->input, sizeof *p->input * H * W * 3, "image"), "network");
     TRY(mem_alloc(&p->mirrored, sizeof *p->mirrored * H * W * 3, "image"), "network");
     TRY(mem_alloc(&p->blend, sizeof *p->blend * (H + W), "blending"), "network");
-    make_blend(p->blend, (int)H), make_blend(p->blend + H, (int)W);
+    predict_blend(p->blend, (int)H), predict_blend(p->blend + H, (int)W);
     return OK;
 }
 

@@ -37,12 +37,13 @@ static status may_write(const identity *id, int n, const char *path, bool force)
     return use_may_write(path, force);
 }
 
-status predict_may_write(const source_files *f, const predict_ask *ask, const task_spec *s)
+status predict_may_write(const source_files *f, const predict_ask *ask, const predict_plan *plan)
 {
+    const task_spec *s = &plan->spec;
     const bool masks = s->kind == TASK_SEGMENTATION, found = s->kind == TASK_DETECTION;
-    const struct { const char *end; bool may; } own[] = {{".nii.gz", masks}, {".png", masks}, {".geojson", ask->outlines && (masks || found)},
+    const struct { const char *end; bool may; } own[] = {{".nii.gz", masks}, {".png", masks}, {".geojson", ask->outlines && (masks || found)}, /* or a slide, below */
         {"-overlay.png", ask->overlay && (masks || found)}, {"-probabilities.nii.gz", masks && ask->probabilities}, {"-probabilities.npy", masks && ask->probabilities}};
-    const struct { const char *end; bool may; } all[] = {{".csv", !found}, {"-slices.csv", !masks && !found}, {".json", found}};
+    const struct { const char *end; bool may; } all[] = {{".csv", !found}, {"-slices.csv", !masks && !found}, {"-tiles.csv", !masks && !found}, {".json", found}};
     char path[1400], name[64];
     identity *id;
     status st = OK;
@@ -59,7 +60,8 @@ status predict_may_write(const source_files *f, const predict_ask *ask, const ta
     }
     for (int i = 0; i < f->n && !st; i++)
         for (size_t k = 0; k < sizeof own / sizeof *own && !st; k++) {
-            if (!own[k].may) continue;
+            bool slide = strcmp(own[k].end, ".geojson") == 0 && source_is_slide(f->file[i].path, &plan->how);
+            if (!own[k].may && !slide) continue;
             st = predict_path(ask, f->file[i].name, own[k].end, path);
             if (!st) st = may_write(id, f->n, path, ask->force);
         }

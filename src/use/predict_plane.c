@@ -170,19 +170,6 @@ status predict_mask(predictor *p, const plane *s, int h, int w, uint8_t *mask, f
 
 /* ---- detection ---------------------------------------------------------------------------------------------------------------------- */
 
-typedef struct box_list { detection *d; int n, room; } box_list;
-
-static status push(box_list *l, const detection *d)
-{
-    if (l->n == l->room) {
-        int room = 2 * l->room + 256;
-        TRY(mem_grow(&l->d, sizeof *l->d * 2 * (size_t)room, "boxes"), "detection"); /* twice: suppression sorts behind them */
-        l->room = room;
-    }
-    l->d[l->n++] = *d;
-    return OK;
-}
-
 /* Does it end where only the window ends, not the image? Then another window sees more of it. */
 static bool is_cut(const predictor *p, const window_grid *g, int oy, int ox, const float box[4])
 {
@@ -203,28 +190,8 @@ static status take_boxes(predictor *p, const plane *s, const window_grid *g, int
         detection d = {.score = room[i].score, .cls = room[i].cls};
         CHECK(isfinite(d.score) && isfinite(at[0] + at[1] + at[2] + at[3]), ST_NUMERIC, "the network's output is not finite");
         task_box_native(v, s->H, s->W, at, d.box);
-        TRY(push(is_cut(p, g, oy, ox, at) ? cut : whole, &d), "detection");
+        TRY(boxes_push(is_cut(p, g, oy, ox, at) ? cut : whole, &d), "detection");
     }
-    return OK;
-}
-
-/* Share of a that b covers. */
-static float covered(const float *a, const float *b)
-{
-    float w = fminf(a[2], b[2]) - fmaxf(a[0], b[0]), h = fminf(a[3], b[3]) - fmaxf(a[1], b[1]), area = (a[2] - a[0]) * (a[3] - a[1]);
-    return w > 0 && h > 0 && area > 0 ? w * h / area : 0;
-}
-
-/* Cut boxes count only where no whole one of their class shows the object; then the usual suppression over all windows. */
-static status merge(const predictor *p, box_list *whole, const box_list *cut)
-{
-    int n_whole = whole->n;
-    for (int i = 0; i < cut->n; i++) {
-        bool seen = false;
-        for (int k = 0; k < n_whole && !seen; k++) seen = whole->d[k].cls == cut->d[i].cls && covered(cut->d[i].box, whole->d[k].box) > 0.5f;
-        if (!seen) TRY(push(whole, &cut->d[i]), "detection");
-    }
-    if (whole->n) whole->n = task_nms(whole->d, whole->n, p->plan.spec.nms_iou, whole->n);
     return OK;
 }
 
@@ -246,7 +213,7 @@ status predict_boxes(predictor *p, const plane *s, int h, int w, detection **out
                 st = take_boxes(p, s, &g, oy, ox, &v, mirror_of(p, m), room, &whole, &cut);
             }
         }
-    if (!st && g.ny * g.nx * count_passes(p) > 1) st = merge(p, &whole, &cut);
+    if (!st && g.ny * g.nx * count_passes(p) > 1) st = boxes_merge(&whole, &cut, p->plan.spec.nms_iou);
     free(room), free(cut.d);
     if (st) free(whole.d), whole = (box_list){0};
     float sx = (float)((double)w / s->W), sy = (float)((double)h / s->H);

@@ -111,7 +111,7 @@ static void put_slices(const tables *t, FILE *f)
 {
     put_head(t, f, "file,slice");
     for (int i = 0; i < t->n; i++) {
-        if (!t->row[i].row.volume) continue;
+        if (t->row[i].row.of != ROW_VOLUME) continue;
         for (int c = 0; c < t->p->plan.spec.K; c++) t->x[c] = number_at(&t->row[i], c);
         csv_text(f, t->f->file[t->row[i].row.file].path);
         fprintf(f, ",%d", (int)t->row[i].row.slice);
@@ -119,24 +119,50 @@ static void put_slices(const tables *t, FILE *f)
     }
 }
 
-/* One line a mask: pixels of each class, and of volumes millilitres. */
+/* Of slides: x, y, width and height in pixels of the finest level. */
+static void put_tiles(const tables *t, FILE *f)
+{
+    put_head(t, f, "file,x,y,width,height");
+    for (int i = 0; i < t->n; i++) {
+        const predict_row *r = &t->row[i].row;
+        if (r->of != ROW_SLIDE) continue;
+        for (int c = 0; c < t->p->plan.spec.K; c++) t->x[c] = number_at(&t->row[i], c);
+        csv_text(f, t->f->file[r->file].path);
+        fprintf(f, ",%d,%d,%d,%d", (int)r->x, (int)r->y, (int)r->W, (int)r->H);
+        put_values(t, f);
+    }
+}
+
+static bool has(const tables *t, enum row_of of)
+{
+    for (int i = 0; i < t->n; i++)
+        if (t->row[i].row.of == (int)of) return true;
+    return false;
+}
+
+/* One line a mask: pixels of each class, and of volumes millilitres, of slides square millimetres. */
 static void put_masks(const tables *t, FILE *f)
 {
+    static const char *const end[] = {[ROW_IMAGE] = ".png", [ROW_VOLUME] = ".nii.gz", [ROW_SLIDE] = ".geojson"};
     const task_spec *s = &t->p->plan.spec;
     char name[300];
+    bool slides = has(t, ROW_SLIDE);
     fputs("file,mask", f);
     for (int k = 0; k < s->K; k++) snprintf(name, sizeof name, "pixels_%s", t->p->class_name[k]), fputc(',', f), csv_text(f, name);
     for (int k = 1; k < s->K; k++) snprintf(name, sizeof name, "ml_%s", t->p->class_name[k]), fputc(',', f), csv_text(f, name);
+    for (int k = 1; slides && k < s->K; k++) snprintf(name, sizeof name, "mm2_%s", t->p->class_name[k]), fputc(',', f), csv_text(f, name);
     fputc('\n', f);
     for (int i = 0; i < t->n; i++) {
         const predict_row *r = &t->row[i].row;
         const source_file *file = &t->f->file[r->file];
         double voxel = (double)r->voxel[0] * (double)r->voxel[1] * (double)r->voxel[2] / 1000; /* mm^3 to ml */
+        double pixel = (double)r->voxel[1] * (double)r->voxel[2] / 1e6;                                 /* um^2 to mm^2 */
         csv_text(f, file->path), fputc(',', f);
-        snprintf(name, sizeof name, "%.280s%s", file->name, r->volume ? ".nii.gz" : ".png");
+        snprintf(name, sizeof name, "%.280s%s", file->name, end[r->of]);
         csv_text(f, name);
         for (int k = 0; k < s->K; k++) fprintf(f, ",%.0f", number_at(&t->row[i], k));
-        for (int k = 1; k < s->K; k++) fputc(',', f), csv_number(f, r->volume ? number_at(&t->row[i], k) * voxel : (double)NAN);
+        for (int k = 1; k < s->K; k++) fputc(',', f), csv_number(f, r->of == ROW_VOLUME ? number_at(&t->row[i], k) * voxel : (double)NAN);
+        for (int k = 1; slides && k < s->K; k++) fputc(',', f), csv_number(f, r->of == ROW_SLIDE ? number_at(&t->row[i], k) * pixel : (double)NAN);
         fputc('\n', f);
     }
 }
@@ -171,7 +197,7 @@ static void put_boxes(const tables *t, FILE *f)
         const predict_row *r = &t->row[i].row;
         fprintf(f, "%s\n{\"id\": %d, \"file_name\": ", i ? "," : "", i + 1);
         predict_json_text(f, t->f->file[r->file].path);
-        if (r->volume) fprintf(f, ", \"slice\": %d", (int)r->slice);
+        if (r->of == ROW_VOLUME) fprintf(f, ", \"slice\": %d", (int)r->slice);
         fprintf(f, ", \"width\": %d, \"height\": %d}", (int)r->W, (int)r->H);
     }
     fputs("],\n\"annotations\": [", f);
@@ -215,15 +241,14 @@ status predict_tables(const predictor *p, const predict_ask *ask, const source_f
 {
     tables t = {.p = p, .ask = ask, .f = f};
     enum task_kind kind = p->plan.spec.kind;
-    bool volumes = false;
     status st = take_rows(&t, rows);
     if (!st) st = mem_alloc(&t.x, sizeof *t.x * (size_t)p->plan.spec.K, "row");
-    for (int i = 0; i < t.n; i++) volumes |= t.row[i].row.volume != 0;
     if (!st && kind == TASK_SEGMENTATION) st = write_table(&t, ".csv", put_masks);
     else if (!st && kind == TASK_DETECTION) st = write_table(&t, ".json", put_boxes);
     else if (!st) {
         st = write_table(&t, ".csv", put_files);
-        if (!st && volumes) st = write_table(&t, "-slices.csv", put_slices);
+        if (!st && has(&t, ROW_VOLUME)) st = write_table(&t, "-slices.csv", put_slices);
+        if (!st && has(&t, ROW_SLIDE)) st = write_table(&t, "-tiles.csv", put_tiles);
     }
     free(t.row), free(t.x);
     return st;

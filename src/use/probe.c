@@ -6,6 +6,8 @@
 #include "medley/command.h"
 #include "medley/use.h"
 
+#include "run_task.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,17 +68,10 @@ static status name_encoders(probe *p)
 static status own_task(probe *p)
 {
     job *j = p->job;
-    const char *names[JOB_MAX_TASKS];
+    job_task *found;
     char dir[JOB_DIR_BYTES];
-    int i = 0;
-    while (i < j->n_tasks && strcmp(j->task[i].name, p->task) != 0) i++;
-    if (i == j->n_tasks) {
-        for (int k = 0; k < j->n_tasks; k++) names[k] = j->task[k].name;
-        const char *near = text_nearest(p->task, names, j->n_tasks);
-        return status_raise(ST_USAGE, __FILE__, __LINE__, "%s has no task \"%.60s\"%s%s%s", p->from, p->task, near ? ", did you mean \"" : "",
-                            near ? near : "", near ? "\"?" : "");
-    }
-    job_task t = j->task[i];
+    TRY(run_task_find(j, p->task, &found), "probe");
+    const job_task t = *found;
     job_data_dir(j, t.data, dir);
     p->seen = (seen_data){.H = t.image[0], .W = t.image[1], .spacing = t.spacing};
     snprintf(p->seen.dir, sizeof p->seen.dir, "%s", dir);

@@ -12,7 +12,8 @@
 enum { PATH_MOST = 1000, LIST_BYTES = 64 << 20 };
 
 /* Ends of names that tell an image: what of a folder is taken, and what is left out of the name of an output. */
-static const char *const ends[] = {".nii.gz", ".nii", ".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm", ".dicom", ".ima"};
+static const char *const ends[] = {".nii.gz", ".nii", ".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm", ".dicom", ".ima",
+                                   ".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide"};
 
 static size_t end_of(const char *path)
 {

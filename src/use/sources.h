@@ -1,11 +1,12 @@
 /* sources: files that somebody has, for the commands that look at them: which files there are and who works on which (sources.c), one file as a
- * data set's files were read (source_case.c). */
+ * data set's files were read (source_how.c, source_case.c, source_slide.c). */
 #ifndef MEDLEY_SOURCES_H
 #define MEDLEY_SOURCES_H
 
 #include "medley/comm.h"
 
 #include "readers.h"
+#include "tiles.h"
 
 enum { SOURCES_MOST_WORDS = 4096 }; /* of a command line; a list may have more */
 
@@ -35,7 +36,27 @@ MUST status source_faults_gather(source_faults *l, comm *world);  /* collective:
 /* Rank 0: ST_DATA with how many of n_files, if any. */
 MUST status source_faults_say(const source_faults *l, int n_files);
 
-/* ---- one file ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- how files are read ------------------------------------------------------------------------------------------------------------ */
+
+/* What is asked for on the command line; NULL, 0: nothing. */
+typedef struct source_ask { const char *range, *mpp, *slide_mpp, *tissue; int64_t tile; } source_ask;
+/* Of whole slides, for the tables of options; a: of this ask. */
+#define SOURCE_SLIDE_OPTIONS(a) \
+    {.name = "--mpp", .arg = "UM", .text = &(a).mpp, \
+     .help = "slides: micrometres per pixel of a tile (default: as the data set's tiles; else its images' pixels, if they are measured in um)"}, \
+    {.name = "--tile", .arg = "N", .number = &(a).tile, .lo = 16, .hi = 8192, \
+     .help = "slides: side of a tile in pixels (default: as the data set's tiles; else what the network sees at once)"}, \
+    {.name = "--tissue", .arg = "SHARE", .text = &(a).tissue, \
+     .help = "slides: least share of a tile that is tissue; 0: all tiles (default: as the data set was converted, or 0.5)"}, \
+    {.name = "--slide-mpp", .arg = "UM", .text = &(a).slide_mpp, .help = "micrometres per pixel of the finest level, of slides that do not say"}
+
+/* Sent as bytes. tiles.mpp 0: nobody says how fine slides are looked at. */
+typedef struct source_how { image_rules image; tile_ask tiles; } source_how;
+/* What the index of a data set says of reading, and the command line over it. H, W, spacing: of the network, for tiles of slides where the data set
+ * has none. ST_DATA if neither tells. Local. */
+MUST status source_how_of(source_how *how, const catalogue *c, const source_ask *ask, int H, int W, double spacing);
+
+/* ---- one file (source_case.c) ------------------------------------------------------------------------------------------------------- */
 
 typedef struct source_case {
     image m;                /* planes as a shard would store them */
@@ -55,7 +76,20 @@ typedef struct plane {      /* as a shard would store it */
 } plane;
 plane source_plane(const source_case *c, int d);
 
-/* What the index of a data set says of reading: --range RULE (NULL: none) over it. ST_DATA if neither tells. Local. */
-MUST status source_rules(image_rules *r, const catalogue *c, const char *range);
+/* ---- one slide (source_slide.c) ------------------------------------------------------------------------------------------------------- */
+
+/* A tiled TIFF is a slide if it is known how fine slides are looked at, else an image. Local. */
+bool source_is_slide(const char *path, const source_how *how);
+typedef struct source_slide {
+    tiling      t;
+    image_rules rules;
+    int         n, columns;
+    part       *place;      /* (n) its tiles, row by row */
+    uint8_t    *has;        /* (n) with tissue */
+} source_slide;
+/* cut_too: with the tiles that the edges cut. ST_DATA: cannot be read, nobody says how fine, no tile has tissue. */
+MUST status source_slide_open(source_slide *s, const char *path, const source_how *how, bool cut_too);
+MUST status source_tile(source_case *c, source_slide *s, part p); /* as a shard would store it */
+void source_slide_close(source_slide *s);
 
 #endif

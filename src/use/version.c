@@ -34,5 +34,9 @@ void use_version(FILE *out)
     fprintf(out, "BLAS: %s\n", kern_blas_name());
     fprintf(out, "libconfig: %s\n", VERSION_LIBCONFIG);
     fprintf(out, "zlib: %s\n", VERSION_ZLIB);
+    char where[4300] = "";
+    bool there = use_readers(where, sizeof where) == OK;
+    if (!there) status_clear();
+    fprintf(out, "readers of predict and embed: %s%s\n", where, there ? "" : " (cannot be loaded)");
     fprintf(out, "medley-data readers:%s\n", WORD_PNG WORD_JPEG WORD_EXPAT " jansson" WORD_ZIP);
 }

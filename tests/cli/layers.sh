@@ -49,8 +49,8 @@ room task core batch "$kern" model task
 room train core batch "$kern" model task config store comm data train
 result "the program knows only its commands" "$(grep -n '#include "' src/main.c | grep -vE 'medley/(command|use)\.h')"
 headers=$(cd tools && printf '%s|' *.h | sed 's/\./\\./g; s/|$//')
-result "of tools, src/use sees readers.h, writers.h and thumbnail.h only" "$(grep -rnE "#include \"($headers)\"" src include --include='*.[ch]' |
-    grep -vE '^src/use/[a-z_]+\.[ch]:[0-9]+:#include "(readers|writers|thumbnail)\.h"')"
+result "of tools, src/use sees readers.h, tiles.h, their module, writers.h and thumbnail.h only" "$(grep -rnE "#include \"($headers)\"" src include --include='*.[ch]' |
+    grep -vE '^src/use/[a-z_]+\.[ch]:[0-9]+:#include "(readers|readers_module|tiles|writers|thumbnail)\.h"')"
 result "tools know neither MPI nor the model" "$(grep -rnE '#include "medley/(comm|model|task|train|use|kern[a-z_]*)\.h"' tools)"
 echo "1..$n"
 exit $bad

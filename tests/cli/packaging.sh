@@ -25,10 +25,21 @@ check "meson install" meson install -C "$build" --no-rebuild --destdir "$here/ro
 prefix=$(meson introspect "$build" --buildoptions | tr '{' '\n' | sed -n 's/.*"name": "prefix", "value": "\([^"]*\)".*/\1/p')
 check "the prefix is known" test -d "$here/root$prefix/bin"
 installed() { find "$here/root$prefix" -path "*$1" | grep -q . || { echo "no $1"; find "$here/root" -type f | head -n 40; return 1; }; }
-for f in /bin/medley /bin/medley-data /man1/medley.1 /man1/medley-data.1 /man5/medley.cfg.5 /completions/medley /libmedley.a /pkgconfig/medley.pc \
+for f in /bin/medley /bin/medley-data /man1/medley.1 /man1/medley-data.1 /man5/medley.cfg.5 /completions/medley /libmedley.a /medley/medley-readers.so /pkgconfig/medley.pc \
     /medley/comm.h "/modulefiles/medley/$(grep -o "version : '[^']*'" meson.build | head -n 1 | cut -d"'" -f2)"; do
     check "installed: $f" installed "$f"
 done
+
+finds_readers() { # wherever it was moved to
+    where=$("$here/root$prefix/bin/medley" --version | sed -n 's/^readers of predict and embed: //p')
+    case $where in "$here/root$prefix"/bin/../lib*/medley-readers.so) ;; *) echo "$where"; return 1 ;; esac
+}
+check "the installed program loads its readers" finds_readers
+no_readers() { # and says so without them, when it reads a file
+    mv "$here/root$prefix"/lib*/*/medley/medley-readers.so "$here" 2>/dev/null || mv "$here/root$prefix"/lib*/medley/medley-readers.so "$here"
+    "$here/root$prefix/bin/medley" --version | grep -q '^readers of predict and embed: .*medley-readers.so (cannot be loaded)$'
+}
+check "without them it still runs, and says so" no_readers
 
 # ---- manual pages
 page() { find "$here/root$prefix" -name "$1"; }

@@ -101,7 +101,7 @@ refused() {
         [ $rc = "$want" ] && grep -qF -- "$text" "$dir/log" && [ ! -e "$dir/none" ]
         ok $? "$want: $text"
     }
-    words 2 'has no task "quadrants", did you mean "quadrant"?' --task quadrants
+    words 2 'no task "quadrants", did you mean "quadrant"?' --task quadrants
     words 2 '--fractions: got "0,5"' --task quadrant --fractions 0,5
     words 2 '--fractions: got "5,101"' --task quadrant --fractions 5,101
     words 2 '--fractions: got "5,x"' --task quadrant --fractions 5,x
