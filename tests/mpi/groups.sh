@@ -21,7 +21,7 @@ one() {
   mpi "$ranks" "${program:-$medley}" train "$dir/$who.cfg" --set train.ema=0.9 $sets; ok $? "$who: trains on $ranks ranks $*"
   cp "$dir/log" "$dir/trained"
   [ "$who" = "$like" ] && return
-  verify "$dir/run-$like" "$dir/run-$who" && same "$dir/run-$like/best.h5" "$dir/run-$who/best.h5" >>"$dir/log" 2>&1; ok $? "$who: same bits as $like"
+  verify "$dir/run-$like" "$dir/run-$who" && verify "$dir/run-$like/best.h5" "$dir/run-$who/best.h5"; ok $? "$who: same bits as $like"
 }
 for r in 1 2 3; do # a program that pretends that so many ranks are on each node
   # shellcheck disable=SC2016
