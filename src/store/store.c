@@ -151,6 +151,8 @@ void store_close(store *s)
     }
     DOOR;
     drop_datasets(s);
+    unpack_release(&s->image_form);
+    for (int l = 0; l < SHARD_MAX_LABELS; l++) unpack_release(&s->mask_form[l]);
     if (s->file >= 0) H5Fclose(s->file);
     free(s);
 }

@@ -89,9 +89,10 @@ MUST status packer_pack(packer *p, const void *chunk, size_t n, size_t element_b
 void packer_close(packer *p);
 /* Fletcher's sum of big-endian 16-bit words, as HDF5 stores it; an odd last byte counts as a high one. */
 uint32_t fletcher32(const uint8_t *p, size_t n);
-/* unpack.c, behind DOOR. prepare: which form have the chunks of (rows,row_bytes), and memory for one. unpack_chunk: the top left corner of
- * sample i's chunk; false, whatever the reason: HDF5 must be asked. */
+/* unpack.c, behind DOOR. prepare: which form have the chunks of (rows,row_bytes), and memory for one, till release, also where it failed.
+ * unpack_chunk: the top left corner of sample i's chunk; false, whatever the reason: HDF5 must be asked. */
 MUST status unpack_prepare(chunk_form *c, hid_t plist, int64_t rows, size_t row_bytes, size_t element);
+void unpack_release(chunk_form *c);
 bool unpack_chunk(const chunk_form *c, hid_t set, int64_t i, int64_t rows, size_t row_bytes, void *out);
 /* Room for one more after n elements: *cap grows by doubling. */
 MUST status grow_array(void *array_ptr, int64_t n, int64_t *cap, size_t bytes, const char *what);

@@ -4,6 +4,7 @@
 
 #include "medley_build.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #ifdef HAVE_DEFLATE
@@ -33,11 +34,12 @@ uint32_t unpack_crc32(const void *bytes, size_t n) { return libdeflate_crc32(0, 
 
 /* ---- chunks --------------------------------------------------------------------------------------------------------------------------- */
 
-/* Shared by all shards, and used behind DOOR, where only one thread is: HDF5 would take and give back as much for every chunk. */
+/* Shared by all open shards, and used behind DOOR, where only one thread is: HDF5 would take and give back as much for every chunk. */
 static struct {
     struct libdeflate_decompressor *inflate;
     uint8_t *packed, *raw;
     size_t chunk, room;    /* bytes of the largest chunk, and of what it may be packed */
+    int    users;          /* stacks that are open */
 } work;
 
 static status make_room(size_t chunk)
@@ -67,7 +69,19 @@ status unpack_prepare(chunk_form *c, hid_t plist, int64_t rows, size_t row_bytes
         if (want[first + i] == H5Z_FILTER_SHUFFLE && (n_values != 1 || value[0] != element)) return OK;
     }
     c->ours = true;
+    work.users++;
     return make_room((size_t)rows * row_bytes);
+}
+
+void unpack_release(chunk_form *c)
+{
+    if (!c->ours) return;
+    c->ours = false;
+    if (--work.users > 0) return;
+    libdeflate_free_decompressor(work.inflate);
+    free(work.packed);
+    free(work.raw);
+    memset(&work, 0, sizeof work);
 }
 
 /* `n` elements from the `first` of a shuffled chunk. */
@@ -117,6 +131,7 @@ status unpack_prepare(chunk_form *c, hid_t plist, int64_t rows, size_t row_bytes
     *c = (chunk_form){.rows = rows, .row_bytes = row_bytes, .element = element};
     return OK;
 }
+void unpack_release(chunk_form *c) { (void)c; }
 bool unpack_chunk(const chunk_form *c, hid_t set, int64_t i, int64_t rows, size_t row_bytes, void *out)
 {
     return (void)c, (void)set, (void)i, (void)rows, (void)row_bytes, (void)out, false;
