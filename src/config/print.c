@@ -128,7 +128,11 @@ static void explain(const key *table, const char *path, bool man, FILE *out)
         if (k->type == KEY_LINE) continue;
         snprintf(full, sizeof full, "%s%s%s", path, path[0] ? "." : "", k->name);
         key_expected(k, expected, sizeof expected);
-        fprintf(out, man ? ".TP\n.B %s\n%s" : "%s\n    %s", full, expected);
+        fprintf(out, man ? ".TP\n.B %s\n" : "%s\n    ", full);
+        for (const char *c = expected; *c; c++) {
+            fputc(*c, out);
+            if (man && *c == '|') fputs("\\:", out); /* troff may break a long list there */
+        }
         if (k->type == KEY_GROUP) fputs(".\n", out);
         else if (!k->def) fputs("; required.\n", out);
         else if (k->type == KEY_FLOAT && strcmp(k->def, "nan") == 0) fputs("; not set by default.\n", out);
