@@ -1,6 +1,7 @@
 """exchange.py MEDLEY MEDLEY-DATA: weights go out to torchvision, timm and Hugging Face and come back; the other programs load them strictly and
 see the same features as `medley embed` (TAP). Weights by the rule of make_swin.py. timm and transformers are looked at if they are installed."""
 import csv
+import functools
 import importlib.util
 import json
 import os
@@ -10,6 +11,7 @@ import sys
 import tempfile
 import zlib
 
+import command
 from tap import done, ok, skip
 
 try:
@@ -51,11 +53,7 @@ def load(path):
     return {k: torch.from_numpy(np.frombuffer(data[slice(*v["data_offsets"])], KIND[v["dtype"]]).reshape(v["shape"]).copy()) for k, v in header.items()}, meta
 
 
-def run(*words, want=0):
-    p = subprocess.run([medley, *words], capture_output=True, text=True)
-    if p.returncode != want:
-        print("#", " ".join(words), "exit", p.returncode, (p.stdout + p.stderr)[-600:])
-    return p.returncode == want, p.stdout + p.stderr
+run = functools.partial(command.run, medley)
 
 
 def embed(weights, data, size, out, *more):

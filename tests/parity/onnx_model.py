@@ -1,5 +1,6 @@
 """onnx_model.py MEDLEY MEDLEY-DATA: `medley export --format onnx` (TAP). The models pass onnx's checker; what they give, operator by operator in torch and in
 onnxruntime if it is installed, is what torchvision's network gives with the same weights. Weights by the rule of make_swin.py."""
+import functools
 import json
 import os
 import struct
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 
+import command
 from tap import done, ok, skip
 
 try:
@@ -21,11 +23,7 @@ except ImportError as e:
 medley, medley_data = (os.path.abspath(p) for p in sys.argv[1:3])
 
 
-def run(*words, want=0):
-    p = subprocess.run([medley, *words], capture_output=True, text=True)
-    if p.returncode != want:
-        print("#", " ".join(words), "exit", p.returncode, (p.stdout + p.stderr)[-600:])
-    return p.returncode == want, p.stdout + p.stderr
+run = functools.partial(command.run, medley)
 
 
 def save(path, tensors):

@@ -3,6 +3,7 @@ CASE volumes: NIfTI in other axis orders, other planes, DICOM. The network has i
 The same files are seen by `medley evaluate` as shards, blending is done again in numpy, files are read by nibabel, PIL and pydicom."""
 import csv
 import filecmp
+import functools
 import glob
 import itertools
 import json
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 
+import command
 from tap import done, ok, skip
 
 try:
@@ -28,12 +30,7 @@ rng = np.random.default_rng(7)
 HEAD = 'name = "{0}"; title = "{0}"; modality = "{1}"; licence = "CC0 1.0"; split = {{ fractions = [0.4, 0.2, 0.4]; seed = 1; }};\n'
 
 
-def run(*words, want=0, ranks=0):
-    line = (["mpirun", "-q", "--oversubscribe", "--bind-to", "none", "-n", str(ranks)] if ranks else []) + [medley, *words]
-    p = subprocess.run(line, capture_output=True, text=True)
-    if p.returncode != want:
-        print("#", " ".join(words), "exit", p.returncode, "wanted", want, (p.stdout + p.stderr)[-900:].replace("\n", "\n# "))
-    return p.returncode == want, p.stdout + p.stderr
+run = functools.partial(command.run, medley)
 
 
 def predict(task, out, *words, **how):

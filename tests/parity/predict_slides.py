@@ -1,7 +1,8 @@
 """predict_slides.py MEDLEY MEDLEY-DATA MAKE_SLIDE: `medley predict` and `embed` on whole slides made here (TAP). Tiles, masks and boxes against those of
 the converter's tiles as PNG files, windows blended and boxes merged again in numpy, GeoJSON read by json and, where it is installed, Shapely."""
-import csv, filecmp, glob, json, os, shutil, subprocess, sys, tempfile
+import csv, filecmp, functools, glob, json, os, shutil, subprocess, sys, tempfile
 
+import command
 from tap import done, ok, skip
 
 try:
@@ -21,12 +22,7 @@ W, H, TILE, CLASSES = 720, 544, 64, ["other", "gland", "stroma"]  # slides at 0.
 HEAD = 'name = "{0}"; title = "{0}"; modality = "histology"; licence = "CC0 1.0"; split = {{ fractions = [0.4, 0.2, 0.4]; seed = 1; }};\n'
 
 
-def run(*words, want=0, ranks=0):
-    line = (["mpirun", "-q", "--oversubscribe", "--bind-to", "none", "-n", str(ranks)] if ranks else []) + [medley, *words]
-    p = subprocess.run(line, capture_output=True, text=True)
-    if p.returncode != want:
-        print("#", " ".join(words), "exit", p.returncode, "wanted", want, (p.stdout + p.stderr)[-900:].replace("\n", "\n# "))
-    return p.returncode == want, p.stdout + p.stderr
+run = functools.partial(command.run, medley)
 
 
 def predict(task, out, *words, **how):
