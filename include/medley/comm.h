@@ -26,6 +26,7 @@ MUST status comm_bcast(comm *c, void *data, size_t n_bytes, int root);
 MUST status comm_gather(comm *c, const void *data, size_t n_bytes, int root, void **all, size_t *sizes);
 /* root's all (n_ranks * n_bytes) gets the same number of bytes of every rank; NULL elsewhere. Allocates nothing. */
 MUST status comm_collect(comm *c, const void *data, size_t n_bytes, int root, void *all);
+MUST status comm_collect_all(comm *c, const void *data, size_t n_bytes, void *all); /* on every rank */
 MUST status comm_sum_f32(comm *c, float *data, int64_t n);     /* in place, over all ranks; counts above INT_MAX split */
 MUST status comm_max_f64(comm *c, double *data, int64_t n);
 MUST status comm_min_f64(comm *c, double *data, int64_t n);

@@ -199,6 +199,12 @@ status comm_collect(comm *c, const void *data, size_t n_bytes, int root, void *a
     return OK;
 }
 
+status comm_collect_all(comm *c, const void *data, size_t n_bytes, void *all)
+{
+    TRY(comm_collect(c, data, n_bytes, 0, all), "collect");
+    return comm_bcast(c, all, n_bytes * (size_t)comm_size(c), 0);
+}
+
 /* One row of what differs between the sums: `name` is the fault point and what the watchdog says of a rank that waits in it. */
 typedef struct reduction { const char *name, *what; MPI_Datatype type; MPI_Op op; size_t bytes; } reduction;
 

@@ -78,8 +78,7 @@ status sum_group_open(sum_group *out, gradient_sum *s, bool member)
     if (!st && s->all.levels.node) st = comm_levels_open(o.ranks, &o.levels);
     if (!st && member) st = mem_alloc(&o.place, sizeof *o.place * (size_t)comm_size(o.levels.node), "sum table");
     st = comm_agree(world, st);
-    if (!st && o.levels.node) st = comm_collect(o.levels.node, &mine, sizeof mine, 0, o.place);
-    if (!st && o.levels.node) st = comm_bcast(o.levels.node, o.place, sizeof *o.place * (size_t)comm_size(o.levels.node), 0);
+    if (!st && o.levels.node) st = comm_collect_all(o.levels.node, &mine, sizeof mine, o.place);
     if (!st && member && !o.levels.node) o.place[0] = mine, o.levels.lanes = 1; /* this rank alone */
     *out = o;
     if (st) sum_group_close(out);

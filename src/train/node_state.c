@@ -48,8 +48,7 @@ status node_state_open(trainer *t)
     if (most < 2) return OK; /* every node has one rank: it holds them anyway */
     for (int b = 0; b < BLOCK_HEAD0; b++) s->n = t->block[b].hi > s->n ? t->block[b].hi : s->n;
     TRY(comm_agree(t->world, mem_alloc(&s->rank, sizeof *s->rank * (size_t)comm_size(s->levels.node), "ranks of a node")), "moments of a node");
-    TRY(comm_collect(s->levels.node, &t->rank, sizeof t->rank, 0, s->rank), "moments of a node");
-    TRY(comm_bcast(s->levels.node, s->rank, sizeof *s->rank * (size_t)comm_size(s->levels.node), 0), "moments of a node");
+    TRY(comm_collect_all(s->levels.node, &t->rank, sizeof t->rank, s->rank), "moments of a node");
     TRY(comm_shared_open(t->world, s->levels.node, sizeof *t->w * (size_t)t->pt.n_local, &s->w_of), "moments of a node");
     CHECK(s->w_of.n > 0, ST_RESOURCE, "train.moments = \"node\": the ranks of a node do not see each other's memory here");
     size_t bytes = sizeof(float) * (size_t)(s->n + node_state_pad(t, s->n));
