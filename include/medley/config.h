@@ -34,6 +34,7 @@ typedef struct job {
     struct {
         int64_t steps;
         char sum[8];                  /* "exact" | "float" */
+        char precision[8];            /* "fp32" | "bf16": what linear layers multiply */
         char overlap[8];              /* "off" | "poll" | "thread": the sum over the nodes during backward */
         char moments[8];              /* "rank" | "node": who holds the moments of the shared blocks */
         char memory[24];              /* budget of a rank, "6GiB"; "" = none (job_memory) */

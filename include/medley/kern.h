@@ -13,6 +13,13 @@ const char *kern_better_core(void); /* value of OPENBLAS_CORETYPE that would be 
 
 const char *kern_isa(void);       /* instructions the kernels were built for and the CPU offers, e.g. "kernels avx2, CPU has fma avx2 avx512f" */
 
+/* From here on linear_forward and linear_backward round what they multiply to bf16 (to nearest, ties to even) and add up in fp32; biases
+ * and their gradients stay fp32. Products of less than 2^20 multiply-adds or with fewer than 16 columns, and all else here, stay fp32 as
+ * well. Without AVX512-BF16 (kern_bf16_fast) it is no faster than fp32. For the whole process; call it while nothing is computed. Returns
+ * what was so far. */
+bool kern_use_bf16(bool on);
+bool kern_bf16_fast(void);
+
 /* C (M,N) = alpha * op(A) op(B) + beta * C. trans: false = as stored. lda.. = row strides. Split into fixed row chunks that
  * depend on (M,N,K) only. Threads: OpenMP over chunks, or none if called inside a parallel region. */
 void kern_gemm(bool trans_a, bool trans_b, int64_t M, int64_t N, int64_t K, float alpha, const float *A, int64_t lda,

@@ -2,7 +2,7 @@
  * computed by one thread. */
 #include "medley/kern.h"
 
-#include "gemm_tile.h"
+#include "gemm_bf16.h"
 
 #include <cblas.h> /* cblas_sgemm, openblas_set_num_threads */
 #include <omp.h>
@@ -64,11 +64,44 @@ static void blas_run(const product *p)
     }
 }
 
-/* True if the tiles computed it. */
+static bf16_kernel *bf16; /* of linear layers, or NULL */
+
+bool kern_bf16_fast(void)
+{
+#if defined(HAVE_AVX512_BF16)
+    return __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512dq");
+#else
+    return false;
+#endif
+}
+
+bool kern_use_bf16(bool on)
+{
+    bool was = bf16 != NULL;
+    bf16 = on ? bf16_plain : NULL;
+#if defined(HAVE_AVX512_BF16)
+    if (on && kern_bf16_fast()) bf16 = bf16_avx512;
+#endif
+    return was;
+}
+
+static void bf16_run(const product *p)
+{
+    int64_t rows = bf16_rows(p), n = (p->M + rows - 1) / rows;
+#pragma omp parallel for schedule(dynamic) if (n > 1 && n_threads > 1 && !omp_in_parallel())
+    for (int64_t i = 0; i < n; i++) bf16(p, i * rows, p->M - i * rows < rows ? p->M - i * rows : rows);
+}
+
+/* True if tiles of ours computed it. */
 static bool tiles_run(product *p)
 {
-    if (!product_fits(p)) return false;
     p->threads = omp_in_parallel() ? 1 : n_threads;
+    if (bf16 && p->bf16 && bf16_fits(p)) {
+        bf16_run(p);
+        return true;
+    }
+    if (!product_fits(p)) return false;
     int64_t n = product_pieces(p);
 #pragma omp parallel for schedule(dynamic) if (n > 1 && n_threads > 1 && !omp_in_parallel())
     for (int64_t i = 0; i < n; i++) product_run(p, i);
@@ -87,7 +120,7 @@ void kern_gemm(bool trans_a, bool trans_b, int64_t M, int64_t N, int64_t K, floa
 void linear_forward(float *y, const float *x, const float *W, const float *b, int64_t R, int64_t N, int64_t K)
 {
     if (R <= 0 || N <= 0) return;
-    product p = {.trans_b = true, .M = R, .N = N, .K = K, .alpha = 1.0f, .A = x, .lda = K, .B = W, .ldb = K, .C = y, .ldc = N, .bias = b};
+    product p = {.trans_b = true, .M = R, .N = N, .K = K, .alpha = 1.0f, .A = x, .lda = K, .B = W, .ldb = K, .C = y, .ldc = N, .bias = b, .bf16 = true};
     if (tiles_run(&p)) return;
     if (b) {
         p.beta = 1.0f;
@@ -114,10 +147,14 @@ static void column_sums(float *db, const float *dy, int64_t R, int64_t N)
 void linear_backward(float *dx, bool acc_dx, float *dW, float *db, const float *dy, const float *x, const float *W, int64_t R, int64_t N,
                      int64_t K)
 {
-    if (dx) kern_gemm(false, false, R, K, N, 1.0f, dy, N, W, K, acc_dx ? 1.0f : 0.0f, dx, K);
+    if (dx && R > 0 && K > 0) {
+        product p = {.M = R, .N = K, .K = N, .alpha = 1.0f, .beta = acc_dx ? 1.0f : 0.0f, .A = dy, .lda = N, .B = W, .ldb = K, .C = dx, .ldc = K,
+                     .bf16 = true};
+        if (!tiles_run(&p)) blas_run(&p);
+    }
     if (dW && R > 0) {
         product p = {.trans_a = true, .M = N, .N = K, .K = R, .alpha = 1.0f, .beta = 1.0f, .A = dy, .lda = N, .B = x, .ldb = K, .C = dW,
-                     .ldc = K, .row_sum = db};
+                     .ldc = K, .row_sum = db, .bf16 = true};
         if (tiles_run(&p)) return;
         blas_run(&p);
     }

@@ -1,22 +1,29 @@
 /* gemm_tile: see gemm_tile.h. Sums run over K in blocks, within a block in order, so a value's bits depend on the shape only. */
 #include "gemm_tile.h"
 
-#include <string.h>
-
-#if defined(__AVX512F__)
-
 #include "small.h"
 
-enum { ROWS = 8, VECTORS = 3, WIDE = 16 * VECTORS, /* a tile: 24 sums, 3 values of B and a broadcast one of A fill the 32 registers */
-       DEPTH = 384,              /* K per block: a panel of B and some rows of A lie in the second-level cache */
-       PIECE = 262144,           /* values of A per piece and block, where A is read in place */
-       PIECE_ROWS = 256 };
-#define TEST_ROWS 1024       /* rows per piece where A is packed */
+#include <string.h>
+
+#if defined(__AVX512F__) || (defined(__AVX2__) && defined(__FMA__))
+
+enum {
+#if defined(__AVX512F__)
+    ROWS = 8, VECTORS = 3, /* a tile: 24 sums, 3 values of B and a broadcast one of A fill the 32 registers */
+    DEPTH = 384,           /* K per block: a panel of B and some rows of A lie in the second-level cache */
+#else
+    ROWS = 4, VECTORS = 3, /* 12 sums, 3 and 1: the 16 registers */
+    DEPTH = 256,           /* a panel lies in the first-level cache */
+#endif
+    WIDE = VL * VECTORS,
+    PIECE = 262144,        /* values of A per piece and block, where A is read in place */
+    PIECE_ROWS = 256       /* rows per piece where A is packed */
+};
 
 typedef struct tile {
     const float *A;              /* row r, step k: A[r * rs + k * cs] */
     int64_t rs, cs, K;
-    const float *B;              /* (K,16 NV) packed */
+    const float *B;              /* (K,VL NV) packed */
     float *C;
     int64_t ldc;
     bool add;
@@ -35,13 +42,13 @@ INLINE void tile_run(const int MR, const int NV, const tile *t)
     for (int r = 0; r < MR; r++)
 #pragma GCC unroll 3
         for (int v = 0; v < NV; v++) {
-            __builtin_prefetch(t->C + r * t->ldc + 16 * v, 1);
+            __builtin_prefetch(t->C + r * t->ldc + VL * v, 1);
             sum[r][v] = (vecf){0};
         }
-    for (int64_t k = t->K; k > 0; k--, A += cs, B += 16 * NV) {
+    for (int64_t k = t->K; k > 0; k--, A += cs, B += VL * NV) {
         vecf b[VECTORS];
 #pragma GCC unroll 3
-        for (int v = 0; v < NV; v++) b[v] = *(const vecf *)(B + 16 * v);
+        for (int v = 0; v < NV; v++) b[v] = *(const vecf *)(B + VL * v);
 #pragma GCC unroll 8
         for (int r = 0; r < MR; r++) {
             float a = A[r * rs];
@@ -51,8 +58,8 @@ INLINE void tile_run(const int MR, const int NV, const tile *t)
     }
 #define EACH                                                                                                                      \
     _Pragma("GCC unroll 8") for (int r = 0; r < MR; r++) _Pragma("GCC unroll 3") for (int v = 0; v < NV; v++)
-#define PLACE (*(vecf *)(t->C + r * t->ldc + 16 * v))
-    if (t->bias) EACH PLACE = sum[r][v] + *(const vecf *)(t->bias + 16 * v);
+#define PLACE (*(vecf *)(t->C + r * t->ldc + VL * v))
+    if (t->bias) EACH PLACE = sum[r][v] + *(const vecf *)(t->bias + VL * v);
     else if (t->add) EACH PLACE += sum[r][v];
     else EACH PLACE = sum[r][v];
 #undef PLACE
@@ -60,23 +67,24 @@ INLINE void tile_run(const int MR, const int NV, const tile *t)
 }
 
 #define TILE(MR, NV) static void tile_##MR##_##NV(const tile *t) { tile_run(MR, NV, t); }
-TILE(8, 3) TILE(4, 3) TILE(2, 3) TILE(1, 3)
-TILE(8, 2) TILE(4, 2) TILE(2, 2) TILE(1, 2)
-TILE(8, 1) TILE(4, 1) TILE(2, 1) TILE(1, 1)
-static void (*const tiles[VECTORS][4])(const tile *) = {
-    {tile_8_1, tile_4_1, tile_2_1, tile_1_1}, {tile_8_2, tile_4_2, tile_2_2, tile_1_2}, {tile_8_3, tile_4_3, tile_2_3, tile_1_3}};
+TILE(4, 3) TILE(2, 3) TILE(1, 3)
+TILE(4, 2) TILE(2, 2) TILE(1, 2)
+TILE(4, 1) TILE(2, 1) TILE(1, 1)
+#if defined(__AVX512F__)
+TILE(8, 3) TILE(8, 2) TILE(8, 1)
+#else /* four rows are the most */
+#define tile_8_3 NULL
+#define tile_8_2 NULL
+#define tile_8_1 NULL
+#endif
+#undef TILE
+static void (*const tiles[VECTORS][4])(const tile *) = { /* 1, 2, 4 and 8 rows */
+    {tile_1_1, tile_2_1, tile_4_1, tile_8_1}, {tile_1_2, tile_2_2, tile_4_2, tile_8_2}, {tile_1_3, tile_2_3, tile_4_3, tile_8_3}};
 
 bool product_fits(const product *p)
 {
-    return p->alpha == 1.0f && (p->beta == 0.0f || p->beta == 1.0f) && p->N % 16 == 0 && p->M >= ROWS && p->K >= 16 &&
+    return p->alpha == 1.0f && (p->beta == 0.0f || p->beta == 1.0f) && p->N % 16 == 0 && p->M >= 8 && p->K >= 16 &&
            (double)p->M * (double)p->N * (double)p->K >= 65536;
-}
-
-/* Length of equal parts of n, each at most `most`, in whole `unit`s. */
-static int64_t part_length(int64_t n, int64_t most, int64_t unit)
-{
-    int64_t parts = (n + most - 1) / most, length = (n + parts - 1) / parts;
-    return (length + unit - 1) / unit * unit;
 }
 
 static int64_t depth_of(const product *p) { return part_length(p->K, DEPTH, 16); }
@@ -98,18 +106,18 @@ static void pack_b(float *panel, const product *p, int64_t k0, int64_t K, int64_
     if (!p->trans_b) {
         const float *b = p->B + k0 * p->ldb + n0;
         for (int64_t k = 0; k < K; k++, b += p->ldb, panel += n)
-            for (int64_t v = 0; v < n; v += 16) {
+            for (int64_t v = 0; v < n; v += VL) {
                 __builtin_prefetch(b + AHEAD * p->ldb + v);
                 *(vecf *)(panel + v) = *(const vecf *)(b + v);
             }
         return;
     }
     int64_t k = 0;
-    for (; k + 16 <= K; k += 16)
-        for (int64_t v = 0; v < n; v += 16) {
+    for (; k + VL <= K; k += VL)
+        for (int64_t v = 0; v < n; v += VL) {
             const float *b = p->B + (n0 + v) * p->ldb + k0 + k;
-            for (int64_t r = 0; r < 16; r++) __builtin_prefetch(b + r * p->ldb + 32);
-            transpose_square(panel + k * n + v, n, b, p->ldb, 16, 1.0f);
+            for (int64_t r = 0; r < VL; r++) __builtin_prefetch(b + r * p->ldb + 32);
+            transpose_square(panel + k * n + v, n, b, p->ldb, VL, 1.0f);
         }
     for (; k < K; k++)
         for (int64_t v = 0; v < n; v++) panel[k * n + v] = p->B[(n0 + v) * p->ldb + k0 + k];
@@ -118,10 +126,10 @@ static void pack_b(float *panel, const product *p, int64_t k0, int64_t K, int64_
 /* Floats between panels of A: one line more than a panel, or all panels would meet in one set of the first-level cache. */
 static int64_t panel_step(int64_t K) { return ROWS * K + 16; }
 
-/* Columns m0.. of A as panels (K,8), and their sums. The last panel's missing columns are not read by any tile. */
+/* Columns m0.. of A as panels (K,ROWS), and their sums. The last panel's missing columns are not read by any tile. */
 static void pack_a(float *panels, const product *p, int64_t k0, int64_t K, int64_t m0, int64_t m)
 {
-    typedef float v8 __attribute__((vector_size(32), aligned(4), may_alias));
+    typedef float row __attribute__((vector_size(4 * ROWS), aligned(4), may_alias));
     int64_t whole = m / ROWS * ROWS;
     const float *a = p->A + k0 * p->lda + m0;
     float sum[PIECE_ROWS];
@@ -129,9 +137,9 @@ static void pack_a(float *panels, const product *p, int64_t k0, int64_t K, int64
     for (int64_t k = 0; k < K; k++, a += p->lda) {
         float *to = panels + k * ROWS;
         for (int64_t i = 0; i < whole; i += ROWS, to += panel_step(K)) {
-            v8 x = *(const v8 *)(a + i);
-            *(v8 *)to = x;
-            *(v8 *)(sum + i) += x;
+            row x = *(const row *)(a + i);
+            *(row *)to = x;
+            *(row *)(sum + i) += x;
         }
         for (int64_t i = whole; i < m; i++) sum[i] += to[i - whole] = a[i];
     }
@@ -154,42 +162,28 @@ static void fetch(ahead *f, int64_t n)
 static void run_rows(tile *t, int64_t m, int NV, const float *A, int64_t a_step, float *C)
 {
     for (int64_t i = 0; i < m;) {
-        int64_t left = m - i, rows = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+        int64_t left = m - i;
+        int log = left >= ROWS ? (ROWS == 8 ? 3 : 2) : left >= 4 ? 2 : left >= 2;
         t->A = a_step ? A + i / ROWS * a_step + i % ROWS : A + i * t->rs;
         t->C = C + i * t->ldc;
-        tiles[NV - 1][rows == 8 ? 0 : rows == 4 ? 1 : rows == 2 ? 2 : 3](t);
+        tiles[NV - 1][log](t);
         for (int k = 0; k < 2 && t->next; k++) fetch(&t->next[k], t->fetch[k]);
-        i += rows;
-    }
-}
-
-void tile_columns(float *C, int64_t ldc, const float *A, int64_t lda, const float *panel, int NV, int64_t M, int64_t K, bool add)
-{
-    tile t = {.rs = lda, .cs = 1, .K = K, .B = panel, .ldc = ldc, .add = add};
-    run_rows(&t, M, NV, A, 0, C);
-}
-
-void tile_across(float *C, int64_t ldc, const float *A, int64_t lda, const float *panel, int NV, int64_t K)
-{
-    tile t = {.rs = 1, .cs = lda, .K = K, .B = panel, .ldc = ldc, .add = true};
-    for (int r = 0; r < 16; r += ROWS) {
-        t.A = A + r, t.C = C + r * ldc;
-        tiles[NV - 1][0](&t);
+        i += 1 << log;
     }
 }
 
 static void run_block(const product *p, int64_t m0, int64_t m, int64_t k0, int64_t K, const float *packed, ahead *next)
 {
     float panel[DEPTH * WIDE] __attribute__((aligned(64)));
-    int64_t vectors = p->N / 16, n_panels = (vectors + VECTORS - 1) / VECTORS;
+    int64_t vectors = p->N / VL, n_panels = (vectors + VECTORS - 1) / VECTORS;
     const float *A = packed ? packed : p->trans_a ? p->A + k0 * p->lda + m0 : p->A + m0 * p->lda + k0;
     tile t = {.rs = packed ? 1 : p->lda, .cs = packed ? ROWS : 1, .K = K, .B = panel, .ldc = p->ldc,
               .add = p->beta != 0.0f || k0, .next = next};
     for (int k = 0; next && k < 2; k++) t.fetch[k] = next[k].rows * next[k].lines / ((m + ROWS - 1) / ROWS * n_panels) + 1;
     for (int64_t i = 0; i < n_panels; i++) {
-        int64_t v0 = vectors * i / n_panels, n0 = 16 * v0;
+        int64_t v0 = vectors * i / n_panels, n0 = VL * v0;
         int NV = (int)(vectors * (i + 1) / n_panels - v0);
-        pack_b(panel, p, k0, K, n0, 16 * NV);
+        pack_b(panel, p, k0, K, n0, VL * NV);
         t.bias = p->bias && !k0 ? p->bias + n0 : NULL;
         run_rows(&t, m, NV, A, packed ? panel_step(K) : 0, p->C + m0 * p->ldc + n0);
     }
@@ -220,9 +214,42 @@ void product_run(const product *p, int64_t piece)
     for (int64_t k0 = 0; k0 < p->K; k0 += depth) run_block(p, m0, m, k0, p->K - k0 < depth ? p->K - k0 : depth, NULL, NULL);
 }
 
-#else /* 16 registers of 8 floats: OpenBLAS's own kernels are better for linear layers there. What remains are the tiles on packed panels. */
+#else /* no build for such CPUs needs more than OpenBLAS */
 
-#include "small.h"
+bool product_fits(const product *p)
+{
+    (void)p;
+    return false;
+}
+int64_t product_pieces(const product *p)
+{
+    (void)p;
+    return 0;
+}
+void product_run(const product *p, int64_t piece) { (void)p, (void)piece; }
+
+#endif
+
+/* ---- tiles on packed panels of vectors of 16, on every CPU -------------------------------------------------------------------------- */
+
+#if defined(__AVX512F__)
+
+void tile_columns(float *C, int64_t ldc, const float *A, int64_t lda, const float *panel, int NV, int64_t M, int64_t K, bool add)
+{
+    tile t = {.rs = lda, .cs = 1, .K = K, .B = panel, .ldc = ldc, .add = add};
+    run_rows(&t, M, NV, A, 0, C);
+}
+
+void tile_across(float *C, int64_t ldc, const float *A, int64_t lda, const float *panel, int NV, int64_t K)
+{
+    tile t = {.rs = 1, .cs = lda, .K = K, .B = panel, .ldc = ldc, .add = true};
+    for (int r = 0; r < 16; r += ROWS) {
+        t.A = A + r, t.C = C + r * ldc;
+        tiles[NV - 1][3](&t);
+    }
+}
+
+#else
 
 enum { PART = 2 * VL }; /* columns of a tile: with 6 rows 12 sums, 2 values of B and a broadcast one of A */
 
@@ -247,17 +274,5 @@ void tile_across(float *C, int64_t ldc, const float *A, int64_t lda, const float
 {
     run_panel(C, ldc, A, 1, lda, panel, NV, 16, K, true);
 }
-
-bool product_fits(const product *p)
-{
-    (void)p;
-    return false;
-}
-int64_t product_pieces(const product *p)
-{
-    (void)p;
-    return 0;
-}
-void product_run(const product *p, int64_t piece) { (void)p, (void)piece; }
 
 #endif

@@ -1,4 +1,4 @@
-/* gemm_tile: matrix products in register tiles, with AVX-512 for the shapes of linear layers. OpenBLAS packs both operands anew for every
+/* gemm_tile: matrix products in register tiles, with AVX-512 or AVX2 for the shapes of linear layers. OpenBLAS packs both operands anew for every
  * call, which costs a tenth and more where the inner dimension is a hundred; here rows are read where they lie, only one narrow panel of
  * the other operand is packed at a time, and bias and column sums ride along. */
 #ifndef MEDLEY_GEMM_TILE_H
@@ -18,8 +18,16 @@ typedef struct product {
     int64_t ldc;
     const float *bias; /* (N) added to every row, or NULL. Only with beta = 0 and alpha = 1 */
     float *row_sum;    /* (M) += sums over K of op(A), or NULL. Only with trans_a */
+    bool bf16;         /* operands may be rounded to bf16 */
     int threads;       /* that share the pieces */
 } product;
+
+/* Length of equal parts of n, each at most `most`, in whole `unit`s. */
+static inline int64_t part_length(int64_t n, int64_t most, int64_t unit)
+{
+    int64_t parts = (n + most - 1) / most, length = (n + parts - 1) / parts;
+    return (length + unit - 1) / unit * unit;
+}
 
 /* Is this build's CPU and this shape one for the tiles? */
 bool product_fits(const product *p);

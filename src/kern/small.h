@@ -102,7 +102,8 @@ INLINE void transpose_square(float *y, int64_t ldy, const float *x, int64_t ldx,
     vecf t[VL], u[VL];
     for (int r = 0; r < VL; r++) {
         t[r] = (vecf){0};
-        if (r < n) t[r] = *(const vecf *)(x + r * ldx) * alpha;
+        if (r < n) t[r] = *(const vecf *)(x + r * ldx);
+        if (r < n && alpha != 1.0f) t[r] *= alpha; /* bits of other things may pass, too */
     }
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #define ROUND(from, to, step, LO, HI)                                                                               \

@@ -16,7 +16,21 @@ static void conditions_text(const trainer *t, char out[TEXT])
 {
     int n = snprintf(out, TEXT, "program = medley %s, %s\nbuild id = %s\nblas = %s\ncpu = %s\nlibm = glibc %s\n", MEDLEY_VERSION,
                      MEDLEY_BUILD, program_id(), kern_blas_name(), kern_isa(), gnu_get_libc_version());
+    if (strcmp(t->job.train.precision, "bf16") == 0)
+        n += snprintf(out + n, (size_t)(TEXT - n), "precision = bf16, %s\n", kern_bf16_fast() ? "AVX512-BF16" : "by fp32 instructions");
     if (strcmp(t->job.train.sum, "float") == 0) snprintf(out + n, (size_t)(TEXT - n), "ranks = %d, and sum = float\n", t->size);
+}
+
+/* Training in bf16 where nothing is gained by it is a mistake, unless it is asked for (tests do, by MEDLEY_BF16=anyway). */
+status precision_set(const trainer *t)
+{
+    bool on = t->training && strcmp(t->job.train.precision, "bf16") == 0;
+    const char *anyway = getenv("MEDLEY_BF16");
+    kern_use_bf16(on);
+    CHECK(!on || t->dry || kern_bf16_fast() || (anyway && strcmp(anyway, "anyway") == 0), ST_USAGE,
+          "train.precision = \"bf16\": this CPU has no AVX512-BF16, or the program was built by a compiler without it, so bf16 would be slower "
+          "than fp32 here; set \"fp32\"");
+    return OK;
 }
 
 status conditions_agree(trainer *t)

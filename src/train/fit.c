@@ -41,6 +41,7 @@ status trainer_fit(const fit_ask *ask, metric_result *out)
     t->frozen = ask->frozen, t->only = ask->samples, t->n_only = ask->n;
     t->limit = t->job_end = INFINITY;
     t->job.train.check_replicas_every = 0, t->job.train.trace_samples = false, t->job.train.ema = 0, t->job.train.memory[0] = 0;
+    snprintf(t->job.train.precision, sizeof t->job.train.precision, "fp32");
     snprintf(t->job.train.sum, sizeof t->job.train.sum, "float"); /* one rank: an order of its own */
     if (ask->frozen) t->job.model.drop_path = 0;
     status st = run(t, ask);

@@ -368,6 +368,7 @@ status plan_make(trainer *t, bool training)
     t->training = training;
     t->n_tasks = t->job.n_tasks;
     if (!t->dry && !t->quiet) TRY(use_threads(t), "plan");
+    TRY(comm_agree(t->world, precision_set(t)), "start");
     if (!t->dry) TRY(conditions_agree(t), "start");
     TRY(mem_alloc(&t->ts, sizeof *t->ts * (size_t)t->n_tasks, "tasks"), "plan");
     TRY(open_tasks(t), "plan");

@@ -16,6 +16,7 @@ status plan_text(const trainer *t, char **out)
     const char *init = job_starts_from_file(j) ? strrchr(j->model.init, '/') + 1 : j->model.init;
     fprintf(f, "seed = %lld\nmodel.encoder = %s\nmodel.drop_path = %.9g\nmodel.init = %s%s\n", (long long)j->seed, j->model.encoder,
             j->model.drop_path, job_starts_from_file(j) ? "file " : "", init);
+    if (strcmp(j->train.precision, "bf16") == 0) fprintf(f, "train.precision = bf16\n"); /* older checkpoints do not say */
     fprintf(f, "train.steps = %lld\ntrain.sum = %s\ntrain.ema = %.9g\n", (long long)j->train.steps, j->train.sum, j->train.ema);
     fprintf(f, "optim.lr = %.9g\noptim.min_lr = %.9g\noptim.weight_decay = %.9g\noptim.betas = %.9g %.9g\noptim.eps = %.9g\noptim.clip = %.9g\n"
                "optim.warmup = %lld\n", j->optim.lr, j->optim.min_lr, j->optim.weight_decay, j->optim.beta1, j->optim.beta2, j->optim.eps,

@@ -190,6 +190,8 @@ MUST status forecast_time(const trainer *t, const rank_load *load, const step_co
 MUST status plan_text(const trainer *t, char **out);
 
 /* conditions.c: what the bits depend on besides the plan: program, kernels, CPU. */
+/* Local: products of linear layers as train.precision says. ST_USAGE where bf16 would be slower than fp32. */
+MUST status precision_set(const trainer *t);
 /* Collective: the same on all ranks? ST_USAGE if not, or a warning if the job allows it. */
 MUST status conditions_agree(trainer *t);
 MUST status conditions_put(const trainer *t, store *s);

@@ -83,6 +83,7 @@ static status note_start(trainer *t)
     record_str(r, "encoder", t->job.model.encoder);
     record_str(r, "init", t->job.model.init);
     record_str(r, "sum", t->job.train.sum);
+    record_str(r, "precision", t->job.train.precision);
     record_i64(r, "parameters", params_count(&t->pt, -1));
     record_f64(r, "start_s", timer_now() - t->started);
     record_str(r, "blas", kern_blas_name());

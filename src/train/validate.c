@@ -1,6 +1,8 @@
 /* validate: metrics of a task on a split. The task's ranks share its batches; rank 0 merges what they collected and decides. */
 #include "train_internal.h"
 
+#include "medley/kern.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,6 +81,7 @@ static status evaluate(trainer *t, int i, enum split s, int n_examples, metric *
     void *bytes = NULL, *all = NULL;
     size_t n_bytes = 0, *sizes = NULL;
     *out = NULL;
+    bool bf16 = kern_use_bf16(false); /* scores are those that evaluate, predict and other programs get from the same weights */
     watchdog_tick(t->step, "evaluate", t->ts[i].task.spec.name);
     status st = metric_init(&m, &t->ts[i].task);
     if (!st && n_examples >= 0) st = want_all(t, i, s, n_examples, m);
@@ -98,6 +101,7 @@ static status evaluate(trainer *t, int i, enum split s, int n_examples, metric *
     TRY_TO(done, comm_agree(t->world, st), "task %s, merging", t->ts[i].task.spec.name);
     if (t->rank == 0) *out = m, m = NULL;
 done:
+    kern_use_bf16(bf16);
     metric_free(m);
     free(bytes);
     free(all);

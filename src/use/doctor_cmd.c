@@ -77,19 +77,24 @@ static status gather_facts(comm *world, const char *folder, facts *mine)
 
 /* ---- measurements --------------------------------------------------------------------------------------------------------------------- */
 
-static status gemm_rate(double *flops)
+/* Of a linear layer in fp32, and in bf16 where that is faster. */
+static status gemm_rates(double flops[2])
 {
     float *m[3] = {NULL};
     status st = OK;
-    double best = INFINITY;
     for (int i = 0; i < 3 && !st; i++) st = mem_alloc(&m[i], sizeof(float) * GEMM_N * GEMM_N, "matrix");
-    for (int i = 0; i < 4 && !st; i++) {
-        double began = timer_now();
-        kern_gemm(false, true, GEMM_N, GEMM_N, GEMM_N, 1, m[0], GEMM_N, m[1], GEMM_N, 0, m[2], GEMM_N);
-        best = fmin(best, timer_now() - began);
+    for (int bf16 = 0; bf16 <= kern_bf16_fast() && !st; bf16++) {
+        double best = INFINITY;
+        kern_use_bf16(bf16);
+        for (int i = 0; i < 4; i++) {
+            double began = timer_now();
+            linear_forward(m[2], m[0], m[1], NULL, GEMM_N, GEMM_N, GEMM_N);
+            best = fmin(best, timer_now() - began);
+        }
+        flops[bf16] = 2.0 * GEMM_N * GEMM_N * GEMM_N / best;
     }
+    kern_use_bf16(false);
     for (int i = 0; i < 3; i++) free(m[i]);
-    *flops = 2.0 * GEMM_N * GEMM_N * GEMM_N / best;
     return st;
 }
 
@@ -203,14 +208,13 @@ static void say_folder(doctor *d, const char *folder)
     if (f.in_memory) doctor_trap(d, "%s lies in memory: checkpoints there are gone with the node", folder);
 }
 
-static void say_program(doctor *d, double flops, int n, int nodes)
+static void say_program(doctor *d, const double flops[2], int n, int nodes)
 {
     use_version(d->out);
     fprintf(d->out, "CPU       %s\n", kern_isa());
-#if defined(__x86_64__) && defined(__GNUC__) && __GNUC__ >= 11
-    fprintf(d->out, "bf16      AVX512-BF16: %s; training in bf16 is not built in\n", __builtin_cpu_supports("avx512bf16") ? "yes" : "no");
-#endif
-    fprintf(d->out, "GEMM      %.1f GFLOP/s with %d thread%s on rank 0\n", 1e-9 * flops, kern_threads(), kern_threads() == 1 ? "" : "s");
+    fprintf(d->out, "GEMM      %.1f GFLOP/s with %d thread%s on rank 0\n", 1e-9 * flops[0], kern_threads(), kern_threads() == 1 ? "" : "s");
+    if (kern_bf16_fast()) fprintf(d->out, "bf16      AVX512-BF16: %.1f GFLOP/s, %.2f times fp32 (train.precision)\n", 1e-9 * flops[1], flops[1] / flops[0]);
+    else fprintf(d->out, "bf16      no AVX512-BF16 here: train.precision = \"bf16\" would be refused\n");
     const char *better = kern_better_core();
     if (better) doctor_trap(d, "OpenBLAS chose slow kernels for this CPU: OPENBLAS_CORETYPE=%s", better);
     fprintf(d->out, "ranks     %d on %d node%s\n", n, nodes, nodes == 1 ? "" : "s");
@@ -236,12 +240,12 @@ static status examine(comm *world, const char *folder)
     int n = comm_size(world), other = 0;
     facts mine, *all = NULL;
     size_t *sizes = NULL;
-    double flops = 0;
+    double flops[2] = {0}; /* fp32, bf16 */
     bool sees = false;
     doctor d = {.out = stdout};
     TRY(gather_facts(world, folder, &mine), "doctor");
     kern_init(mine.cores.threads);
-    TRY(comm_agree(world, gemm_rate(&flops)), "doctor");
+    TRY(comm_agree(world, gemm_rates(flops)), "doctor");
     TRY(comm_agree(world, mem_alloc(&sizes, sizeof *sizes * (size_t)n, "facts")), "doctor");
     status st = comm_gather(world, &mine, sizeof mine, 0, (void **)&all, sizes);
     if (!st && all) {

@@ -3,7 +3,8 @@
  *   bench_ladder --list          items, one a line: name|label|work shown|unit|work|limit
  *   bench_ladder --core          the OPENBLAS_CORETYPE this program uses, or nothing
  *   bench_ladder --peak NAME     runs the item twice and prints the peak memory of the process in bytes
- *   bench_ladder                 reads "NAME SECONDS" lines and answers "NAME BEST_SECONDS" */
+ *   bench_ladder --precisions    "fp32", and "bf16" where training in it is not refused
+ *   bench_ladder [--bf16]        reads "NAME SECONDS" lines and answers "NAME BEST_SECONDS", or "NAME -" where bf16 has no part in it */
 #include "ladder.h"
 
 #include "medley/kern.h"
@@ -85,16 +86,26 @@ static status peak(const item *it)
     return OK;
 }
 
-static status serve(const ladder *l)
+static bool has_bf16(const item *it)
 {
+    return strncmp(it->name, "step_", 5) == 0 || strncmp(it->name, "linear", 6) == 0 || strcmp(it->name, "unet") == 0 || strcmp(it->name, "fpn") == 0;
+}
+
+static status serve(const ladder *l, bool bf16)
+{
+    kern_use_bf16(bf16);
     char line[256], name[64];
     double seconds, best = 0.0;
     while (fgets(line, sizeof line, stdin)) {
         CHECK(sscanf(line, "%63s %lf", name, &seconds) == 2, ST_USAGE, "not \"NAME SECONDS\": %s", line);
         const item *it = find(l, name);
         CHECK(it, ST_USAGE, "no item %s", name);
-        TRY(best_run(it, seconds, &best), "bench");
-        printf("%s %.9g\n", name, best);
+        if (bf16 && !has_bf16(it)) {
+            printf("%s -\n", name);
+        } else {
+            TRY(best_run(it, seconds, &best), "bench");
+            printf("%s %.9g\n", name, best);
+        }
         fflush(stdout);
     }
     return OK;
@@ -115,7 +126,9 @@ int main(int argc, char **argv)
                    l.item[i].limit);
     else if (argc > 1 && strcmp(argv[1], "--core") == 0) printf("%s\n", getenv("OPENBLAS_CORETYPE") ? getenv("OPENBLAS_CORETYPE") : "");
     else if (argc > 2 && strcmp(argv[1], "--peak") == 0 && one) st = peak(one);
-    else st = argc > 1 ? status_raise(ST_USAGE, __FILE__, __LINE__, "usage: %s [--list | --core | --peak NAME]", argv[0]) : serve(&l);
+    else if (argc > 1 && strcmp(argv[1], "--precisions") == 0) printf("fp32%s\n", kern_bf16_fast() ? " bf16" : "");
+    else if (argc == 1 || strcmp(argv[1], "--bf16") == 0) st = serve(&l, argc > 1);
+    else st = status_raise(ST_USAGE, __FILE__, __LINE__, "usage: %s [--list | --core | --precisions | --peak NAME | --bf16]", argv[0]);
     if (st) fprintf(stderr, "%s\n", status_message());
     return st;
 }

@@ -118,6 +118,10 @@ def main():
     chosen = {n: i for n, i in items.items() if n in ("gemm", "triad") or any(fnmatch.fnmatch(n, p) for p in a.items.split(","))}
     others = peers(pin, env, not a.no_peer)
     ours = Side("ours", [a.driver], pin, env)
+    if "bf16" in ask("--precisions"):
+        mine = Side("ours bf16", [a.driver, "--bf16"], pin, env)
+        mine.version = "the same program, train.precision = bf16"
+        others.insert(0, mine)
     before = load()
     for r in range(a.rounds):
         for k, name in enumerate(chosen):
@@ -131,14 +135,14 @@ def main():
     for s in others:
         print("%s: %s%s\n" % (s.title, s.version, ", OPENBLAS_CORETYPE=%s" % core if core and "2" not in s.title else ""))
     table(chosen, ours, others)
-    names = [n for n in PEAK if n in chosen]
+    names, peaks = [n for n in PEAK if n in chosen], [s for s in others if s.title != "ours bf16"]
     if names:
-        print("\n| peak memory of the process, MiB | ours |" + "".join(" %s | ours / %s |" % (s.title, s.title) for s in others))
-        print("|---|---:|" + "---:|---:|" * len(others))
+        print("\n| peak memory of the process, MiB | ours |" + "".join(" %s | ours / %s |" % (s.title, s.title) for s in peaks))
+        print("|---|---:|" + "---:|---:|" * len(peaks))
     for n in names:
         mine = ours.peak(n)
         row = [items[n][1], "%.0f" % (mine / 2**20)]
-        for s in others:
+        for s in peaks:
             his = s.peak(n)
             row += ["%.0f" % (his / 2**20), "%.2f" % (mine / his)]
         print("| " + " | ".join(row) + " |", flush=True)
