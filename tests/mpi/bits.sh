@@ -5,6 +5,7 @@
 #   overlap  the sum over nodes begun during backward, between layers and by a thread: the same bits, also where a unit is dropped whose
 #            gradients had gone ahead, over a stop in the middle of a step, and over a rank that is killed
 #   moments  moments and moving average once a node, each rank updating its share: the same bits, over kills, with and without an early sum
+#   bf16     the same in bf16, by fp32 instructions where the CPU has no others; refused there unless it is asked for
 #   verify   medley verify-run: finds the planted difference, with step, array and values; tells damage from difference
 #   matrix   (long) more of `bits`: every number of ranks with several placements, ring depths and delays
 #   pairs    (long) `resume` for all pairs of 1, 2, 3, 4 and 7 ranks
@@ -120,6 +121,38 @@ overlap)
     mpi 3 "$dir/nodes_of_2" train "$dir/c.cfg" --set train.overlap=$mode; ok $? "$mode: resumed"
     verify "$dir/plain" "$dir/cut"; ok $? "$mode: same bits as never stopped"
   done
+  ;;
+bf16)
+  steps=5 validate=5 encoder=swin_v2_micro # large enough for bf16 to have a part in it
+  if "$medley" doctor "$dir" | grep -q "^bf16 .*no AVX512-BF16"; then
+    job "$dir/r.cfg" "$dir/runr" exact $all
+    mpi 2 "$medley" train "$dir/r.cfg" --set train.precision=bf16; code=$?
+    [ $code = 2 ] && grep -q 'train.precision = "bf16": this CPU has no AVX512-BF16' "$dir/log"; ok $? "refused where it would be slower (exit $code)"
+    "$medley" check "$dir/r.cfg" --set train.precision=bf16 >"$dir/log" 2>&1; ok $? "a job file for another machine is checked"
+  fi
+  export MEDLEY_BF16=anyway
+  one 1 1 train.precision=bf16
+  grep -q '"event":"start".*"precision":"bf16"' "$dir/run1/record.jsonl"; ok $? "the record says so"
+  one two 2 train.precision=bf16 train.threads=2 train.prefetch=9
+  MEDLEY_FAULT_DELAY=7:4 MEDLEY_PLACEMENT=3 one three 3 train.precision=bf16
+  one four 4 train.precision=bf16
+  job "$dir/k.cfg" "$dir/run" exact $all
+  MEDLEY_FAULT="unit@4:kill" MEDLEY_FAULT_RANK=0 mpi 3 "$medley" train "$dir/k.cfg" --set train.precision=bf16 --set train.checkpoint_every=1; [ $? -ne 0 ]; ok $? "killed on 3 ranks"
+  mpi 2 "$medley" train "$dir/k.cfg"; code=$?
+  [ $code = 2 ] && grep -q "precision" "$dir/log"; ok $? "does not go on in fp32 (exit $code)"
+  mpi 2 "$medley" train "$dir/k.cfg" --set train.precision=bf16; ok $? "resumed on 2"
+  verify "$dir/run1" "$dir/run"; ok $? "same bits as never stopped"
+  # scores are those of fp32, so another machine gets them from the same weights
+  unset MEDLEY_BF16
+  "$medley" evaluate "$dir/run1" --split val --weights last --boot 0 >"$dir/log" 2>&1; ok $? "evaluated without bf16"
+  for t in disc radius; do
+    score=$(grep "\"event\":\"validate\".*\"task\":\"$t\"" "$dir/run1/record.jsonl" | tail -n 1 | sed 's/.*"score":\([^,}]*\).*/\1/')
+    again=$(grep "^$t,$(grep "\"event\":\"validate\".*\"task\":\"$t\"" "$dir/run1/record.jsonl" | tail -n 1 | sed 's/.*"score_name":"\([^"]*\)".*/\1/')," "$dir/run1/scores-val.csv" | head -n 1 | cut -d, -f3)
+    awk -v a="$score" -v b="$again" 'BEGIN { print "# " a " and " b; exit !(a != "" && b != "" && (a - b) ^ 2 < 1e-12) }'; ok $? "$t: the score of the run's own validation"
+  done
+  job "$dir/f.cfg" "$dir/full" exact $all
+  mpi 1 "$medley" train "$dir/f.cfg"; ok $? "in fp32"
+  ! verify "$dir/run1" "$dir/full"; ok $? "which gives other bits"
   ;;
 moments)
   steps=8

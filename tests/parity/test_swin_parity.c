@@ -1,4 +1,5 @@
-/* test_swin_parity: features and every parameter's gradient against torchvision's, from stored values (make_swin.py). */
+/* test_swin_parity: features and every parameter's gradient against torchvision's, from stored values (make_swin.py).
+ * Usage: test_swin_parity [--bf16] FILE... --bf16: linear layers in bf16, which the same values tell apart from fp32 and from a mistake */
 #include "medley/kern.h"
 #include "medley/model.h"
 
@@ -6,6 +7,7 @@
 
 static const char *file_name; /* argument */
 static FILE *file;
+static bool bf16;
 
 typedef struct expected { char name[128]; double norm, projection[2], sample[32]; int n_samples; } expected;
 
@@ -117,16 +119,17 @@ static void parity(void)
         feature *f = l < 4 ? &p->level[l] : &p->top;
         int64_t n = (int64_t)B * f->H * f->W * f->C;
         EXPECT(next_line(&e), "file ends early");
-        worst = fmax(worst, compare(&e, level_name[l], f->x, n, 1e-4));
+        worst = fmax(worst, compare(&e, level_name[l], f->x, n, bf16 ? 0.1 : 1e-4));
         char name[32];
         snprintf(name, sizeof name, "d.%s", level_name[l]);
         fill_uniform(f->d, n, name, -1.0f, 1.0f);
     }
     printf("# features: worst relative difference %.2e\n", worst);
+    EXPECT(!bf16 || worst > 1e-3, "these are the features of fp32");
     swin_backward(run, &t, w, g, d_image);
     worst = 0.0;
     EXPECT(next_line(&e), "file ends early");
-    worst = fmax(worst, compare(&e, "image", d_image, n_image, 1e-3));
+    worst = fmax(worst, compare(&e, "image", d_image, n_image, bf16 ? 0.1 : 1e-3));
     for (int i = 0; i < t.n; i++) {
         if (!next_line(&e)) {
             EXPECT(false, "file ends before %s", t.p[i].name);
@@ -134,7 +137,7 @@ static void parity(void)
         }
         int at = params_find(&t, e.name);
         EXPECT(at >= 0, "no parameter %s", e.name);
-        if (at >= 0) worst = fmax(worst, compare(&e, e.name, PW(&t, g, at), t.p[at].n, 1e-3));
+        if (at >= 0) worst = fmax(worst, compare(&e, e.name, PW(&t, g, at), t.p[at].n, bf16 ? 0.1 : 1e-3));
     }
     EXPECT(!next_line(&e), "parameter %s of the file is not in the table", e.name);
     printf("# gradients: worst relative difference %.2e\n", worst);
@@ -149,6 +152,11 @@ int main(int argc, char **argv)
 {
     kern_init(1);
     for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--bf16") == 0) {
+            bf16 = true;
+            kern_use_bf16(true);
+            continue;
+        }
         file_name = argv[i];
         printf("# %s\n", file_name);
         RUN(parity);
