@@ -123,7 +123,7 @@ overlap)
   done
   ;;
 bf16)
-  steps=5 validate=5 encoder=swin_v2_micro # large enough for bf16 to have a part in it
+  steps=5 validate=5 all="quadrant:6:1:1.0 sides:4:1:1.0 radius:4:1:1.0 disc:4:2:1.0 discs:4:1:1.0" # large enough for bf16 to have a part in it
   if "$medley" doctor "$dir" | grep -q "^bf16 .*no AVX512-BF16"; then
     job "$dir/r.cfg" "$dir/runr" exact $all
     mpi 2 "$medley" train "$dir/r.cfg" --set train.precision=bf16; code=$?
