@@ -10,13 +10,13 @@
 enum {
 #if defined(__AVX512F__)
     ROWS = 8, VECTORS = 3, /* a tile: 24 sums, 3 values of B and a broadcast one of A fill the 32 registers */
-    DEPTH = 384,           /* K per block: a panel of B and some rows of A lie in the second-level cache */
+    PIECE = 262144,        /* values of A per piece and block, where A is read in place */
 #else
-    ROWS = 4, VECTORS = 3, /* 12 sums, 3 and 1: the 16 registers */
-    DEPTH = 256,           /* a panel lies in the first-level cache */
+    ROWS = 4, VECTORS = 3, /* 12, 3 and 1: the 16 registers */
+    PIECE = 98304,
 #endif
     WIDE = VL * VECTORS,
-    PIECE = 262144,        /* values of A per piece and block, where A is read in place */
+    DEPTH = 384,           /* K per block: a panel of B and some rows of A lie in the second-level cache */
     PIECE_ROWS = 256       /* rows per piece where A is packed */
 };
 
