@@ -1,6 +1,8 @@
 /* gemm_bf16_avx512: gemm_bf16.h with AVX512-BF16. Compiled for such a CPU in every x86-64 build, called only where there is one. */
 #include "gemm_bf16.h"
 
+#if defined(__AVX512BF16__)
+
 #include "small.h"
 
 #include <immintrin.h> /* _mm512_dpbf16_ps, _mm512_cvtne2ps_pbh: no vector extension of the compiler means them */
@@ -31,3 +33,5 @@ static inline vecu pair_two(vecf lo, vecf hi)
     }
 #define BF16_NAME bf16_avx512
 #include "gemm_bf16_inner.h"
+
+#endif
