@@ -131,6 +131,7 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 void log_open(int rank, enum log_level level); /* rank -1: no prefix. LOG_INFO goes to stdout on rank 0 (or -1) only */
 void log_name(const char *program); /* whose warnings and errors they are; "medley" until it is said */
 void log_line(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void log_progress(const char *fmt, ...) PRINTF_LIKE(1, 2); /* as LOG_INFO, but the text brings its own ends of lines, or none */
 
 /* Fault points ship in the program; what MEDLEY_FAULT, MEDLEY_FAULT_DELAY and MEDLEY_FAULT_TRACE ask for: core/fault.c. fault_hit(name)
  * returns true if `nan`, `raise` or `nomem` was asked for here; kill, stop, term, hang and spin act at once. A name is a word the tests

@@ -88,3 +88,16 @@ void log_line(enum log_level level, const char *fmt, ...)
     put(out, line);
     pthread_mutex_unlock(&log_lock);
 }
+
+void log_progress(const char *fmt, ...)
+{
+    if (LOG_INFO > log_limit || log_rank > 0) return;
+    char text[LINE_BYTES];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    pthread_mutex_lock(&log_lock);
+    put(stdout, text);
+    pthread_mutex_unlock(&log_lock);
+}

@@ -80,10 +80,9 @@ static status log_steps(trainer *t, bool last)
         bool terminal = on_terminal();
         int done = (int)(20 * t->step / t->job.train.steps);
         for (int k = 0; terminal && k < 20; k++) bar[k] = k < done ? '#' : '.';
-        printf("%s%s%sstep %lld/%lld  loss %.3f  lr %.2e  |g| %.2f  %.1f images/s  %s left%s", terminal ? "\r[" : "", bar,
-               terminal ? "] " : "", (long long)t->step, (long long)t->job.train.steps, loss, t->lr, t->grad_norm, rate, left,
-               terminal && t->step < t->job.train.steps ? "   " : "\n");
-        fflush(stdout);
+        log_progress("%s%s%sstep %lld/%lld  loss %.3f  lr %.2e  |g| %.2f  %.1f images/s  %s left%s", terminal ? "\r[" : "", bar,
+                     terminal ? "] " : "", (long long)t->step, (long long)t->job.train.steps, loss, t->lr, t->grad_norm, rate, left,
+                     terminal && t->step < t->job.train.steps ? "   " : "\n");
     }
     memset(t->verb_s, 0, sizeof t->verb_s);
     times_reset(t);
