@@ -61,12 +61,23 @@ static void choose_labels(one_case *c, const recipe *r)
 
 /* ---- the whole ------------------------------------------------------------------------------------------------------------- */
 
+/* A time of a file that lacks another one is not taken either: the file is not what the recipe speaks of. */
+static status load_pixels(one_case *c, const recipe *r, const place *at)
+{
+    if (at->in) return many_read(at->in, at->part, &c->px);
+    if (at->time < 0) return image_read_frames(&c->px, at->path, USE_PIXELS, &r->images.frames);
+    TRY(image_read_frames(&c->px, at->path, USE_PIXELS, &(image_frames){1, {at->time}}), "time %d", at->time);
+    for (int t = 0; t < r->images.n_times; t++)
+        CHECK(r->images.times[t] < image_volumes(&c->px), ST_DATA, "%s: volume %d is asked for, the file has %d, counted from 0", at->path, r->images.times[t],
+              image_volumes(&c->px));
+    return OK;
+}
+
 static status load(one_case *c, const source *s, const names *n, const place *at)
 {
     const recipe *r = s->r;
     const char *path = at->path;
-    if (at->in) TRY(many_read(at->in, at->part, &c->px), "image");
-    else TRY(image_read_frames(&c->px, path, USE_PIXELS, &r->images.frames), "image");
+    TRY(load_pixels(c, r, at), "image");
     const image_rules rules = recipe_rules(r);
     TRY(image_settle(&c->px, &rules, c->range), "%s", path);
     image_hash(&c->px, c->pixel_hash);

@@ -39,8 +39,8 @@ typedef struct case_label {
     int32_t *box_cls;  /* (n_box) */
 } case_label;
 
-/* Where the pixels are: a file, or a part of one that is open. */
-typedef struct place { const char *path; many *in; part part; } place;
+/* Where the pixels are: a file, a part of one that is open, or a volume of a 4-D one (time; -1: not asked for). */
+typedef struct place { const char *path; many *in; part part; int time; } place;
 
 typedef struct one_case {
     image      px;     /* planes along the recipe's axis */
@@ -57,7 +57,7 @@ void case_free(one_case *c);
 size_t case_bytes(const one_case *c, const recipe *r);
 
 /* case_mask.c */
-MUST status mask_load(one_case *c, case_label *out, const source *s, const names *n, int i, const image *original);
+MUST status mask_load(one_case *c, case_label *out, const source *s, const names *n, int i, const image *original, int time);
 MUST status mask_finish(const one_case *c, case_label *out, const source *s); /* in the plane and size in which the image is stored */
 /* Outlines of objects as a mask; path: the file they are from. */
 MUST status mask_paint(one_case *c, case_label *out, const source *s, int i, const boxes *b, const image *original, const char *path);

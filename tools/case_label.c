@@ -272,7 +272,7 @@ status labels_load(one_case *c, const source *s, const names *n, const place *at
         else if (!strcmp(l->source, "npz")) TRY(load_npz(out, l, at), "%s", bindings_find(&n->is, "path"));
         else if (!strcmp(l->source, "npy")) TRY(load_npy(c, out, s, at, i, original), "%s", bindings_find(&n->is, "path"));
         else if (!strcmp(l->source, "regions")) TRY(load_regions(c, out, s, at, i, original), "%s", bindings_find(&n->is, "path"));
-        else if (!strcmp(l->source, "mask")) TRY(mask_load(c, out, s, n, i, original), "%s", bindings_find(&n->is, "path"));
+        else if (!strcmp(l->source, "mask")) TRY(mask_load(c, out, s, n, i, original, at->time), "%s", bindings_find(&n->is, "path"));
         else if (!strcmp(l->source, "coco")) TRY(load_coco(c, out, s, n, i, original), "%s", bindings_find(&n->is, "path"));
         else TRY(load_box_file(c, out, s, n, i, original), "%s", bindings_find(&n->is, "path"));
         CHECK(out->present || !l->required, ST_DATA, "%s: no label %s", bindings_find(&n->is, "path"), l->name);

@@ -28,6 +28,16 @@ static status same_place(const image *px, const image *mask, const char *path)
     return OK;
 }
 
+/* Of a 4-D image the mask is 4-D too, unless it can be of one time only. */
+static status same_times(const image *px, const image *mask, const recipe *r, const recipe_label *l, const char *path)
+{
+    int n = image_volumes(mask);
+    CHECK(n == image_volumes(px) || (n == 1 && (r->images.n_times == 1 || strstr(l->file, "{time}"))), ST_DATA,
+          "%s: mask and image have %d and %d volumes; a mask has as many as its image, or one where images.times lists one or {time} is in the label's file", path,
+          n, image_volumes(px));
+    return OK;
+}
+
 /* ---- values to classes ------------------------------------------------------------------------------------------------------------- */
 
 /* Class of voxel v of a mask: by its value, by its colour, or by a threshold, as the recipe says. -1: none. */
@@ -54,10 +64,11 @@ static status no_class(const image *m, size_t v, const recipe_label *l, const ch
 }
 
 /* Colours want pixels as the eye sees them, a threshold their grey; else the stored numbers count. */
-static status read_mask(image *m, const recipe_label *l, const char *path)
+static status read_mask(image *m, const recipe_label *l, const char *path, int time)
 {
     bool seen = l->by_colour || l->threshold > 0;
-    TRY(image_read(m, path, seen ? USE_PIXELS : USE_LABELS), "mask");
+    const image_frames one = {1, {time}};
+    TRY(image_read_frames(m, path, seen ? USE_PIXELS : USE_LABELS, time < 0 ? NULL : &one), "mask");
     status st = seen ? image_to_channels(m, l->by_colour ? 3 : 1) : OK;
     if (!st && l->by_colour) st = image_to_type(m, DT_U8);
     if (st) image_free(m);
@@ -65,11 +76,12 @@ static status read_mask(image *m, const recipe_label *l, const char *path)
 }
 
 /* One mask file into `to`; classes other than background cover what earlier files said. */
-static status merge_mask(image *to, const source *s, int i, const image *original, const char *path)
+static status merge_mask(image *to, const source *s, int i, const image *original, int time, const char *path)
 {
     image m;
-    TRY(read_mask(&m, &s->r->label[i], path), "%s", path);
+    TRY(read_mask(&m, &s->r->label[i], path, time), "%s", path);
     status st = same_place(original, &m, path);
+    if (!st && time >= 0) st = same_times(original, &m, s->r, &s->r->label[i], path);
     uint8_t *out = to->data;
     const recipe_label *l = &s->r->label[i];
     bool table = m.type == DT_U8 && m.C == 1 && !l->by_colour && l->threshold <= 0; /* nearly all masks */
@@ -96,7 +108,7 @@ status mask_finish(const one_case *c, case_label *out, const source *s)
     return OK;
 }
 
-status mask_load(one_case *c, case_label *out, const source *s, const names *n, int i, const image *original)
+status mask_load(one_case *c, case_label *out, const source *s, const names *n, int i, const image *original, int time)
 {
     const recipe_label *l = &s->r->label[i];
     found_list files = {0};
@@ -107,7 +119,7 @@ status mask_load(one_case *c, case_label *out, const source *s, const names *n, 
     for (int f = 0; f < files.n; f++) {
         char path[2 * PATTERN_PATH];
         snprintf(path, sizeof path, "%s/%s", s->root, files.v[f].path);
-        TRY_TO(out, merge_mask(&out->mask, s, i, original, path), "label %s", l->name);
+        TRY_TO(out, merge_mask(&out->mask, s, i, original, time, path), "label %s", l->name);
     }
     TRY_TO(out, mask_finish(c, out, s), "label %s", l->name);
 out:

@@ -25,6 +25,7 @@ typedef struct item {                 /* one source image */
     int      file;
     bool     is_part;                 /* of a file of many */
     part     part;
+    int      time;                    /* of a 4-D file, the volume; -1: no such image. In a join it is not known */
     char    *path, *id, *subject, *centre; /* path: of its file, relative to the source folder */
     int32_t  st;                      /* a status: OK, or why it is left out: */
     char    *reason;

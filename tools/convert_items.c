@@ -10,6 +10,11 @@ status item_names(names *n, const conversion *c, const item *it)
     bindings is;
     found_parts(&c->files.v[it->file], &is);
     if (it->is_part) TRY(many_names(c->r, it->part, &is), "%s", it->path);
+    if (it->time >= 0) {
+        char text[16];
+        snprintf(text, sizeof text, "%02d", it->time);
+        TRY(bindings_add(&is, "time", text), "%s", it->path);
+    }
     return names_open(n, &c->source, &is);
 }
 
@@ -108,9 +113,13 @@ static status add_items(conversion *c, int file, const part *p, int n)
         TRY(mem_grow(&c->item, (size_t)room * sizeof *c->item, "list of images"), "%s", c->r->name);
         c->room = room;
     }
-    for (int i = 0; i < n; i++) c->item[c->n++] = (item){.file = file, .is_part = p != NULL, .part = p ? p[i] : (part){0}};
+    for (int i = 0; i < n; i++)
+        c->item[c->n++] = (item){.file = file, .is_part = p != NULL, .part = p ? p[i] : (part){0}, .time = p || !c->r->images.n_times ? -1 : c->r->images.times[i]};
     return OK;
 }
+
+/* One image, or one of each time: whether the file has them is seen when it is read. */
+static status add_file_items(conversion *c, int file) { return add_items(c, file, NULL, c->r->images.n_times ? c->r->images.n_times : 1); }
 
 /* A file that does not open is one image that is left out. */
 static status add_parts(conversion *c, int file)
@@ -137,7 +146,7 @@ status convert_items(conversion *c)
     c->room = c->files.n;
     TRY(mem_alloc(&c->item, (size_t)c->room * sizeof *c->item, "list of images"), "%s", c->r->name);
     for (int i = 0; i < c->files.n; i++) {
-        if (c->r->form == FORM_FILES) TRY(add_items(c, i, NULL, 1), "%s", c->r->name);
+        if (c->r->form == FORM_FILES) TRY(add_file_items(c, i), "%s", c->r->name);
         else TRY(add_parts(c, i), "%s", c->r->name);
     }
     return OK;

@@ -158,7 +158,7 @@ status convert_list(conversion *c, const char *source_dir)
 status convert_name(conversion *c)
 {
     for (int i = 0; i < c->n; i++) {
-        item *it = &c->item[i], fresh = {.file = it->file, .is_part = it->is_part, .part = it->part};
+        item *it = &c->item[i], fresh = {.file = it->file, .is_part = it->is_part, .part = it->part, .time = it->time};
         const source_file *f = &c->file[it->file];
         const char *path = c->files.v[it->file].path;
         item_free(it);

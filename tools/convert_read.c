@@ -58,7 +58,7 @@ static status load(conversion *c, item *it)
 {
     const recipe *r = c->r;
     char path[2 * PATTERN_PATH];
-    place at = {.path = path, .in = it->is_part ? &c->file[it->file].many : NULL, .part = it->part};
+    place at = {.path = path, .in = it->is_part ? &c->file[it->file].many : NULL, .part = it->part, .time = it->time};
     names n;
     snprintf(path, sizeof path, "%s/%s", c->source.root, it->path);
     TRY(item_names(&n, c, it), "%s", it->path);
@@ -90,7 +90,7 @@ status convert_read(conversion *c, item *it)
             it->st = (int32_t)load(c, it);
             item_release(c, it);
         }
-        if (it->st && it->is_part) it->st = (int32_t)status_note((status)it->st, __FILE__, __LINE__, "%s", it->id);
+        if (it->st && (it->is_part || it->time >= 0)) it->st = (int32_t)status_note((status)it->st, __FILE__, __LINE__, "%s", it->id);
     }
     if (!it->st) return OK;
     char text[768];

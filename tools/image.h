@@ -33,6 +33,7 @@ typedef struct image {
     double affine[3][4];               /* volumes: voxel (x,y,z) of `data` to millimetres in NIfTI's world (left to right, ...) */
     bool   has_affine;
     bool   is_volume;                  /* read from a volume format */
+    int    n_volumes;                  /* NIfTI: in the file; 0: of another format */
     image_origin origin;
     bool   path_tells;                 /* DICOM: the patient's name or number is a word of the file's path */
 } image;
@@ -41,6 +42,7 @@ MUST status image_alloc(image *m, int D, int H, int W, int C, enum dtype type, c
 void image_free(image *m);
 static inline size_t image_count(const image *m) { return (size_t)m->D * (size_t)m->H * (size_t)m->W * (size_t)m->C; }
 static inline size_t image_bytes(const image *m) { return image_count(m) * dtype_bytes(m->type); }
+static inline int image_volumes(const image *m) { return m->n_volumes ? m->n_volumes : 1; }
 /* Element i as a number. */
 static inline double image_at(const image *m, size_t i)
 {

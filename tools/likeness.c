@@ -59,6 +59,7 @@ status likeness_report(const conversion *c)
 {
     struct { likeness like; enum split split; int item; } *list; /* close together: all pairs are looked at */
     int n = 0, n_pairs = 0;
+    const bool by_id = c->r->images.n_times > 0;
     TRY(mem_alloc(&list, ((size_t)c->n + 1) * sizeof *list, "list of images"), "likeness");
     for (int i = 0; i < c->n; i++)
         if (!c->item[i].st && c->item[i].likeness.known) {
@@ -74,8 +75,8 @@ status likeness_report(const conversion *c)
             if (list[a].split == list[b].split || likeness_apart(&list[a].like, &list[b].like) > BITS_APART) continue;
             const item *x = &c->item[list[a].item], *y = &c->item[list[b].item];
             if (++n_pairs <= PAIRS_MOST)
-                log_line(LOG_WARN, "%s: %s (%s) and %s (%s) look alike", c->r->name, x->is_part ? x->id : x->path, split_name[x->split], y->is_part ? y->id : y->path,
-                         split_name[y->split]);
+                log_line(LOG_WARN, "%s: %s (%s) and %s (%s) look alike", c->r->name, by_id || x->is_part ? x->id : x->path, split_name[x->split],
+                         by_id || y->is_part ? y->id : y->path, split_name[y->split]);
         }
     if (n_pairs) log_line(LOG_INFO, "  %d pairs of images in different splits look alike: give them one subject if they are of one", n_pairs);
     free(list);

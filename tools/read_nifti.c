@@ -263,6 +263,7 @@ static status decode(image *m, const unsigned char *b, size_t n, const header *h
     TRY(image_alloc(m, (int)h->dim[1 + axis[2]], (int)h->dim[1 + axis[1]], (int)h->dim[1 + axis[0]], frames->n,
                     scaled ? DT_F32 : types[t].kept, what), "NIfTI");
     m->is_volume = true;
+    m->n_volumes = (int)h->dim[4];
     m->has_affine = oriented;
     m->origin.nifti = grid_of(h);
     orient_note(m, a, h->dim + 1, axis, flip, h->units == 1 ? 1000 : h->units == 3 ? 0.001 : 1);
@@ -281,7 +282,8 @@ static status choose_frames(const header *h, const image_frames *asked, image_fr
 {
     *out = (image_frames){.n = 1};
     if (h->dim[4] == 1) return OK;
-    CHECK(asked && asked->n > 0, ST_DATA, "%s: %lld volumes in one file; images.frames of a recipe says which become channels", what, (long long)h->dim[4]);
+    CHECK(asked && asked->n > 0, ST_DATA, "%s: %lld volumes in one file; images.frames of a recipe says which become channels, images.times which are images of their own",
+          what, (long long)h->dim[4]);
     for (int c = 0; c < asked->n; c++)
         CHECK(asked->at[c] < h->dim[4], ST_DATA, "%s: volume %d is asked for, the file has %lld, counted from 0", what, asked->at[c], (long long)h->dim[4]);
     *out = *asked;

@@ -86,10 +86,14 @@ static const key image_keys[] = {
      .help = "stored type; a value that it cannot hold exactly makes the file a bad one"},
     {.name = "channels", .type = KEY_INT, .offset = IN(images, channels), .def = "3", .lo = 1, .hi = 3, .help = "1 grey or 3 colour"},
     {.name = "frames", .type = KEY_INT_LIST, .offset = IN(images, frames.at), .size = 3, .count_offset = IN(images, frames.n), .def = "", .lo = 0, .hi = 65534,
-     .help = "4-D NIfTI: the volumes that become the channels, counted from 0; as many as channels says. Empty: such files are refused"},
+     .help = "4-D NIfTI: the volumes that become the channels, counted from 0; as many as channels says. Empty, as times: such files are refused"},
+    {.name = "times", .type = KEY_INT_LIST, .offset = IN(images, times), .size = RECIPE_TIMES, .count_offset = IN(images, n_times), .def = "", .lo = 0, .hi = 65534,
+     .help = "4-D NIfTI: the volumes that are images of their own, counted from 0, each to be listed (at most 64): end-diastole and end-systole of cine MR, a phase of perfusion. A file with "
+             "fewer is a bad one. A mask has as many volumes as its image; or one, if one time is listed or {time} (two digits) is in its file. Other labels hold for all times, which "
+             "share a split"},
     {.name = "max_side", .type = KEY_INT, .offset = IN(images, max_side), .def = "0", .lo = 0, .hi = 65535,
      .help = "larger images are stored smaller (area average), 0: as they are"},
-    TEXT_IN(images, id, "{stem}", "template of the sample's id; must differ between images; NPZ: \"/{split}-{index}\" is added unless {index} is in it, arrays: \"/{index}\", slides: \"/{x},{y}\""),
+    TEXT_IN(images, id, "{stem}", "template of the sample's id; must differ between images; NPZ: \"/{split}-{index}\" is added unless {index} is in it, arrays: \"/{index}\", slides: \"/{x},{y}\", times: \"-t{time}\""),
     TEXT_IN(images, subject, "{stem}", "template of the subject; a subject never falls into two splits; NPZ and arrays: {stem} stands for the id"),
     TEXT_IN(images, centre, "", "template of the centre"),
     {.name = "spacing", .type = KEY_FLOAT_LIST, .offset = IN(images, spacing), .size = 2, .least = 2, .def = "[0, 0]", .lo = 0, .hi = 1e6,

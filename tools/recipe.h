@@ -8,7 +8,7 @@
 #include "readers.h"
 
 enum { RECIPE_PATTERNS = 8, RECIPE_TABLES = 4, RECIPE_JOINS = 4, RECIPE_CLASSES = 256, RECIPE_MAPS = 256, RECIPE_MISSING = 16, RECIPE_WORDS = 8,
-       RECIPE_PLANES = 32, RECIPE_FOLDS = 32, RECIPE_SPLIT_MAPS = 16 };
+       RECIPE_PLANES = 32, RECIPE_TIMES = 64, RECIPE_FOLDS = 32, RECIPE_SPLIT_MAPS = 16 };
 
 typedef struct recipe_table {
     char name[32], file[PATTERN_PATH], sheet[64];
@@ -46,6 +46,7 @@ typedef struct recipe {
     struct {
         int    n_files, channels, max_side, line;
         image_frames frames;                 /* of 4-D files */
+        int    n_times, times[RECIPE_TIMES]; /* of 4-D files: volumes that are images of their own */
         char   files[RECIPE_PATTERNS][PATTERN_PATH];
         char   pixel[8], id[128], subject[128], centre[128], units[8];
         double spacing[2];                   /* y, x; for files that do not say; 0: unknown */

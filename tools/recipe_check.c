@@ -63,6 +63,7 @@ static status is_known(void *ctx, const char *name)
     static const char *const always[] = {"path", "file", "stem", "folder"}, *const parts[][2] = {[FORM_NPZ] = {"split", "index"}, [FORM_NPY] = {"index", "index"}, [FORM_SLIDE] = {"x", "y"}};
     for (size_t i = 0; i < 4; i++)
         if (!strcmp(name, always[i])) return OK;
+    if (c->r->images.n_times && !strcmp(name, "time")) return OK;
     for (size_t i = 0; i < 2 && c->r->form != FORM_FILES; i++)
         if (!strcmp(name, parts[c->r->form][i])) return OK;
     const char *dot = strchr(name, '.');
@@ -215,10 +216,35 @@ static void check_split(recipe *r, config_faults *f)
         config_fault(f, r->split.line, "split.stratify", "\"%s\" is no label of this recipe", r->split.stratify);
 }
 
+static void add_to_id(recipe *r, config_faults *f, const char *own, const char *add)
+{
+    if (strstr(r->images.id, own)) return;
+    if (strlen(r->images.id) + strlen(add) >= sizeof r->images.id) config_fault(f, r->images.line, "images.id", "is too long");
+    else strcat(r->images.id, add);
+}
+
+/* Times of one file have ids of their own, but one subject and one split. */
+static void name_times(recipe *r, config_faults *f)
+{
+    const int line = r->images.line, n = r->images.n_times;
+    if (!n) return;
+    if (r->form != FORM_FILES) config_fault(f, line, "images.times", "is for 4-D NIfTI files");
+    if (r->images.frames.n) config_fault(f, line, "images.frames", "beside images.times: the volumes of a file are its channels or its times");
+    for (int a = 0; a < n; a++)
+        for (int b = 0; b < a; b++)
+            if (r->images.times[a] == r->images.times[b]) config_fault(f, line, "images.times", "%d appears twice", r->images.times[a]);
+    for (int i = 0; i < r->images.n_files; i++) {
+        search s = {.name = "time"};
+        if (!pattern_names(r->images.files[i], is_same, &s) && s.hit) config_fault(f, line, "images.files", "{time} is that of images.times: give it another name");
+    }
+    if (strstr(r->images.subject, "{time}")) config_fault(f, line, "images.subject", "{time}: all times of a file are of one subject");
+    if (strstr(r->split.value, "{time}")) config_fault(f, r->split.line, "split.value", "{time}: all times of a file share a split");
+    add_to_id(r, f, "{time}", "-t{time}");
+}
+
 /* Images of one file need ids of their own, and have no subjects but themselves. */
 static void name_parts(recipe *r, config_faults *f)
 {
-    const size_t room = sizeof r->images.id;
     r->form = FORM_FILES;
     for (int i = 0; i < r->n_labels; i++)
         if (!strcmp(r->label[i].source, "npz")) r->form = FORM_NPZ;
@@ -233,19 +259,17 @@ static void name_parts(recipe *r, config_faults *f)
     }
     for (int i = 0; i < r->n_labels; i++)
         if (!strcmp(r->label[i].source, "regions") && r->form != FORM_SLIDE) config_fault(f, r->label[i].line, "slide.mpp", "regions lie on slides: say how fine");
+    name_times(r, f);
     if (r->form == FORM_FILES) return;
     static const char *const own[] = {[FORM_NPZ] = "{index}", [FORM_NPY] = "{index}", [FORM_SLIDE] = "{x}"},
                       *const add[] = {[FORM_NPZ] = "/{split}-{index}", [FORM_NPY] = "/{index}", [FORM_SLIDE] = "/{x},{y}"};
-    if (!strstr(r->images.id, own[r->form])) {
-        if (strlen(r->images.id) + strlen(add[r->form]) >= room) config_fault(f, r->images.line, "images.id", "is too long");
-        else strcat(r->images.id, add[r->form]);
-    }
+    add_to_id(r, f, own[r->form], add[r->form]);
     if (r->form == FORM_SLIDE) {
         if (!strcmp(r->images.units, "mm")) config_fault(f, r->images.line, "images.units", "slides are measured in um");
         else snprintf(r->images.units, sizeof r->images.units, "um");
         return;
     }
-    if (!strcmp(r->images.subject, "{stem}")) snprintf(r->images.subject, room, "%s", r->images.id);
+    if (!strcmp(r->images.subject, "{stem}")) snprintf(r->images.subject, sizeof r->images.subject, "%s", r->images.id);
     if (r->form == FORM_NPZ && !*r->split.value) snprintf(r->split.value, sizeof r->split.value, "{split}");
 }
 

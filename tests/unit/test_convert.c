@@ -168,6 +168,10 @@ static void recipe_faults(void)
     EXPECT_OK(recipe_load(&r, at("npz.cfg")));
     if (r) EXPECT(!strcmp(r->images.id, "{stem}/{split}-{index}") && !strcmp(r->images.subject, r->images.id) && !strcmp(r->split.value, "{split}"), "%s", r->images.id);
     free(r);
+    put_text("bad.cfg", HEAD "images: { files = \"{time}.nii\"; channels = 1; subject = \"{stem}{time}\"; frames = [2]; times = [3, 1, 3]; };\nsplit: { value = \"{time}\"; };\n");
+    EXPECT_STATUS(recipe_load(&r, at("bad.cfg")), ST_USAGE);
+    static const char *const times[] = {"bad.cfg:5: images.frames: beside images.times", "images.times: 3 appears twice", "images.files: {time}", "images.subject: {time}", "bad.cfg:6: split.value: {time}"};
+    for (size_t i = 0; i < sizeof times / sizeof *times; i++) EXPECT(strstr(status_message(), times[i]), "no \"%s\" in:\n%s", times[i], status_message());
     put_text("bad.cfg", "name = ;\n");
     EXPECT_STATUS(recipe_load(&r, at("bad.cfg")), ST_USAGE);
     EXPECT_STATUS(recipe_load(&r, at("absent.cfg")), ST_USAGE);
@@ -351,6 +355,36 @@ static void volumes(void)
     shard_close(&s);
 }
 
+/* A table that gives the times of a file subjects and splits of their own is not believed: the file stays together, and trains. */
+static void times(void)
+{
+    clear();
+    char table[1024] = "file,time,who,part\n", name[64];
+    for (int i = 0; i < 4; i++) {
+        snprintf(name, sizeof name, "src/v%d.nii", seed_of_image = i);
+        put_nifti(name, 4, 2, 12, noise);
+        volume[40] = 4, volume[46] = 1, volume[48] = 12; /* not 12 planes, but 12 times of one */
+        put(name, volume, 352 + 4 * 2 * 12);
+        for (int t = 2; t < 12; t += 9) snprintf(table + strlen(table), 40, "v%d,%02d,w%d-%d,%s\n", i, t, i, t, i < 2 ? "train" : t == 11 ? "test" : "val");
+    }
+    put_text("src/t.csv", table);
+    put_text("times.cfg", HEAD "images: { files = \"{v}.nii\"; channels = 1; times = [11, 2]; subject = \"{t.who}\"; };\nsplit: { value = \"{t.part}\"; };\n"
+                               "tables: ( { name = \"t\"; file = \"t.csv\"; match = [\"file = {v}\", \"time = {time}\"]; } );\n");
+    EXPECT_OK(convert_run(at("times.cfg"), at("src"), at("out"), NULL));
+    shard s;
+    EXPECT_OK(shard_open(&s, at("out/set/set-00000.h5")));
+    if (!s.file) return;
+    EXPECT(s.n == 8, "%lld samples", (long long)s.n);
+    for (int i = 0, t = 11; i < s.n; i++, t = 13 - t) {
+        uint8_t px[8];
+        snprintf(name, sizeof name, "v%d-t%02d/000", seed_of_image = i / 2, t);
+        EXPECT(!strcmp(s.id[i], name) && s.split[i] == SPLIT_TRAIN, "%s (%d), not %s", s.id[i], s.split[i], name);
+        EXPECT_OK(shard_read_image(&s, i, px));
+        for (int k = 0; k < 8; k++) EXPECT(px[k] == noise(3 - k % 4, 1 - k / 4, t), "%s: %d", s.id[i], px[k]);
+    }
+    shard_close(&s);
+}
+
 /* Blobs at places that depend on `which`, at any size and brightness. */
 static void picture(image *m, int which, int H, int W, double bright)
 {
@@ -408,6 +442,7 @@ int main(void)
     RUN(folders_and_tables);
     RUN(bad_files);
     RUN(volumes);
+    RUN(times);
     clear();
     rmdir(folder);
     DONE();

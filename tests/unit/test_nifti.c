@@ -302,7 +302,7 @@ static void four_dimensions(void)
     EXPECT_STATUS(nifti_decode(&m, b, n, "v.nii"), ST_DATA);
     EXPECT(strstr(status_message(), "3 volumes in one file"), "%s", status_message());
     EXPECT_OK(nifti_decode_frames(&m, b, n, &(image_frames){1, {1}}, "v.nii"));
-    EXPECT(m.C == 1 && m.D == NZ, "%d channels", m.C);
+    EXPECT(m.C == 1 && m.D == NZ && image_volumes(&m) == 3, "%d channels, %d volumes", m.C, image_volumes(&m));
     for (size_t i = 0; i < volume; i++) EXPECT(image_at(&m, i) == (double)(100 + i), "voxel %zu: %g", i, image_at(&m, i));
     image_free(&m);
     EXPECT_OK(nifti_decode_frames(&m, b, n, &(image_frames){3, {2, 0, 1}}, "v.nii"));
@@ -319,6 +319,7 @@ static void four_dimensions(void)
     /* one volume: the choice does not matter */
     k = plain();
     EXPECT_OK(nifti_decode_frames(&m, b, make(&k, b), &(image_frames){1, {7}}, "v.nii"));
+    EXPECT(image_volumes(&m) == 1, "%d volumes", image_volumes(&m));
     image_free(&m);
 }
 
