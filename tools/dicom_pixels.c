@@ -1,6 +1,7 @@
 /* dicom_pixels: stored bits of a DICOM file to an image: raw, RLE and deflated frames here, JPEG and its kin through GDCM.
  * Source: DICOM PS3.5 annexes A and G, PS3.3 C.7.6.3 (photometric interpretation), C.11.1 (modality LUT). */
 #include "dicom.h"
+#include "not_built.h"
 
 #include "medley_build.h"
 
@@ -81,8 +82,7 @@ static status unpack_codec(const dicom_file *f, dicom_span in, frame *out)
     return OK;
 #else
     (void)in, (void)out;
-    return status_raise(ST_RESOURCE, __FILE__, __LINE__, "%s: DICOM with %s needs GDCM, which this build was made without: install "
-                        "libgdcm-dev (Debian) and build again", f->what, dicom_syntax_name(f->syntax));
+    return NOT_BUILT("libgdcm-dev", "DICOM with %s", f->what, dicom_syntax_name(f->syntax));
 #endif
 }
 

@@ -79,9 +79,11 @@ out:
     return st;
 }
 #else
+#include "not_built.h"
+
 status jpeg_decode(image *m, const void *bytes, size_t n, const char *what)
 {
     (void)m, (void)bytes, (void)n;
-    return status_raise(ST_RESOURCE, __FILE__, __LINE__, "%s: this build cannot read JPEG (libjpeg was not there)", what);
+    return NOT_BUILT("libjpeg62-turbo-dev", "JPEG", what);
 }
 #endif

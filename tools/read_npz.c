@@ -287,10 +287,12 @@ status npz_read(npz *z, part p, image *out)
     return st;
 }
 #else
+#include "not_built.h"
+
 status npz_open(npz **out, const char *path)
 {
     *out = NULL;
-    return status_raise(ST_RESOURCE, __FILE__, __LINE__, "%s: this build cannot read NPZ: install libzip-dev and build again", path);
+    return NOT_BUILT("libzip-dev", "NPZ", path);
 }
 status npz_check(const npz *z) { return (void)z, OK; }
 void npz_close(npz *z) { (void)z; }

@@ -114,9 +114,11 @@ out:
     return st;
 }
 #else
+#include "not_built.h"
+
 status png_decode(image *m, const void *bytes, size_t n, enum image_use use, const char *what)
 {
     (void)m, (void)bytes, (void)n, (void)use;
-    return status_raise(ST_RESOURCE, __FILE__, __LINE__, "%s: this build cannot read PNG (libpng was not there)", what);
+    return NOT_BUILT("libpng-dev", "PNG", what);
 }
 #endif

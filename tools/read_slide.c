@@ -148,12 +148,13 @@ status slide_file_window(slide_file *f, double x, double y, const double scale[2
     return st;
 }
 #else
+#include "not_built.h"
+
 status slide_file_open(slide_file **out, const char *path, slide_facts *about)
 {
     *out = NULL;
     *about = (slide_facts){0};
-    return status_raise(ST_RESOURCE, __FILE__, __LINE__, "%s: slides need OpenSlide, which this build was made without: install libopenslide-dev (Debian) and "
-                        "build again", path);
+    return NOT_BUILT("libopenslide-dev", "slides", path);
 }
 void slide_file_close(slide_file *f) { (void)f; }
 enum slide_kind slide_file_kind(const char *path) { return (void)path, SLIDE_NO; }

@@ -217,11 +217,12 @@ out:
     return st;
 }
 #else
+#include "not_built.h"
+
 status tiff_decode(image *m, const void *bytes, size_t n, enum image_use use, const char *what)
 {
     (void)bytes, (void)n, (void)use;
     *m = (image){0};
-    return status_raise(ST_RESOURCE, __FILE__, __LINE__, "%s: TIFF needs libtiff, which this build was made without: install libtiff-dev (Debian) and "
-                        "build again", what);
+    return NOT_BUILT("libtiff-dev", "TIFF", what);
 }
 #endif

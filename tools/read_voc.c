@@ -113,9 +113,11 @@ status voc_parse(boxes *b, const char *text, size_t n, bool one_based, const cha
     return st;
 }
 #else
+#include "not_built.h"
+
 status voc_parse(boxes *b, const char *text, size_t n, bool one_based, const char *what)
 {
     (void)b, (void)text, (void)n, (void)one_based;
-    return status_raise(ST_RESOURCE, __FILE__, __LINE__, "%s: this build cannot read Pascal VOC (expat was not there)", what);
+    return NOT_BUILT("libexpat1-dev", "Pascal VOC", what);
 }
 #endif

@@ -242,9 +242,11 @@ out:
     return st;
 }
 #else
+#include "not_built.h"
+
 status xlsx_parse(table *t, const char *path, const char *sheet)
 {
     (void)t, (void)sheet;
-    return status_raise(ST_RESOURCE, __FILE__, __LINE__, "%s: this build cannot read XLSX (libzip or expat was not there)", path);
+    return NOT_BUILT("libzip-dev and libexpat1-dev", "XLSX", path);
 }
 #endif

@@ -8,20 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* First all lowest bytes of the elements, then all second ones, ... */
-static void shuffle(const char *from, char *to, size_t n, size_t bytes)
-{
-    size_t count = n / bytes;
-    if (bytes == 2)
-        for (size_t i = 0; i < count; i++) to[i] = from[2 * i], to[count + i] = from[2 * i + 1];
-    else if (bytes == 4)
-        for (size_t i = 0; i < count; i++)
-            to[i] = from[4 * i], to[count + i] = from[4 * i + 1], to[2 * count + i] = from[4 * i + 2], to[3 * count + i] = from[4 * i + 3];
-    else
-        for (size_t k = 0; k < bytes; k++)
-            for (size_t i = 0; i < count; i++) to[k * count + i] = from[i * bytes + k];
-}
-
 uint32_t fletcher32(const uint8_t *p, size_t n)
 {
     uint32_t a = 0, b = 0;
@@ -98,6 +84,20 @@ static status deflate_bytes(deflater *d, const char *from, size_t n, char **out,
 /* ---- packer --------------------------------------------------------------------------------------------------------------------------- */
 
 #if defined(HAVE_ISAL) || defined(HAVE_DEFLATE)
+/* First all lowest bytes of the elements, then all second ones, ... */
+static void shuffle(const char *from, char *to, size_t n, size_t bytes)
+{
+    size_t count = n / bytes;
+    if (bytes == 2)
+        for (size_t i = 0; i < count; i++) to[i] = from[2 * i], to[count + i] = from[2 * i + 1];
+    else if (bytes == 4)
+        for (size_t i = 0; i < count; i++)
+            to[i] = from[4 * i], to[count + i] = from[4 * i + 1], to[2 * count + i] = from[4 * i + 2], to[3 * count + i] = from[4 * i + 3];
+    else
+        for (size_t k = 0; k < bytes; k++)
+            for (size_t i = 0; i < count; i++) to[k * count + i] = from[i * bytes + k];
+}
+
 struct packer {
     deflater *deflate;
     char     *shuffled;

@@ -9,6 +9,7 @@
 /* How a stack's chunks are packed. */
 typedef struct chunk_form {
     bool    ours;                         /* as pack.c does it */
+    bool    sums;                         /* Fletcher's, behind every chunk */
     int64_t rows;
     size_t  row_bytes, element;
 } chunk_form;
@@ -56,7 +57,8 @@ MUST status hdf5_check_links(store *s, const char *name);
 MUST status hdf5_shape(store *s, const char *name, enum dtype *t, int *ndim, int64_t dims[8]);
 /* Is the stored size of a data set believable: no external or virtual storage, n_bytes raw bytes really in the file. */
 MUST status hdf5_check_storage(store *s, hid_t dataset, const char *name, int64_t n_bytes);
-/* Can HDF5 be let at the chunk that begins at `offset`? For data sets of which hdf5_check_storage saw no more than their form (n_bytes 0). */
+bool hdf5_has_sums(hid_t plist); /* Fletcher's, behind every chunk */
+/* Can HDF5 be let at the chunk that begins at `offset`, in a data set with such sums? Where hdf5_check_storage saw no more than the form (n_bytes 0). */
 MUST status hdf5_check_chunk(store *s, hid_t dataset, const char *name, const hsize_t *offset);
 /* Product of dims with overflow refused. */
 MUST status dims_count(store *s, const char *name, int ndim, const int64_t *dims, int64_t *n);

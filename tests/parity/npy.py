@@ -21,8 +21,8 @@ MASK = '{ name = "m"; kind = "segmentation"; source = "npy"; file = "m.npy"; cla
 KIND = '{ name = "k"; kind = "classification"; source = "npy"; file = "k.npy"; classes = ["Breast", "Colon", "Bile-duct"]; %s }'
 
 
-def convert(pixel="u8", channels=3, labels="", more=(), files="x.npy"):
-    return conversion.convert(program, HEAD.format(files=files, channels=channels, pixel=pixel) + f"labels: ( {labels} );\n", *more)
+def convert(pixel="u8", channels=3, labels="", more=(), files="x.npy", expect=""):
+    return conversion.convert(program, HEAD.format(files=files, channels=channels, pixel=pixel) + f"labels: ( {labels} );\nexpect: {{ {expect} }};\n", *more)
 
 
 def shards():
@@ -66,6 +66,12 @@ code, said = convert()
 ok(code == 0 and len(shards()) == N - 1 and "x/3" not in shards() and "x/3" in said, "an image that u8 cannot hold is named and left out, the others are not")
 code, said = convert(more=("--strict",))
 ok(code == 3 and len(shards()) == N - 1 and "1 files were skipped" in said and "--strict" in said, "--strict: exit 3, and the data set is there")
+for more, expected, want in (((), 0, 0), (("--strict",), 0, 3), (("--strict",), 1, 0)): # the parts are removed by index: made anew each time
+    codes = [convert(more=("--part", f"{i}/2"), expect=f"skipped = {expected};")[0] for i in (1, 2)]
+    run = subprocess.run([program, "index", "out/set", "--force", *more], capture_output=True, text=True)
+    told = "1 files were skipped" in run.stderr and f"expects {expected} (--strict)" in run.stderr
+    ok(codes == [0, 0] and run.returncode == want and told == (want == 3) and len(shards()) == N - 1 and "x/3" not in shards(),
+       f"index {' '.join(more)}, {expected} expected: exit {want}, and the data set is there")
 one[3, 2, 1, 0] = np.nan
 np.save("x.npy", one)
 code, said = convert()
