@@ -50,6 +50,7 @@ valgrind)
 coverage)
     command -v gcovr >/dev/null 2>&1 || { echo "run: no gcovr (Debian: gcovr)" >&2; exit 4; }
     options="$options -Db_coverage=true -Doptimization=1"
+    MEDLEY_TIMEOUT_MULTIPLIER=${MEDLEY_TIMEOUT_MULTIPLIER:-8} # counting lines at -O1 takes the kernels several times as long
     ;;
 esac
 
