@@ -19,6 +19,7 @@ printf 'int LLVMFuzzerTestOneInput(const char *d, unsigned long n); int LLVMFuzz
 "$clang" -fsanitize=fuzzer,address,undefined "$probe.c" -o "$probe" 2>"$probe.log" || skip "clang has no libFuzzer"
 rm -f "$probe" "$probe.c" "$probe.log"
 
+[ "$target" != slide ] || pkg-config --exists openslide 2>/dev/null || skip "no OpenSlide"
 packages="hdf5-serial libconfig zlib libpng libjpeg expat jansson libzip"
 pkg-config --exists hdf5-serial 2>/dev/null || packages="hdf5 ${packages#* }"
 cat >"$build/medley_build.h.$target" <<END
@@ -45,6 +46,7 @@ boxes) rooms="$root/tools/boxes.c $root/tools/outline.c $root/tools/read_voc.c $
 dicom) rooms="$store $dicom" ;;
 image) rooms="$store $dicom $root/tools/read_image.c $root/tools/read_png.c $root/tools/png_quick.c $root/tools/read_jpeg.c $root/tools/read_nifti.c $root/tools/read_bmp.c $root/tools/read_tiff.c" ;;
 note) rooms="$store $(echo "$root"/src/config/*.c) $root/tools/recipe.c $root/tools/recipe_check.c $root/tools/pattern.c $root/tools/convert_note.c $root/tools/convert_split.c $root/tools/convert_report.c" ;;
+slide) rooms="$root/tools/read_slide.c"; packages="$packages openslide"; echo "#define HAVE_OPENSLIDE 1" >>"$build/$target-inc/medley_build.h" ;;
 table) rooms="$root/tools/table.c $root/tools/read_csv.c $root/tools/read_xlsx.c" ;;
 npz) rooms="$store $root/tools/image.c $root/tools/npy.c $root/tools/pattern.c $root/tools/read_npy.c $root/tools/read_npz.c" ;;
 job) rooms=$(echo "$root"/src/config/*.c) ;;
