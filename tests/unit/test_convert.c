@@ -365,7 +365,7 @@ static void times(void)
         put_nifti(name, 4, 2, 12, noise);
         volume[40] = 4, volume[46] = 1, volume[48] = 12; /* not 12 planes, but 12 times of one */
         put(name, volume, 352 + 4 * 2 * 12);
-        for (int t = 2; t < 12; t += 9) snprintf(table + strlen(table), 40, "v%d,%02d,w%d-%d,%s\n", i, t, i, t, i < 2 ? "train" : t == 11 ? "test" : "val");
+        for (int t = 2; t < 12; t += 9) snprintf(table + strlen(table), sizeof table - strlen(table), "v%d,%02d,w%d-%d,%s\n", i, t, i, t, i < 2 ? "train" : t == 11 ? "test" : "val");
     }
     put_text("src/t.csv", table);
     put_text("times.cfg", HEAD "images: { files = \"{v}.nii\"; channels = 1; times = [11, 2]; subject = \"{t.who}\"; };\nsplit: { value = \"{t.part}\"; };\n"
