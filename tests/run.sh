@@ -38,6 +38,7 @@ sanitize)
     export ASAN_OPTIONS="allocator_may_return_null=1:detect_leaks=1:halt_on_error=1:abort_on_error=1" UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1"
     export LSAN_OPTIONS="suppressions=$here/tests/leaks.supp:print_suppressions=0"
     [ -n "$suites" ] || suites="--suite unit --suite files --suite fuzz"
+    MEDLEY_TIMEOUT_MULTIPLIER=${MEDLEY_TIMEOUT_MULTIPLIER:-6} # tiles of AVX2 and AVX-512 are slow where every access is looked at
     ;;
 valgrind)
     command -v valgrind >/dev/null 2>&1 || { echo "run: no valgrind (Debian: valgrind)" >&2; exit 4; }
