@@ -25,8 +25,8 @@ void log_open(int rank, enum log_level level)
 
 void log_name(const char *program) { log_program = program; }
 
-static int n_lost;       /* lines since the last one that could be written */
-static bool in_a_line;   /* the first of them was cut */
+static int n_lost;     /* lines since the last one that could be written */
+static bool in_a_line; /* the first of them was cut */
 
 /* A second way to the terminal or pipe behind a stream, which does not wait; -1: it is something else, or there is none. The stream's own is
  * shared with other processes, for which it must go on waiting. */
@@ -71,33 +71,38 @@ static void put(FILE *out, const char *line)
     close(fd);
 }
 
-void log_line(enum log_level level, const char *fmt, ...)
+static bool is_silent(enum log_level level) { return level > log_limit || (level >= LOG_INFO && log_rank > 0); }
+
+/* before: at most 127 bytes. */
+static void say(FILE *out, const char *before, const char *fmt, va_list args, const char *end)
 {
-    if (level > log_limit || (level >= LOG_INFO && log_rank > 0)) return;
-    FILE *out = level >= LOG_INFO ? stdout : stderr;
-    char text[LINE_BYTES], line[LINE_BYTES + 128], rank[32] = "";
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(text, sizeof text, fmt, args);
-    va_end(args);
+    char line[LINE_BYTES + 130];
+    size_t n = (size_t)snprintf(line, 128, "%s", before);
+    vsnprintf(line + n, LINE_BYTES, fmt, args);
+    strcat(line, end);
     pthread_mutex_lock(&log_lock);
-    const char *word = level == LOG_ERROR ? "error: " : level == LOG_WARN ? "warning: " : "";
-    if (log_rank >= 0) snprintf(rank, sizeof rank, "rank %d: ", log_rank);
-    if (level <= LOG_WARN) snprintf(line, sizeof line, "%s: %s%s%s\n", log_program, rank, word, text);
-    else snprintf(line, sizeof line, "%s\n", text);
     put(out, line);
     pthread_mutex_unlock(&log_lock);
 }
 
-void log_progress(const char *fmt, ...)
+void log_line(enum log_level level, const char *fmt, ...)
 {
-    if (LOG_INFO > log_limit || log_rank > 0) return;
-    char text[LINE_BYTES];
+    if (is_silent(level)) return;
+    char before[128] = "", rank[32] = "";
+    const char *word = level == LOG_ERROR ? "error: " : level == LOG_WARN ? "warning: " : "";
+    if (log_rank >= 0) snprintf(rank, sizeof rank, "rank %d: ", log_rank);
+    if (level <= LOG_WARN) snprintf(before, sizeof before, "%s: %s%s", log_program, rank, word);
     va_list args;
     va_start(args, fmt);
-    vsnprintf(text, sizeof text, fmt, args);
+    say(level >= LOG_INFO ? stdout : stderr, before, fmt, args, "\n");
     va_end(args);
-    pthread_mutex_lock(&log_lock);
-    put(stdout, text);
-    pthread_mutex_unlock(&log_lock);
+}
+
+void log_progress(const char *fmt, ...)
+{
+    if (is_silent(LOG_INFO)) return;
+    va_list args;
+    va_start(args, fmt);
+    say(stdout, "", fmt, args, "");
+    va_end(args);
 }

@@ -14,10 +14,9 @@ bool bf16_fits(const product *p)
 int64_t bf16_rows(const product *p)
 {
     enum { UNIT = 16 };
-    int64_t most = BF16_ROOM / (bf16_depth(p) / 2 + BF16_PAD) / UNIT * UNIT, share = p->M / (4 * p->threads);
+    int64_t most = BF16_ROOM / (bf16_depth(p) / 2 + BF16_PAD) / UNIT * UNIT;
     if (p->trans_a && most > BF16_COLUMNS) most = BF16_COLUMNS;
-    if (p->threads > 1 && share < most) most = share < 64 ? 64 : share;
-    return part_length(p->M, most, UNIT);
+    return shared_rows(p, most, UNIT);
 }
 
 enum { ROWS = 4, VECTORS = 2 };

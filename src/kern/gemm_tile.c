@@ -91,9 +91,7 @@ static int64_t depth_of(const product *p) { return part_length(p->K, DEPTH, 16);
 
 static int64_t piece_rows(const product *p)
 {
-    int64_t most = p->trans_a ? PIECE_ROWS : PIECE / depth_of(p), share = p->M / (4 * p->threads);
-    if (p->threads > 1 && share < most) most = share < 64 ? 64 : share;
-    return part_length(p->M, most, ROWS);
+    return shared_rows(p, p->trans_a ? PIECE_ROWS : PIECE / depth_of(p), ROWS);
 }
 
 int64_t product_pieces(const product *p) { return (p->M + piece_rows(p) - 1) / piece_rows(p); }

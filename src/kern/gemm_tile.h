@@ -29,6 +29,14 @@ static inline int64_t part_length(int64_t n, int64_t most, int64_t unit)
     return (length + unit - 1) / unit * unit;
 }
 
+/* Rows of a piece of M: at most `most`, in whole `unit`s, and few enough that every thread gets some. */
+static inline int64_t shared_rows(const product *p, int64_t most, int64_t unit)
+{
+    int64_t share = p->M / (4 * p->threads);
+    if (p->threads > 1 && share < most) most = share < 64 ? 64 : share;
+    return part_length(p->M, most, unit);
+}
+
 /* Is this build's CPU and this shape one for the tiles? */
 bool product_fits(const product *p);
 /* Pieces of M that can be computed apart. Every value is the same sum in the same order however M is cut, so the number of threads may

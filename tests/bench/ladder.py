@@ -117,6 +117,7 @@ def main():
     items = {line.split("|")[0]: line.split("|") for line in ask("--list").splitlines()}
     chosen = {n: i for n, i in items.items() if n in ("gemm", "triad") or any(fnmatch.fnmatch(n, p) for p in a.items.split(","))}
     others = peers(pin, env, not a.no_peer)
+    peaks = list(others)
     ours = Side("ours", [a.driver], pin, env)
     if "bf16" in ask("--precisions"):
         mine = Side("ours bf16", [a.driver, "--bf16"], pin, env)
@@ -135,7 +136,7 @@ def main():
     for s in others:
         print("%s: %s%s\n" % (s.title, s.version, ", OPENBLAS_CORETYPE=%s" % core if core and "2" not in s.title else ""))
     table(chosen, ours, others)
-    names, peaks = [n for n in PEAK if n in chosen], [s for s in others if s.title != "ours bf16"]
+    names = [n for n in PEAK if n in chosen]
     if names:
         print("\n| peak memory of the process, MiB | ours |" + "".join(" %s | ours / %s |" % (s.title, s.title) for s in peaks))
         print("|---|---:|" + "---:|---:|" * len(peaks))
