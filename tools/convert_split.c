@@ -67,8 +67,10 @@ static status make_groups(conversion *c)
         join_equal(list, good, parent);
         for (int k = 1; k < good; k++)
             if (!strcmp(list[k].text, list[k - 1].text)) c->item[list[k].i].is_duplicate = true, c->n_duplicates++;
-        for (int k = 0; k < good; k++) list[k].text = c->item[list[k].i].path;
-        if (c->r->images.n_times) join_equal(list, good, parent); /* a table may give times of one file different subjects */
+        if (c->r->images.n_times) { /* a table may give times of one file different subjects */
+            for (int k = 0; k < good; k++) list[k].text = c->item[list[k].i].path;
+            join_equal(list, good, parent);
+        }
         for (int i = 0; i < c->n; i++) {
             if (c->item[i].st) continue;
             int top = root_of(parent, i); /* the smallest index of the group, so it has its number already */
