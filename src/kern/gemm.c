@@ -7,6 +7,7 @@
 #include <cblas.h> /* cblas_sgemm, openblas_set_num_threads */
 #include <omp.h>
 #include <string.h>
+#include <strings.h>
 
 static int n_threads = 1;
 
@@ -31,13 +32,20 @@ const char *kern_blas_name(void)
     return name;
 }
 
-/* OpenBLAS 0.3.21 does not know newer AMD CPUs and takes its Haswell kernels there although AVX-512 is present, at 60 % of the rate. */
+/* OpenBLAS 0.3.21 does not know CPUs that came after it. It takes its Haswell kernels on newer AMD ones although AVX-512 is present, at 60 %
+ * of the rate, and its Prescott ones, of 2004, on newer Intel ones, at a fifth. */
 const char *kern_better_core(void)
 {
 #if defined(__x86_64__)
-    if (strstr(openblas_get_corename(), "Haswell") && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
+    const char *core = openblas_get_corename(), *wide[] = {"SkylakeX", "Cooperlake", "SapphireRapids"}, *narrow[] = {"Haswell", "Zen"};
+    for (int i = 0; i < 3; i++)
+        if (strcasecmp(core, wide[i]) == 0) return NULL;
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl"))
         return "SkylakeX";
+    for (int i = 0; i < 2; i++)
+        if (strcasecmp(core, narrow[i]) == 0) return NULL;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return "Haswell";
 #endif
     return NULL;
 }
@@ -66,14 +74,14 @@ static void blas_run(const product *p)
 
 static bf16_kernel *bf16; /* of linear layers, or NULL */
 
-bool kern_bf16_fast(void)
+const char *kern_bf16_name(void)
 {
 #if defined(HAVE_AVX512_BF16)
-    return __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512dq");
-#else
-    return false;
+    if (__builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq"))
+        return "AVX512-BF16";
 #endif
+    return NULL;
 }
 
 bool kern_use_bf16(bool on)
@@ -81,7 +89,7 @@ bool kern_use_bf16(bool on)
     bool was = bf16 != NULL;
     bf16 = on ? bf16_plain : NULL;
 #if defined(HAVE_AVX512_BF16)
-    if (on && kern_bf16_fast()) bf16 = bf16_avx512;
+    if (on && kern_bf16_name()) bf16 = bf16_avx512;
 #endif
     return was;
 }

@@ -17,7 +17,7 @@ static void conditions_text(const trainer *t, char out[TEXT])
     int n = snprintf(out, TEXT, "program = medley %s, %s\nbuild id = %s\nblas = %s\ncpu = %s\nlibm = glibc %s\n", MEDLEY_VERSION,
                      MEDLEY_BUILD, program_id(), kern_blas_name(), kern_isa(), gnu_get_libc_version());
     if (strcmp(t->job.train.precision, "bf16") == 0)
-        n += snprintf(out + n, (size_t)(TEXT - n), "precision = bf16, %s\n", kern_bf16_fast() ? "AVX512-BF16" : "by fp32 instructions");
+        n += snprintf(out + n, (size_t)(TEXT - n), "precision = bf16, %s\n", kern_bf16_name() ? kern_bf16_name() : "by fp32 instructions");
     if (strcmp(t->job.train.sum, "float") == 0) snprintf(out + n, (size_t)(TEXT - n), "ranks = %d, and sum = float\n", t->size);
 }
 
@@ -26,10 +26,16 @@ status precision_set(const trainer *t)
 {
     bool on = t->training && strcmp(t->job.train.precision, "bf16") == 0;
     const char *anyway = getenv("MEDLEY_BF16");
+    double gain;
     kern_use_bf16(on);
-    CHECK(!on || t->dry || kern_bf16_fast() || (anyway && strcmp(anyway, "anyway") == 0), ST_USAGE,
+    if (!on || t->dry || (anyway && strcmp(anyway, "anyway") == 0)) return OK;
+    CHECK(kern_bf16_name(), ST_USAGE,
           "train.precision = \"bf16\": this CPU has no AVX512-BF16, or the program was built by a compiler without it, so bf16 would be slower "
           "than fp32 here; set \"fp32\"");
+    TRY(kern_bf16_gain(&gain), "train.precision");
+    CHECK(gain >= 1, ST_USAGE,
+          "train.precision = \"bf16\": linear layers are %.2f times as fast as in fp32 on this CPU with %s, so slower; set \"fp32\" (or "
+          "MEDLEY_BF16=anyway in the environment, to get the bits of another machine)", gain, kern_bf16_name());
     return OK;
 }
 

@@ -77,23 +77,19 @@ static status gather_facts(comm *world, const char *folder, facts *mine)
 
 /* ---- measurements --------------------------------------------------------------------------------------------------------------------- */
 
-/* Of a linear layer in fp32, and in bf16 where that is faster. */
-static status gemm_rates(double flops[2])
+/* Of a linear layer in fp32. */
+static status gemm_rate(double *flops)
 {
     float *m[3] = {NULL};
+    double best = INFINITY;
     status st = OK;
     for (int i = 0; i < 3 && !st; i++) st = mem_alloc(&m[i], sizeof(float) * GEMM_N * GEMM_N, "matrix");
-    for (int bf16 = 0; bf16 <= kern_bf16_fast() && !st; bf16++) {
-        double best = INFINITY;
-        kern_use_bf16(bf16);
-        for (int i = 0; i < 4; i++) {
-            double began = timer_now();
-            linear_forward(m[2], m[0], m[1], NULL, GEMM_N, GEMM_N, GEMM_N);
-            best = fmin(best, timer_now() - began);
-        }
-        flops[bf16] = 2.0 * GEMM_N * GEMM_N * GEMM_N / best;
+    for (int i = 0; i < 4 && !st; i++) {
+        double began = timer_now();
+        linear_forward(m[2], m[0], m[1], NULL, GEMM_N, GEMM_N, GEMM_N);
+        best = fmin(best, timer_now() - began);
     }
-    kern_use_bf16(false);
+    *flops = 2.0 * GEMM_N * GEMM_N * GEMM_N / best;
     for (int i = 0; i < 3; i++) free(m[i]);
     return st;
 }
@@ -208,12 +204,14 @@ static void say_folder(doctor *d, const char *folder)
     if (f.in_memory) doctor_trap(d, "%s lies in memory: checkpoints there are gone with the node", folder);
 }
 
-static void say_program(doctor *d, const double flops[2], int n, int nodes)
+static void say_program(doctor *d, double flops, double gain, int n, int nodes)
 {
     use_version(d->out);
     fprintf(d->out, "CPU       %s\n", kern_isa());
-    fprintf(d->out, "GEMM      %.1f GFLOP/s with %d thread%s on rank 0\n", 1e-9 * flops[0], kern_threads(), kern_threads() == 1 ? "" : "s");
-    if (kern_bf16_fast()) fprintf(d->out, "bf16      AVX512-BF16: %.1f GFLOP/s, %.2f times fp32 (train.precision)\n", 1e-9 * flops[1], flops[1] / flops[0]);
+    fprintf(d->out, "GEMM      %.1f GFLOP/s with %d thread%s on rank 0\n", 1e-9 * flops, kern_threads(), kern_threads() == 1 ? "" : "s");
+    if (kern_bf16_name())
+        fprintf(d->out, "bf16      %s: linear layers %.2f times as fast as in fp32%s\n", kern_bf16_name(), gain,
+                gain >= 1 ? " (train.precision)" : ": train.precision = \"bf16\" would be refused");
     else fprintf(d->out, "bf16      no AVX512-BF16 here: train.precision = \"bf16\" would be refused\n");
     const char *better = kern_better_core();
     if (better) doctor_trap(d, "OpenBLAS chose slow kernels for this CPU: OPENBLAS_CORETYPE=%s", better);
@@ -240,17 +238,19 @@ static status examine(comm *world, const char *folder)
     int n = comm_size(world), other = 0;
     facts mine, *all = NULL;
     size_t *sizes = NULL;
-    double flops[2] = {0}; /* fp32, bf16 */
+    double flops = 0, gain = 0;
     bool sees = false;
     doctor d = {.out = stdout};
     TRY(gather_facts(world, folder, &mine), "doctor");
     kern_init(mine.cores.threads);
-    TRY(comm_agree(world, gemm_rates(flops)), "doctor");
+    status st = gemm_rate(&flops);
+    if (!st && kern_bf16_name()) st = kern_bf16_gain(&gain);
+    TRY(comm_agree(world, st), "doctor");
     TRY(comm_agree(world, mem_alloc(&sizes, sizeof *sizes * (size_t)n, "facts")), "doctor");
-    status st = comm_gather(world, &mine, sizeof mine, 0, (void **)&all, sizes);
+    st = comm_gather(world, &mine, sizeof mine, 0, (void **)&all, sizes);
     if (!st && all) {
         other = partner(all, n);
-        say_program(&d, flops, n, count_nodes(all, n));
+        say_program(&d, flops, gain, n, count_nodes(all, n));
         say_nodes(&d, all, n);
     }
     if (!st) st = comm_bcast(world, &other, sizeof other, 0);

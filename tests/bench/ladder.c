@@ -126,7 +126,7 @@ int main(int argc, char **argv)
                    l.item[i].limit);
     else if (argc > 1 && strcmp(argv[1], "--core") == 0) printf("%s\n", getenv("OPENBLAS_CORETYPE") ? getenv("OPENBLAS_CORETYPE") : "");
     else if (argc > 2 && strcmp(argv[1], "--peak") == 0 && one) st = peak(one);
-    else if (argc > 1 && strcmp(argv[1], "--precisions") == 0) printf("fp32%s\n", kern_bf16_fast() ? " bf16" : "");
+    else if (argc > 1 && strcmp(argv[1], "--precisions") == 0) printf("fp32%s\n", kern_bf16_name() ? " bf16" : "");
     else if (argc == 1 || strcmp(argv[1], "--bf16") == 0) st = serve(&l, argc > 1);
     else st = status_raise(ST_USAGE, __FILE__, __LINE__, "usage: %s [--list | --core | --precisions | --peak NAME | --bf16]", argv[0]);
     if (st) fprintf(stderr, "%s\n", status_message());

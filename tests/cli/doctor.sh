@@ -24,6 +24,14 @@ done
 traps $memory
 [ -z "$(ls -A "$dir/runs")" ]; ok $? "nothing is left in the folder"
 
+# kernels that OpenBLAS would have taken by itself where it does not know the CPU
+if grep -qw avx2 /proc/cpuinfo; then
+    OPENBLAS_CORETYPE=Prescott "$medley" doctor "$dir/runs" >"$dir/log" 2>&1
+    says "^TRAP.*OpenBLAS chose slow kernels for this CPU: OPENBLAS_CORETYPE=" "slow kernels of OpenBLAS"
+    env -u OPENBLAS_CORETYPE "$medley" doctor "$dir/runs" >"$dir/log" 2>&1
+    ! grep -q "^BLAS.*Prescott" "$dir/log"; ok $? "they are not taken unasked"
+fi
+
 ranks 2 "$medley" doctor "$dir/runs"; ok $? "two ranks"
 says "^messages  to rank 1 on the same node: .* us, .* GB/s" "latency and bandwidth"
 says "^memory    ranks of a node add up gradients in each other's memory" "shared memory"

@@ -194,7 +194,7 @@ int main(void)
 {
     draws = rng_open((rng_key){.seed = 2}, RNG_TEST, 0);
     kern_init(1);
-    printf("# %s\n", kern_bf16_fast() ? "AVX512-BF16" : "no AVX512-BF16: the plain kernel");
+    printf("# %s\n", kern_bf16_name() ? kern_bf16_name() : "no AVX512-BF16: the plain kernel");
     RUN(products);
     RUN(sums);
     RUN(rounding);
