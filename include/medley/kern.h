@@ -5,8 +5,11 @@
 
 #include "medley/core.h"
 
-/* Sets OpenMP threads for our kernels and one thread for OpenBLAS. Call once at start. */
+/* Sets OpenMP threads for our kernels, which flush denormals, and one thread for OpenBLAS. Call once at start. */
 void kern_init(int n_threads);
+/* From here on this thread, and those that it starts, take numbers below 1.2e-38 (2.2e-308 in double precision) for zero. Probabilities of
+ * masked tokens are such numbers, and Intel's CPUs take a hundred cycles for each. Does nothing on CPUs other than x86-64 and aarch64. */
+void kern_flush_denormals(void);
 int  kern_threads(void);
 const char *kern_blas_name(void); /* e.g. "OpenBLAS 0.3.21 SkylakeX" */
 const char *kern_better_core(void); /* value of OPENBLAS_CORETYPE that would be faster here, or NULL; OpenBLAS reads it when it is loaded */

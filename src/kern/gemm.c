@@ -15,6 +15,8 @@ void kern_init(int threads)
 {
     n_threads = threads > 0 ? threads : 1;
     omp_set_num_threads(n_threads);
+#pragma omp parallel num_threads(n_threads)
+    kern_flush_denormals(); /* threads that were there before */
     openblas_set_num_threads(1); /* a GEMM's bits may depend on its thread count (ecosystem.md 2.4) */
 }
 

@@ -17,7 +17,7 @@ enum {
 #endif
     WIDE = VL * VECTORS,
     DEPTH = 384,           /* K per block: a panel of B and some rows of A lie in the second-level cache */
-    PIECE_ROWS = 256       /* rows per piece where A is packed */
+    PIECE_ROWS = 384       /* rows per piece where A is packed */
 };
 
 typedef struct tile {
@@ -124,28 +124,54 @@ static void pack_b(float *panel, const product *p, int64_t k0, int64_t K, int64_
 /* Floats between panels of A: one line more than a panel, or all panels would meet in one set of the first-level cache. */
 static int64_t panel_step(int64_t K) { return ROWS * K + 16; }
 
-/* Columns m0.. of A as panels (K,ROWS), and their sums. The last panel's missing columns are not read by any tile. */
+/* Columns m0.. of A as panels (K,ROWS), and their sums, some vectors of columns at a time. The last panel's missing columns are not read by
+ * any tile. */
 static void pack_a(float *panels, const product *p, int64_t k0, int64_t K, int64_t m0, int64_t m)
 {
     typedef float row __attribute__((vector_size(4 * ROWS), aligned(4), may_alias));
-    int64_t whole = m / ROWS * ROWS;
+    enum { TOGETHER = 4, PER = VL / ROWS, AHEAD = 8 };
     const float *a = p->A + k0 * p->lda + m0;
-    float sum[PIECE_ROWS];
-    memset(sum, 0, sizeof sum);
-    for (int64_t k = 0; k < K; k++, a += p->lda) {
-        float *to = panels + k * ROWS;
-        for (int64_t i = 0; i < whole; i += ROWS, to += panel_step(K)) {
-            row x = *(const row *)(a + i);
-            *(row *)to = x;
-            *(row *)(sum + i) += x;
-        }
-        for (int64_t i = whole; i < m; i++) sum[i] += to[i - whole] = a[i];
+    int64_t i = 0, step = panel_step(K);
+    float sum[PIECE_ROWS] = {0};
+    for (; i + TOGETHER * VL <= m; i += TOGETHER * VL) {
+        vecf s[TOGETHER] = {{0}};
+        float *to = panels + i / ROWS * step;
+        const float *from = a + i;
+        for (int64_t k = 0; k < K; k++, from += p->lda, to += ROWS)
+#pragma GCC unroll 4
+            for (int v = 0; v < TOGETHER; v++) {
+                vecf x = *(const vecf *)(from + VL * v);
+                row part[PER];
+                __builtin_prefetch(from + AHEAD * p->lda + VL * v);
+                s[v] += x;
+                memcpy(part, &x, sizeof x);
+#pragma GCC unroll 4
+                for (int h = 0; h < PER; h++) *(row *)(to + (v * PER + h) * step) = part[h];
+            }
+#pragma GCC unroll 4
+        for (int v = 0; v < TOGETHER; v++) *(vecf *)(sum + i + VL * v) = s[v];
     }
-    for (int64_t i = 0; p->row_sum && i < m; i++) p->row_sum[m0 + i] += sum[i];
+    for (; i < m; i += ROWS) {
+        int64_t n = m - i < ROWS ? m - i : ROWS;
+        float *to = panels + i / ROWS * step;
+        for (int64_t k = 0; k < K; k++, to += ROWS)
+            for (int64_t r = 0; r < n; r++) sum[i + r] += to[r] = a[k * p->lda + i + r];
+    }
+    for (i = 0; p->row_sum && i < m; i++) p->row_sum[m0 + i] += sum[i];
 }
 
-/* Rows that the next block will pack, asked for a few lines at a time between the tiles: packing itself would wait for the memory. */
+/* Rows that the next block will pack, asked for a few lines at a time between the tiles: packing itself would wait for the memory. Intel's
+ * CPUs find these rows themselves; there it only costs. */
 typedef struct ahead { const float *at; int64_t step, rows, lines, row, line; } ahead;
+
+static bool fetch_pays(void)
+{
+#if defined(__x86_64__)
+    return !__builtin_cpu_is("intel");
+#else
+    return true;
+#endif
+}
 
 static void fetch(ahead *f, int64_t n)
 {
@@ -197,7 +223,7 @@ static void run_packed(const product *p, int64_t m0, int64_t m)
         ahead next[2] = {{.at = p->A + k1 * p->lda + m0, .step = p->lda, .rows = left, .lines = m / 16 + 1},
                          {.at = p->B + k1 * p->ldb, .step = p->ldb, .rows = left, .lines = p->N / 16}};
         pack_a(packed, p, k0, K, m0, m);
-        run_block(p, m0, m, k0, K, packed, p->trans_b || left <= 0 ? NULL : next);
+        run_block(p, m0, m, k0, K, packed, p->trans_b || left <= 0 || !fetch_pays() ? NULL : next);
     }
 }
 

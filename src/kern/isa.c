@@ -1,4 +1,4 @@
-/* isa: which instructions this build's kernels and the libraries under them use here. */
+/* isa: which instructions this build's kernels and the libraries under them use here, and how the CPU rounds. */
 #include "medley/kern.h"
 
 #include <string.h>
@@ -36,4 +36,15 @@ const char *kern_isa(void)
     strcat(text, " its base set");
 #endif
     return text;
+}
+
+void kern_flush_denormals(void)
+{
+#if defined(__x86_64__)
+    enum { FLUSH_TO_ZERO = 0x8000, DENORMALS_ARE_ZEROS = 0x40 };
+    __builtin_ia32_ldmxcsr(__builtin_ia32_stmxcsr() | FLUSH_TO_ZERO | DENORMALS_ARE_ZEROS);
+#elif defined(__aarch64__)
+    enum { FLUSH_TO_ZERO = 1 << 24 };
+    __builtin_aarch64_set_fpcr(__builtin_aarch64_get_fpcr() | FLUSH_TO_ZERO);
+#endif
 }

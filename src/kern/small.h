@@ -49,12 +49,23 @@ INLINE void small_tile(const int MR, const int NV, const bool add, float *C, int
     }
 }
 
-#define TILE(n) small_tile(n, NV, false, C + m * ldc, ldc, A + m * rs, rs, cs, B, ldb, K, alpha, scale ? scale + m : NULL)
+/* Rows of d floats that will be wanted soon and lie far apart, where the hardware does not look ahead. */
+typedef struct rows_ahead { const float *at; int64_t ld; int d; } rows_ahead;
+
+/* Asks for n of them, from row `first`; ahead may be NULL. All at once would wait for each other. */
+INLINE void rows_fetch(const rows_ahead *ahead, int first, int n)
+{
+    if (!ahead) return;
+    for (int r = first; r < first + n; r++)
+        for (int c = 0; c < ahead->d; c += 16) __builtin_prefetch(ahead->at + r * ahead->ld + c, 0, 2);
+}
+
+#define TILE(n) (rows_fetch(ahead, m, n), small_tile(n, NV, false, C + m * ldc, ldc, A + m * rs, rs, cs, B, ldb, K, alpha, scale ? scale + m : NULL))
 #if defined(__AVX512F__)
 /* Rows in tiles that fill the 32 registers without spilling and leave no single rows at M = 49 and 64: 5 (and 4) x 4; with fewer
  * vectors 7 or 8 x NV. */
 INLINE void small_rows(const int NV, int M, float *C, int64_t ldc, const float *A, int64_t rs, int64_t cs, const float *B, int64_t ldb,
-                       int K, float alpha, const float *scale)
+                       int K, float alpha, const float *scale, const rows_ahead *ahead)
 {
     int m = 0;
     if (NV == 4)
@@ -67,24 +78,24 @@ INLINE void small_rows(const int NV, int M, float *C, int64_t ldc, const float *
     for (; m < M; m++) TILE(1);
 }
 
-/* C (M,n) = alpha * A B, row r times scale[r] unless NULL; n a multiple of 16, at most 64. */
+/* C (M,n) = alpha * A B, row r times scale[r] unless NULL; n a multiple of 16, at most 64. Asks for M rows ahead (or NULL) meanwhile. */
 static inline void small_product(int M, int n, int K, float *C, int64_t ldc, const float *A, int64_t rs, int64_t cs, const float *B,
-                                 int64_t ldb, float alpha, const float *scale)
+                                 int64_t ldb, float alpha, const float *scale, const rows_ahead *ahead)
 {
     switch (n / 16) {
-    case 1: small_rows(1, M, C, ldc, A, rs, cs, B, ldb, K, alpha, scale); break;
-    case 2: small_rows(2, M, C, ldc, A, rs, cs, B, ldb, K, alpha, scale); break;
-    case 3: small_rows(3, M, C, ldc, A, rs, cs, B, ldb, K, alpha, scale); break;
-    default: small_rows(4, M, C, ldc, A, rs, cs, B, ldb, K, alpha, scale); break;
+    case 1: small_rows(1, M, C, ldc, A, rs, cs, B, ldb, K, alpha, scale, ahead); break;
+    case 2: small_rows(2, M, C, ldc, A, rs, cs, B, ldb, K, alpha, scale, ahead); break;
+    case 3: small_rows(3, M, C, ldc, A, rs, cs, B, ldb, K, alpha, scale, ahead); break;
+    default: small_rows(4, M, C, ldc, A, rs, cs, B, ldb, K, alpha, scale, ahead); break;
     }
 }
 #else
 /* The same for 16 registers: tiles of 6 x 2, and what is left so that there is no single row at M = 49 and 64. */
 static inline void small_product(int M, int n, int K, float *C, int64_t ldc, const float *A, int64_t rs, int64_t cs, const float *B,
-                                 int64_t ldb, float alpha, const float *scale)
+                                 int64_t ldb, float alpha, const float *scale, const rows_ahead *ahead)
 {
     enum { NV = 2 };
-    for (int c = 0; c < n; c += NV * VL, B += NV * VL, C += NV * VL) {
+    for (int c = 0; c < n; c += NV * VL, B += NV * VL, C += NV * VL, ahead = NULL) {
         int m = 0;
         for (; M - m >= 6 && M - m != 7; m += 6) TILE(6);
         for (; M - m >= 4; m += 4) TILE(4);

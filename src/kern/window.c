@@ -85,22 +85,14 @@ typedef struct cell {
     const float *q, *k, *v;  /* (N,d), row strides ld_q, ld_k, ld_v */
     int64_t ld_q, ld_k, ld_v;
     float s;                 /* scale of the scores */
-    const float *next;       /* the next cell's q, or NULL */
-    int64_t C;               /* its k and v are C and 2C further on, its rows 3C apart */
+    bool last;               /* no cell comes after this one. Else its operands are asked for bit by bit: waiting for them took a fifth of the time */
+    rows_ahead next_q, next_k, next_v;
     float P[WINDOW_MAX_TOKENS * WINDOW_MAX_TOKENS];  /* (N,Np) probabilities, columns not yet divided by their sums */
     float inv[WINDOW_MAX_TOKENS];                    /* (Np) 1 / sum of the column */
     float t[WINDOW_MAX_DIM * WINDOW_MAX_TOKENS];     /* (d,Np) a transposed operand */
     float q_hat[WINDOW_MAX_TOKENS * WINDOW_MAX_DIM], k_hat[WINDOW_MAX_TOKENS * WINDOW_MAX_DIM]; /* (N,d) V2: unit vectors */
     float q_inv[WINDOW_MAX_TOKENS], k_inv[WINDOW_MAX_TOKENS];                                   /* V2: 1/length */
 } cell;
-
-/* Asks for the rows of the next cell, piece by piece between the products: they lie a window apart, where the hardware does not look
- * ahead, and waiting for them took a fifth of the time. */
-static void fetch_rows(const float *x, int64_t ld, int N, int d)
-{
-    for (int i = 0; x && i < N; i++)
-        for (int c = 0; c < d; c += 16) __builtin_prefetch(x + i * ld + c, 0, 2);
-}
 
 /* dot (Np) = x_i . y_i of rows of d, 0 from row N on: VL rows' partial sums are transposed and added, no sum runs across a vector. */
 static void row_dots(float *dot, const float *x, int64_t ldx, const float *y, int64_t ldy, int N, int Np, int d)
@@ -133,7 +125,8 @@ static void unit_rows(float *y, float *inv, const float *x, int64_t ld, int N, i
 static void cell_open(cell *e, const float *qkv, const float *next, const float *tau, const window_grid *g, int h, int heads, int d)
 {
     int64_t C = (int64_t)heads * d;
-    e->next = next, e->C = C;
+    e->last = !next;
+    if (next) e->next_q = (rows_ahead){next, 3 * C, d}, e->next_k = (rows_ahead){next + C, 3 * C, d}, e->next_v = (rows_ahead){next + 2 * C, 3 * C, d};
     e->N = g->N, e->Np = g->Np, e->d = d;
     e->q = qkv + h * d, e->k = e->q + C, e->v = e->q + 2 * C;
     e->ld_q = e->ld_k = e->ld_v = 3 * C;
@@ -146,8 +139,8 @@ static void cell_open(cell *e, const float *qkv, const float *next, const float 
 }
 
 /* VL NV columns of matrices with rows of Np: P = e^(P + bias + mask - largest of the column), where P comes in as a power of 2; inv = 1 /
- * sums of the columns. */
-INLINE void softmax_columns(float *restrict P, float *inv, const float *bias, const float *mask, const int N, const int Np, const int NV)
+ * sums of the columns. Asks for N rows ahead (or NULL) meanwhile. */
+INLINE void softmax_columns(float *restrict P, float *inv, const float *bias, const float *mask, const int N, const int Np, const int NV, const rows_ahead *ahead)
 {
     vecf top[4], sum[4];
 #pragma GCC unroll 4
@@ -163,6 +156,7 @@ INLINE void softmax_columns(float *restrict P, float *inv, const float *bias, co
         }
     }
     for (int j = 0; j < N; j++) {
+        rows_fetch(ahead, j, 1);
 #pragma GCC unroll 4
         for (int v = 0; v < NV; v++) {
             vecf *at = (vecf *)(P + j * Np + VL * v), p = *at - top[v];
@@ -175,21 +169,22 @@ INLINE void softmax_columns(float *restrict P, float *inv, const float *bias, co
     for (int v = 0; v < NV; v++) *(vecf *)(inv + VL * v) = 1.0f / sum[v];
 }
 
+/* A row of the next cell, while this one computes. */
+#define NEXT(e, rows) ((e)->last ? NULL : &(e)->rows)
+
 /* P and inv: what softmax_columns makes. The masked windows are few: the others have a loop without the mask. */
 static void cell_probabilities(cell *e, const float *bias, const float *mask)
 {
     int N = e->N, Np = e->Np;
+    const rows_ahead *ahead = NEXT(e, next_k);
     small_transpose(e->t, Np, e->q, e->ld_q, N, e->d, e->s * LOG2_E);
-    fetch_rows(e->next, 3 * e->C, N, e->d);
-    small_product(N, Np, e->d, e->P, Np, e->k, e->ld_k, 1, e->t, Np, 1.0f, NULL);
-    fetch_rows(e->next ? e->next + e->C : NULL, 3 * e->C, N, e->d);
+    small_product(N, Np, e->d, e->P, Np, e->k, e->ld_k, 1, e->t, Np, 1.0f, NULL, NEXT(e, next_q));
     if (Np == 64 && !mask)
-        for (int i = 0; i < 64; i += 4 * VL) softmax_columns(e->P + i, e->inv + i, bias + i, NULL, N, 64, 4);
+        for (int i = 0; i < 64; i += 4 * VL, ahead = NULL) softmax_columns(e->P + i, e->inv + i, bias + i, NULL, N, 64, 4, ahead);
     else if (Np == 64)
-        for (int i = 0; i < 64; i += 4 * VL) softmax_columns(e->P + i, e->inv + i, bias + i, mask + i, N, 64, 4);
+        for (int i = 0; i < 64; i += 4 * VL, ahead = NULL) softmax_columns(e->P + i, e->inv + i, bias + i, mask + i, N, 64, 4, ahead);
     else
-        for (int i = 0; i < Np; i += VL) softmax_columns(e->P + i, e->inv + i, bias + i, mask ? mask + i : NULL, N, Np, 1);
-    fetch_rows(e->next ? e->next + 2 * e->C : NULL, 3 * e->C, N, e->d);
+        for (int i = 0; i < Np; i += VL, ahead = NULL) softmax_columns(e->P + i, e->inv + i, bias + i, mask ? mask + i : NULL, N, Np, 1, ahead);
 }
 
 /* VL NV columns: P *= inv, the probabilities at last; dS = P * (dS - column sums of P * dS); dbias is set to or grows by it. */
@@ -237,7 +232,7 @@ void window_attention_forward(float *o, const float *qkv, const float *bias, con
             const float *window = qkv + w * N * 3 * C, *next = h + 1 < heads ? window + (h + 1) * d : w + 1 < n ? window + N * 3 * C : NULL;
             cell_open(&e, window, next, tau, g, h, heads, d);
             cell_probabilities(&e, bias + h * N * Np, mask_of(g, w));
-            small_product((int)N, d, (int)N, o + w * N * C + h * d, C, e.P, 1, Np, e.v, e.ld_v, 1.0f, e.inv);
+            small_product((int)N, d, (int)N, o + w * N * C + h * d, C, e.P, 1, Np, e.v, e.ld_v, 1.0f, e.inv, NEXT(&e, next_v));
         }
 }
 
@@ -257,21 +252,21 @@ static float unit_rows_backward(float *dx, int64_t ld, const float *x_hat, const
 }
 
 /* dqkv: the window's first row and this head's first column. dbias (N,Np) is set or added to. Returns d loss / d tau. */
-static float cell_backward(cell *e, float *dqkv, int64_t C, const float *d_o, float *dbias, bool set, bool v2)
+static float cell_backward(cell *e, float *dqkv, int64_t C, const float *d_o, float *dbias, bool set, bool v2, const rows_ahead *next_d_o)
 {
     int N = e->N, Np = e->Np, d = e->d;
     float dS[WINDOW_MAX_TOKENS * WINDOW_MAX_TOKENS], dtau = 0.0f;
     float *P = e->P;
     small_transpose(e->t, Np, d_o, C, N, d, 1.0f);
-    small_product(N, Np, d, dS, Np, e->v, e->ld_v, 1, e->t, Np, 1.0f, NULL); /* gradient of P */
+    small_product(N, Np, d, dS, Np, e->v, e->ld_v, 1, e->t, Np, 1.0f, NULL, NEXT(e, next_v)); /* gradient of P */
     if (Np == 64 && !set)
         for (int i = 0; i < 64; i += 4 * VL) softmax_columns_backward(dS + i, P + i, e->inv + i, dbias + i, false, N, 64, 4);
     else
         for (int i = 0; i < Np; i += VL) softmax_columns_backward(dS + i, P + i, e->inv + i, dbias + i, set, N, Np, 1);
     float *dq = dqkv, *dk = dqkv + C, *dv = dqkv + 2 * C;
-    small_product(N, d, N, dv, 3 * C, P, Np, 1, d_o, C, 1.0f, NULL);
-    small_product(N, d, N, dk, 3 * C, dS, Np, 1, e->q, e->ld_q, e->s, NULL);
-    small_product(N, d, N, dq, 3 * C, dS, 1, Np, e->k, e->ld_k, e->s, NULL);
+    small_product(N, d, N, dv, 3 * C, P, Np, 1, d_o, C, 1.0f, NULL, next_d_o);
+    small_product(N, d, N, dk, 3 * C, dS, Np, 1, e->q, e->ld_q, e->s, NULL, NULL);
+    small_product(N, d, N, dq, 3 * C, dS, 1, Np, e->k, e->ld_k, e->s, NULL, NULL);
     if (v2) {
         dtau = unit_rows_backward(dq, 3 * C, e->q_hat, e->q_inv, N, Np, d) / e->s;
         (void)unit_rows_backward(dk, 3 * C, e->k_hat, e->k_inv, N, Np, d);
@@ -295,13 +290,13 @@ void window_attention_backward(float *dqkv, float *dbias, float *dtau, const flo
             int64_t w = i / heads, h = i % heads;
             float *part = scratch + (k * heads + h) * size;
             const float *next = i + 1 < last * heads ? qkv + (i + 1) / heads * N * 3 * C + (i + 1) % heads * d : NULL;
-            const float *next_d_o = next ? d_o + (i + 1) / heads * N * C + (i + 1) % heads * d : NULL;
+            rows_ahead next_d_o = {next ? d_o + (i + 1) / heads * N * C + (i + 1) % heads * d : NULL, C, d};
             if (w == first) part[N * Np] = 0.0f;
             cell e;
             cell_open(&e, qkv + w * N * 3 * C, next, tau, g, (int)h, heads, d);
             cell_probabilities(&e, bias + h * N * Np, mask_of(g, w));
-            fetch_rows(next_d_o, C, g->N, d);
-            part[N * Np] += cell_backward(&e, dqkv + w * N * 3 * C + h * d, C, d_o + w * N * C + h * d, part, w == first, tau != NULL);
+            part[N * Np] += cell_backward(&e, dqkv + w * N * 3 * C + h * d, C, d_o + w * N * C + h * d, part, w == first, tau != NULL,
+                                         next ? &next_d_o : NULL);
         }
     }
 #pragma omp parallel for schedule(static) if (kern_threads() > 1)
