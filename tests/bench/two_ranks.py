@@ -3,7 +3,9 @@
 and the loader's thread inside the rank's one core; and the same step in torch, alone and as DistributedDataParallel over gloo, which gets its
 batch for nothing. One thread a process, each on a core of its own, all in turn, several rounds; medians over steps. Wants a quiet machine.
 
-  two_ranks.py BUILD [--rounds N] [--steps N] [--encoder NAME] [--set KEY=VALUE ...]
+  two_ranks.py BUILD [--rounds N] [--steps N] [--encoder NAME] [--python PEER] [--set KEY=VALUE ...]
+
+PEER: a Python with torch and torchvision (/usr/bin/python3). Its OpenBLAS gets the kernels that ours has.
 
 Prints images/s, the ratios, the shares of a step that wait for data (load) and for the other rank (wait) or go into the sum, and what two
 cores get of the memory bandwidth (bench_streams)."""
@@ -18,7 +20,6 @@ import tempfile
 
 BATCH, SIDE = 8, 224
 HERE = os.path.dirname(os.path.abspath(__file__))
-PEER = "/usr/bin/python3"
 
 
 def torch_worker(steps):
@@ -49,9 +50,11 @@ def torch_worker(steps):
         print(json.dumps(times))
 
 
-def run_torch(size, steps):
+def run_torch(python, core, size, steps):
     env = dict(os.environ, OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", WORLD_SIZE=str(size), MASTER_ADDR="127.0.0.1", MASTER_PORT="29511")
-    ps = [subprocess.Popen(["taskset", "-c", str(r), PEER, os.path.abspath(__file__), "--torch-worker", str(steps)], env=dict(env, RANK=str(r)),
+    if core:
+        env["OPENBLAS_CORETYPE"] = core
+    ps = [subprocess.Popen(["taskset", "-c", str(r), python, os.path.abspath(__file__), "--torch-worker", str(steps)], env=dict(env, RANK=str(r)),
                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) for r in range(size)]
     out = [p.communicate()[0] for p in ps]
     if any(p.returncode for p in ps):
@@ -108,16 +111,18 @@ def main():
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--steps", type=int, default=10)
     p.add_argument("--encoder", default="swin_t")
+    p.add_argument("--python", default="/usr/bin/python3")
     p.add_argument("--set", action="append", default=[])
     a = p.parse_args()
     build = os.path.abspath(a.build)
+    core = subprocess.run([f"{build}/tests/bench/bench_ladder", "--core"], capture_output=True, text=True, check=True).stdout.strip()
     folder = tempfile.mkdtemp(prefix="medley-two-")
     got = {}
     try:
         subprocess.run([f"{build}/tests/mpi/make_shards", f"{folder}/shards", "quadrant=400,0,0"], check=True)
         for i in range(a.rounds):
             for who, size in (("ours", 1), ("ours", 2), ("torch", 1), ("torch", 2)):
-                r = run_ours(build, folder, size, a.steps, a.encoder, a.set) if who == "ours" else run_torch(size, a.steps)
+                r = run_ours(build, folder, size, a.steps, a.encoder, a.set) if who == "ours" else run_torch(a.python, core, size, a.steps)
                 if r:
                     got.setdefault((who, size), []).extend(r)
             for size in (1, 2):
