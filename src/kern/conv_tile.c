@@ -51,7 +51,7 @@ typedef struct tile_size { int n_px; tile_fn *fn; } tile_size;
 
 /* Tiles by stride and blocks, widest first: as many sums as keep the multipliers busy and fit the registers (32, elsewhere 16) together
  * with the weights. 8 x 3 with 32 registers was spilled to memory and ran at half the rate. */
-#if WIDTH == 16
+#if defined(__AVX512F__)
 TILE(16, 1, 1) TILE(8, 1, 1) TILE(4, 1, 1) TILE(2, 1, 1) TILE(1, 1, 1)
 TILE(8, 2, 1) TILE(4, 2, 1) TILE(2, 2, 1) TILE(1, 2, 1)
 TILE(4, 1, 2) TILE(1, 1, 2) TILE(4, 2, 2) TILE(1, 2, 2)
@@ -61,7 +61,7 @@ static const tile_size tiles[2][2][6] = {
     {{{4, tile_4_1_2}, {1, tile_1_1_2}}, {{4, tile_4_2_2}, {1, tile_1_2_2}}},
 };
 enum { SIDE = 8 }; /* input channels of a weight gradient tile: x 3 kw sums per vector */
-#elif WIDTH == 8
+#elif defined(__AVX__)
 TILE(6, 1, 1) TILE(4, 1, 1) TILE(2, 1, 1) TILE(1, 1, 1)
 TILE(3, 2, 1) TILE(2, 2, 1) TILE(1, 2, 1)
 TILE(3, 1, 2) TILE(1, 1, 2) TILE(2, 2, 2) TILE(1, 2, 2)

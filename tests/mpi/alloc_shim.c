@@ -57,6 +57,8 @@ static void count(void *return_address)
 }
 #define COUNT count(__builtin_return_address(0))
 
+void *memalign(size_t align, size_t n); /* no header here declares it */
+
 void *malloc(size_t n) { return COUNT, __libc_malloc(n); }
 void *calloc(size_t n, size_t m) { return COUNT, __libc_calloc(n, m); }
 void *realloc(void *p, size_t n) { return COUNT, __libc_realloc(p, n); }
