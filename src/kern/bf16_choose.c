@@ -43,7 +43,9 @@ static bool has_amx(void)
 #endif
 }
 
+#if defined(HAVE_AVX512_BF16)
 static bool by_onednn;
+#endif
 static bf16_kernel *pieces = bf16_plain;
 static char name[80], lacks[640];
 
@@ -108,22 +110,25 @@ static void choose_own(void)
 #endif
 }
 
-static void choose_best(void)
+static status choose_best(void)
 {
     choose_own();
     if (!has_amx()) {
         if (!name[0]) snprintf(lacks, sizeof lacks, "%s", NO_AVX512_BF16);
-    } else if (onednn_load(true)) {
-        snprintf(lacks, sizeof lacks, "the CPU's AMX is not used: %s", status_message());
-        status_clear();
+        return OK;
     }
+    status st = onednn_load(true);
+    if (st != ST_USAGE) return st;
+    snprintf(lacks, sizeof lacks, "the CPU's AMX is not used: %s", status_message());
+    status_clear();
+    return OK;
 }
 
 static status choose(void)
 {
     const char *wish = getenv("MEDLEY_BF16_KERNEL");
     if (!wish || !wish[0]) {
-        choose_best();
+        TRY(choose_best(), "bf16");
     } else if (strcmp(wish, "plain") == 0) {
         snprintf(lacks, sizeof lacks, "MEDLEY_BF16_KERNEL=plain asks for fp32 instructions");
     } else if (strcmp(wish, "avx512") == 0) {

@@ -39,6 +39,7 @@ status precision_set(const trainer *t)
           "train.precision = \"bf16\": linear layers are %.2f times as fast as in fp32 on this CPU with %s, so slower; set \"fp32\" (or "
           "MEDLEY_BF16=anyway in the environment, to get the bits of another machine)%s%s", gain, kern_bf16_name(),
           lacks ? "; " : "", lacks ? lacks : "");
+    if (lacks && t->rank == 0) log_line(LOG_WARN, "bf16: %s", lacks);
     return OK;
 }
 
