@@ -52,11 +52,11 @@ static char name[80], lacks[640];
 /* ---- oneDNN -------------------------------------------------------------------------------------------------------------------------------- */
 
 #if defined(HAVE_AVX512_BF16) && defined(HAVE_ONEDNN)
-/* Small whole numbers have exact products and sums, so that any order of sums gives the same bits as the plain kernel. */
-static bool computes_as_plain(void)
+/* Whole numbers so small that products and sums are exact: any order of sums gives the bits of the plain kernel. */
+static status same_as_plain(int M, int N, int K, const char *who)
 {
-    enum { M = 72, N = 192, K = 210, MOST = K * N };
-    float A[MOST], B[MOST], C[2][M * N], bias[N], row_sum[2][M];
+    enum { MOST = 1 << 16 };
+    float A[MOST], B[MOST], C[2][MOST / 4], bias[256], row_sum[2][256];
     for (int i = 0; i < MOST; i++) A[i] = (float)(i * 7 % 31 - 15), B[i] = (float)(i * 5 % 23 - 11);
     for (int i = 0; i < N; i++) bias[i] = (float)(i % 9);
     for (int form = 0; form < 3; form++) { /* forward, input gradient, weight gradient */
@@ -67,11 +67,12 @@ static bool computes_as_plain(void)
                          .lda = form == 2 ? M : K, .B = B, .ldb = form == 0 ? K : N, .C = C[i], .ldc = N, .bias = form ? NULL : bias,
                          .row_sum = form == 2 ? row_sum[i] : NULL, .bf16 = true, .threads = 1};
             if (!i) bf16_plain(&p, 0, M);
-            else if (!onednn_product(&p)) return false;
+            else CHECK(onednn_product(&p), ST_USAGE, "%s has no fast way for a product of %d x %d x %d", who, M, N, K);
         }
-        if (memcmp(C[0], C[1], sizeof C[0]) != 0 || memcmp(row_sum[0], row_sum[1], sizeof row_sum[0]) != 0) return false;
+        CHECK(memcmp(C[0], C[1], sizeof(float) * (size_t)(M * N)) == 0 && memcmp(row_sum[0], row_sum[1], sizeof row_sum[0]) == 0, ST_USAGE,
+              "%s: a product of small whole numbers, %d x %d x %d, is wrong", who, M, N, K);
     }
-    return true;
+    return OK;
 }
 
 static status onednn_load(bool amx_wanted)
@@ -86,7 +87,8 @@ static status onednn_load(bool amx_wanted)
     CHECK(m && strcmp(m->version, MEDLEY_VERSION) == 0, ST_USAGE, "%s: made for another version of this program", path);
     CHECK(m->open(has, &amx) && (amx || !amx_wanted), ST_USAGE, "oneDNN does not use it here: it would compute with %s", has);
     TRY(onednn_use(m), "oneDNN");
-    CHECK(computes_as_plain(), ST_USAGE, "%s: products of small whole numbers are not those of our own kernel", has);
+    const int size[][3] = {{72, 192, 210}, {200, 48, 311}, {16, 32, 1111}, {49, 144, 256}}; /* panels of every width, tails, blocks of K */
+    for (int i = 0; i < 4; i++) TRY(same_as_plain(size[i][0], size[i][1], size[i][2], has), "oneDNN");
     snprintf(name, sizeof name, "%s", has);
     by_onednn = true;
     return OK;

@@ -105,7 +105,7 @@ static bool cut_make(cut *c, const product *p)
     c->width = p->N % 64 == 0 ? 64 : p->N % 48 == 0 ? 48 : p->N % 32 == 0 ? 32 : 16;
     c->depth = part_length(p->K, deepest < DEPTH ? deepest : DEPTH, 32);
     c->blocks = (p->K + c->depth - 1) / c->depth;
-    c->rows = part_length(p->M, ROWS, 32);
+    c->rows = part_length(p->M, ROWS, 64); /* four tiles of AMX */
     c->pieces = (p->M + c->rows - 1) / c->rows;
     for (int64_t b = 0; b < 3 && b < c->blocks; b++)
         for (int64_t i = 0; i < 2 && i < c->pieces; i++) {

@@ -8,6 +8,7 @@
 #include <omp.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static dnnl_engine_t engine;
 
@@ -17,7 +18,8 @@ static bool open_engine(char name[64], bool *amx)
     unsigned isa = (unsigned)dnnl_get_effective_cpu_isa(); /* asks the kernel for AMX, too; ONEDNN_MAX_CPU_ISA may say less */
     bool bf16 = (isa & dnnl_cpu_isa_avx512_core_bf16) == dnnl_cpu_isa_avx512_core_bf16;
     *amx = (isa & dnnl_cpu_isa_avx512_core_amx) == dnnl_cpu_isa_avx512_core_amx;
-    snprintf(name, 64, "%s by oneDNN %d.%d.%d", *amx ? "AMX" : bf16 ? "AVX512-BF16" : "fp32", v->major, v->minor, v->patch);
+    int n = snprintf(name, 64, "%s by oneDNN %d.%d.%d", *amx ? "AMX" : bf16 ? "AVX512-BF16" : "fp32", v->major, v->minor, v->patch);
+    if (*amx) snprintf(name + n, 64 - (size_t)n, ", L2 %ld KiB", sysconf(_SC_LEVEL2_CACHE_SIZE) / 1024); /* by which it cuts there, K too */
     return bf16 && v->major == DNNL_VERSION_MAJOR && (engine || dnnl_engine_create(&engine, dnnl_cpu, 0) == dnnl_success);
 }
 
