@@ -21,7 +21,8 @@ bool kern_use_bf16(bool on);
  * the one of MEDLEY_BF16_KERNEL: onednn, avx512, plain. ST_USAGE: that is none of them, or cannot run here. Once for the process; the others ask
  * it too, and take the twin if it fails. */
 MUST status kern_bf16_choose(void);
-const char *kern_bf16_name(void);  /* e.g. "AMX by oneDNN 2.6.3, L2 2048 KiB", "AVX512-BF16"; NULL: the twin. With the shapes it is all that the bits depend on */
+/* "AMX by oneDNN 2.6.3, L2 2048 KiB", "AVX512-BF16"; NULL: the twin. With the shapes it is all that the bits depend on. */
+const char *kern_bf16_name(void);
 const char *kern_bf16_lacks(void); /* why it is no faster one, e.g. that the module is not there for a CPU that has AMX; NULL: it is the fastest */
 /* How many times as fast as in fp32 a linear layer's step is in bf16, on one thread, measured in about 50 ms. Call it while nothing is
  * computed. Fails if memory runs out. */

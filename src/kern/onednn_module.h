@@ -21,7 +21,8 @@ typedef struct onednn_shape {
 /* `make` and `run` work as if there were one thread, whoever calls them: oneDNN cuts sums by threads else. Both may be called by many at once. */
 typedef struct onednn_module {
     const char *version; /* MEDLEY_VERSION; the rest is of that version alone */
-    /* What it computes with here, as far as bits depend on it, e.g. "AMX by oneDNN 2.6.3, L2 2048 KiB". False: nothing faster than fp32; `name` says what there is. */
+    /* What it computes with here, as far as bits depend on it, e.g. "AMX by oneDNN 2.6.3, L2 2048 KiB". False: nothing faster than fp32; `name`
+     * says what there is. */
     bool (*open)(char name[64], bool *amx);
     /* *matmul NULL: no fast way for this shape. scratch: bytes that `run` wants. Returns 0 or oneDNN's error. */
     int (*make)(const onednn_shape *s, void **matmul, size_t *scratch);
