@@ -4,14 +4,14 @@
 #   sh tools/setup.sh [--tests] [--list]
 #
 #   --tests   also what is optional: readers of rarer image formats (libtiff-dev; libgdcm-dev: compressed DICOM; libopenslide-dev: whole slides),
-#             fast packing (libisal-dev, libdeflate-dev), and programs the tests compare with; a test without its program is skipped
+#             fast packing (libisal-dev, libdeflate-dev), bf16 by AMX (libdnnl-dev), programs the tests compare with (a test without is skipped)
 #   --list    print the packages that are missing, install nothing; exit 0 if there are none, else 4
 set -eu
 
 needed="gcc libc6-dev meson ninja-build pkg-config openmpi-bin libopenmpi-dev libhdf5-dev libopenblas-openmp-dev libconfig-dev zlib1g-dev
   libpng-dev libjpeg62-turbo-dev libexpat1-dev libjansson-dev libzip-dev"
 oracles="hdf5-tools python3-h5py python3-nibabel python3-onnx python3-pydicom python3-sklearn python3-torch python3-torchvision python3-pil
-  libisal-dev libdeflate-dev libtiff-dev g++ libgdcm-dev libopenslide-dev python3-openslide python3-shapely clang libclang-rt-14-dev valgrind gcovr
+  libisal-dev libdeflate-dev libdnnl-dev libtiff-dev g++ libgdcm-dev libopenslide-dev python3-openslide python3-shapely clang libclang-rt-14-dev valgrind gcovr
   munge slurmctld slurmd slurm-client iproute2"
 
 with_tests=no list_only=no

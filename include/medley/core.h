@@ -168,6 +168,9 @@ MUST status file_write_atomic(const char *path, const void *data, size_t n_bytes
 MUST status file_stream_open(FILE **out, const char *path);
 MUST status file_stream_close(FILE *f, const char *path, status st);
 const char *program_id(void);                          /* build id of the running program in hex, by its linker; "" if it has none */
+/* Where a module of the program lies: in the folder that MEDLEY_MODULES names, beside the program (as built), or in the folder for libraries (as
+ * installed, wherever that was moved to). What is there is left to whoever loads it. */
+MUST status program_module(const char *file, char *path, size_t room);
 int64_t memory_peak_bytes(void);                       /* VmHWM of this process; 0 if unknown */
 
 #endif

@@ -1,5 +1,5 @@
 /* kern: the arithmetic. fp32, row-major, channels last. One thread per GEMM; OpenMP runs over fixed chunks, so the bits do
- * not depend on the number of threads. OpenBLAS is included in gemm.c only. */
+ * not depend on the number of threads. OpenBLAS is included in gemm.c only, oneDNN in the module that bf16_choose.c loads. */
 #ifndef MEDLEY_KERN_H
 #define MEDLEY_KERN_H
 
@@ -20,7 +20,13 @@ const char *kern_isa(void);       /* instructions the kernels were built for and
  * and their gradients stay fp32. Products of less than 2^20 multiply-adds or with fewer than 16 columns, and all else here, stay fp32 as
  * well. For the whole process; call it while nothing is computed. Returns what was so far. */
 bool kern_use_bf16(bool on);
-const char *kern_bf16_name(void); /* what computes in bf16 here, e.g. "AVX512-BF16"; NULL: only the twin by fp32 instructions, which is slower */
+/* Which kernel does that: AMX by oneDNN, from a module that is loaded now, else AVX512-BF16, else a twin by fp32 instructions, which is slower; or
+ * the one of MEDLEY_BF16_KERNEL: onednn, avx512, plain. ST_USAGE: that is none of them, or cannot run here. Once for the process; the others ask
+ * it too, and take the twin if it fails. */
+MUST status kern_bf16_choose(void);
+/* "AMX by oneDNN 2.6.3, L2 2048 KiB", "AVX512-BF16"; NULL: the twin. With the shapes it is all that the bits depend on. */
+const char *kern_bf16_name(void);
+const char *kern_bf16_lacks(void); /* why it is no faster one, e.g. that the module is not there for a CPU that has AMX; NULL: it is the fastest */
 /* How many times as fast as in fp32 a linear layer's step is in bf16, on one thread, measured in about 50 ms. Call it while nothing is
  * computed. Fails if memory runs out. */
 MUST status kern_bf16_gain(double *gain);

@@ -85,7 +85,7 @@ static const key train_keys[] = {
     TEXT("sum", AT(train.sum), "exact", "exact|float", "sum of gradients over ranks; exact: same bits on any number of ranks"),
     TEXT("precision", AT(train.precision), "fp32", "fp32|bf16",
          "bf16: linear layers of a step round what they multiply to bf16; sums, norms, weights, moments and validation stay fp32; same bits on any "
-         "number of ranks; refused where the CPU has no AVX512-BF16, because it would be slower there"),
+         "number of ranks; refused where it would be slower, as on every CPU without AVX512-BF16 or AMX"),
     TEXT("overlap", AT(train.overlap), "off", "off|poll|thread",
          "the exact sum over several nodes begins while the last unit is still in backward: poll: it goes on between layers, which does for networks "
          "that move data by themselves; thread: a thread moves it, worth a core that is free; same bits"),

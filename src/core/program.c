@@ -1,10 +1,12 @@
-/* program: which build this is. The linker's build id is a hash of the whole program, libmedley included; it is read from memory, so a
- * thousand ranks that compare theirs touch no file. */
+/* program: which build this is, and where its modules lie. The linker's build id is a hash of the whole program, libmedley included; it is read
+ * from memory, so a thousand ranks that compare theirs touch no file. */
 #include "medley/core.h"
 
 #include <elf.h>
 #include <link.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static char id[65];
 
@@ -38,4 +40,22 @@ const char *program_id(void)
 {
     if (!id[0]) dl_iterate_phdr(look, NULL);
     return id;
+}
+
+status program_module(const char *file, char *path, size_t room)
+{
+    const char *folder = getenv("MEDLEY_MODULES");
+    char here[4000];
+    if (folder && folder[0]) {
+        CHECK((size_t)snprintf(path, room, "%s/%s", folder, file) < room, ST_RESOURCE, "%s: path too long: %.80s...", file, folder);
+        return OK;
+    }
+    ssize_t n = readlink("/proc/self/exe", here, sizeof here);
+    CHECK(n > 0 && n < (ssize_t)sizeof here, ST_RESOURCE, "%s: cannot tell where this program lies", file);
+    while (n > 0 && here[n - 1] != '/') n--;
+    CHECK((size_t)snprintf(path, room, "%.*s%s", (int)n, here, file) < room, ST_RESOURCE, "%s: path too long", file);
+    if (path_exists(path)) return OK;
+    CHECK((size_t)snprintf(path, room, "%.*s%s/%s", MODULES_DIR[0] == '/' ? 0 : (int)n, here, MODULES_DIR, file) < room, ST_RESOURCE,
+          "%s: path too long", file);
+    return OK;
 }

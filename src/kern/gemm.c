@@ -74,33 +74,14 @@ static void blas_run(const product *p)
     }
 }
 
-static bf16_kernel *bf16; /* of linear layers, or NULL */
-
-const char *kern_bf16_name(void)
-{
-#if defined(HAVE_AVX512_BF16)
-    if (__builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq"))
-        return "AVX512-BF16";
-#endif
-    return NULL;
-}
+static bool bf16; /* in linear layers */
 
 bool kern_use_bf16(bool on)
 {
-    bool was = bf16 != NULL;
-    bf16 = on ? bf16_plain : NULL;
-#if defined(HAVE_AVX512_BF16)
-    if (on && kern_bf16_name()) bf16 = bf16_avx512;
-#endif
+    bool was = bf16;
+    if (on && kern_bf16_choose()) status_clear(); /* by what there is */
+    bf16 = on;
     return was;
-}
-
-static void bf16_run(const product *p)
-{
-    int64_t rows = bf16_rows(p), n = (p->M + rows - 1) / rows;
-#pragma omp parallel for schedule(dynamic) if (n > 1 && n_threads > 1 && !omp_in_parallel())
-    for (int64_t i = 0; i < n; i++) bf16(p, i * rows, p->M - i * rows < rows ? p->M - i * rows : rows);
 }
 
 /* True if tiles of ours computed it. */
@@ -108,7 +89,7 @@ static bool tiles_run(product *p)
 {
     p->threads = omp_in_parallel() ? 1 : n_threads;
     if (bf16 && p->bf16 && bf16_fits(p)) {
-        bf16_run(p);
+        bf16_product(p);
         return true;
     }
     if (!product_fits(p)) return false;

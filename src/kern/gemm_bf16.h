@@ -4,6 +4,8 @@
 #ifndef MEDLEY_GEMM_BF16_H
 #define MEDLEY_GEMM_BF16_H
 
+#include "medley/core.h"
+
 #include "gemm_tile.h"
 
 /* Is this shape one for bf16? Small products stay fp32: heads of a few classes, tables of positions. */
@@ -16,7 +18,14 @@ typedef void bf16_kernel(const product *p, int64_t m0, int64_t m);
 bf16_kernel bf16_plain; /* on every CPU, by two fp32 multiply-adds: no faster than fp32 */
 #if defined(HAVE_AVX512_BF16)
 bf16_kernel bf16_avx512; /* only where the CPU has AVX512-BF16 */
+/* From here on onednn_product computes by this module, which was opened. ST_RESOURCE. */
+struct onednn_module;
+MUST status onednn_use(const struct onednn_module *m);
+/* The whole product. False, and nothing done: oneDNN has no fast way for this shape. One at a time: others wait. */
+bool onednn_product(const product *p);
 #endif
+/* A product that fits, by the kernel that was chosen. */
+void bf16_product(const product *p);
 
 enum {
     BF16_DEPTH = 768,   /* K per block, so that a panel of op(B) and some rows of A lie in the second-level cache */

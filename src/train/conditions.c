@@ -27,15 +27,19 @@ status precision_set(const trainer *t)
     bool on = t->training && strcmp(t->job.train.precision, "bf16") == 0;
     const char *anyway = getenv("MEDLEY_BF16");
     double gain;
-    kern_use_bf16(on);
-    if (!on || t->dry || (anyway && strcmp(anyway, "anyway") == 0)) return OK;
-    CHECK(kern_bf16_name(), ST_USAGE,
-          "train.precision = \"bf16\": this CPU has no AVX512-BF16, or the program was built by a compiler without it, so bf16 would be slower "
-          "than fp32 here; set \"fp32\"");
+    kern_use_bf16(false);
+    if (!on || t->dry) return OK;
+    TRY(kern_bf16_choose(), "train.precision = \"bf16\"");
+    kern_use_bf16(true);
+    if (anyway && strcmp(anyway, "anyway") == 0) return OK;
+    const char *lacks = kern_bf16_lacks();
+    CHECK(kern_bf16_name(), ST_USAGE, "train.precision = \"bf16\": %s, so bf16 would be slower than fp32 here; set \"fp32\"", lacks);
     TRY(kern_bf16_gain(&gain), "train.precision");
     CHECK(gain >= 1, ST_USAGE,
           "train.precision = \"bf16\": linear layers are %.2f times as fast as in fp32 on this CPU with %s, so slower; set \"fp32\" (or "
-          "MEDLEY_BF16=anyway in the environment, to get the bits of another machine)", gain, kern_bf16_name());
+          "MEDLEY_BF16=anyway in the environment, to get the bits of another machine)%s%s", gain, kern_bf16_name(),
+          lacks ? "; " : "", lacks ? lacks : "");
+    if (lacks && t->rank == 0) log_line(LOG_WARN, "bf16: %s", lacks);
     return OK;
 }
 

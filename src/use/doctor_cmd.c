@@ -204,15 +204,27 @@ static void say_folder(doctor *d, const char *folder)
     if (f.in_memory) doctor_trap(d, "%s lies in memory: checkpoints there are gone with the node", folder);
 }
 
+static void say_bf16(doctor *d, double gain)
+{
+    const char *name = kern_bf16_name(), *lacks = kern_bf16_lacks(), *refused = "train.precision = \"bf16\" would be refused";
+    if (kern_bf16_choose()) {
+        fprintf(d->out, "bf16      %s: %s\n", status_message(), refused);
+        status_clear();
+    } else if (!name) {
+        fprintf(d->out, "bf16      %s: %s\n", lacks, refused);
+    } else {
+        fprintf(d->out, "bf16      %s: linear layers %.2f times as fast as in fp32%s%s\n", name, gain, gain >= 1 ? " (train.precision" : ": ",
+                gain >= 1 ? ")" : refused);
+        if (lacks) fprintf(d->out, "          %s\n", lacks);
+    }
+}
+
 static void say_program(doctor *d, double flops, double gain, int n, int nodes)
 {
     use_version(d->out);
     fprintf(d->out, "CPU       %s\n", kern_isa());
     fprintf(d->out, "GEMM      %.1f GFLOP/s with %d thread%s on rank 0\n", 1e-9 * flops, kern_threads(), kern_threads() == 1 ? "" : "s");
-    if (kern_bf16_name())
-        fprintf(d->out, "bf16      %s: linear layers %.2f times as fast as in fp32%s\n", kern_bf16_name(), gain,
-                gain >= 1 ? " (train.precision)" : ": train.precision = \"bf16\" would be refused");
-    else fprintf(d->out, "bf16      no AVX512-BF16 here: train.precision = \"bf16\" would be refused\n");
+    say_bf16(d, gain);
     const char *better = kern_better_core();
     if (better) doctor_trap(d, "OpenBLAS chose slow kernels for this CPU: OPENBLAS_CORETYPE=%s", better);
     fprintf(d->out, "ranks     %d on %d node%s\n", n, nodes, nodes == 1 ? "" : "s");

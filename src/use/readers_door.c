@@ -1,5 +1,4 @@
-/* readers_door: the readers of image files, from their module, which is loaded when the first file is looked at. It lies beside the program (as built)
- * or in the folder for libraries (as installed, wherever that was moved to). */
+/* readers_door: the readers of image files, from their module, which is loaded when the first file is looked at. */
 #include "readers_module.h"
 
 #include "medley/use.h"
@@ -7,7 +6,6 @@
 
 #include <dlfcn.h>
 #include <string.h>
-#include <unistd.h>
 
 static const readers_module *loaded;
 
@@ -25,12 +23,7 @@ status use_readers(char *where, size_t room)
 {
     char path[4300];
     if (loaded && !where) return OK;
-    ssize_t n = readlink("/proc/self/exe", path, 4000);
-    CHECK(n > 0 && n < 4000, ST_RESOURCE, "the readers of image files: cannot tell where this program lies");
-    path[n] = 0;
-    char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-    strcpy(name, READERS_MODULE_FILE);
-    if (!path_exists(path)) strcpy(READERS_DIR[0] == '/' ? path : name, READERS_DIR "/" READERS_MODULE_FILE);
+    TRY(program_module(READERS_MODULE_FILE, path, sizeof path), "the readers of image files");
     if (where) snprintf(where, room, "%s", path);
     return loaded ? OK : load_from(path);
 }

@@ -93,6 +93,7 @@ static bool has_bf16(const item *it)
 
 static status serve(const ladder *l, bool bf16)
 {
+    if (bf16) TRY(kern_bf16_choose(), "bench");
     kern_use_bf16(bf16);
     char line[256], name[64];
     double seconds, best = 0.0;

@@ -24,6 +24,12 @@ done
 traps $memory
 [ -z "$(ls -A "$dir/runs")" ]; ok $? "nothing is left in the folder"
 
+# a CPU with AMX, of which oneDNN will see that it has none, if it is there
+MEDLEY_FAULT="amx@*:raise" "$medley" doctor "$dir/runs" >"$dir/log" 2>&1
+says "the CPU's AMX is not used: .*oneDNN\|^bf16 .* by oneDNN" "why AMX is not used"
+MEDLEY_BF16_KERNEL=fast "$medley" doctor "$dir/runs" >"$dir/log" 2>&1; ok $? "an unknown kernel for bf16 is no failure"
+says "^bf16      MEDLEY_BF16_KERNEL=fast: no such kernel; there are onednn, avx512 and plain: train.precision = \"bf16\" would be refused" "but said"
+
 # kernels that OpenBLAS would have taken by itself where it does not know the CPU
 if grep -qw avx2 /proc/cpuinfo; then
     OPENBLAS_CORETYPE=Prescott "$medley" doctor "$dir/runs" >"$dir/log" 2>&1

@@ -18,6 +18,7 @@ door() {
 door 'mpi\.h' src/comm
 door 'hdf5\.h|#include <H5' src/store
 door 'cblas\.h' src/kern
+door 'dnnl\.h' src/kern
 door 'libconfig\.h' src/config
 door 'png\.h' tools
 door 'jpeglib\.h' tools

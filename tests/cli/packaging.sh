@@ -30,6 +30,9 @@ for f in /bin/medley /bin/medley-data /man1/medley.1 /man1/medley-data.1 /man5/m
     check "installed: $f" installed "$f"
 done
 
+if [ -e "$build/src/medley-onednn.so" ]; then check "installed: /medley/medley-onednn.so" installed /medley/medley-onednn.so
+else skip "installed: /medley/medley-onednn.so" "no oneDNN"; fi
+
 finds_readers() { # wherever it was moved to
     where=$("$here/root$prefix/bin/medley" --version | sed -n 's/^readers of predict and embed: //p')
     case $where in "$here/root$prefix"/bin/../lib*/medley-readers.so) ;; *) echo "$where"; return 1 ;; esac
@@ -40,6 +43,13 @@ no_readers() { # and says so without them, when it reads a file
     "$here/root$prefix/bin/medley" --version | grep -q '^readers of predict and embed: .*medley-readers.so (cannot be loaded)$'
 }
 check "without them it still runs, and says so" no_readers
+
+if [ -e "$build/src/medley-onednn.so" ] && grep -qw avx512_bf16 /proc/cpuinfo; then
+    bf16() { MEDLEY_BF16_KERNEL=onednn "$here/root$prefix/bin/medley" doctor "$here" | grep "^bf16 .*$1"; }
+    check "the installed program loads oneDNN" bf16 ' by oneDNN 2\.'
+    find "$here/root$prefix" -name medley-onednn.so -exec rm {} +
+    check "without it, it says which package it wants" bf16 'medley-onednn\.so.*libdnnl2 (Debian)'
+else skip "the installed program loads oneDNN" "no oneDNN, or no AVX512-BF16"; fi
 
 # ---- manual pages
 page() { find "$here/root$prefix" -name "$1"; }

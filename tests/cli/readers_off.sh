@@ -36,6 +36,11 @@ run "$medley" --version
 ends 0 "build/src/medley-readers.so" "medley-data readers: jansson"
 is "medley starts" $?
 
+run "$medley" doctor "$work"
+ends 0 "bf16  " && run env MEDLEY_BF16_KERNEL=onednn "$medley" doctor "$work" &&
+    ends_line 0 "this build has no oneDNN: install libdnnl-dev (Debian) and build again"
+is "and has no oneDNN, which it names" $?
+
 # ---- what needs no library ------------------------------------------------------------------------------------------------------------------
 noise() { seq "$1" "$(($1 + 20000))" | gzip -n | tail -c 12300 | head -c 12288; } # 64 x 64 pixels that hardly shrink
 bmp() {

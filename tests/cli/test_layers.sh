@@ -35,8 +35,9 @@ sources | while read -r file; do
     lines=$(wc -l <"$file")
     [ "$lines" -le $wished ] || echo "# $file: $lines lines, wished for are $wished"
 done
-result "only main, comm and the arena end the program" "$(in_code '(^|[^A-Za-z0-9_])(_?exit|_Exit|abort|MPI_Abort|comm_abort)\(' '^(src|tools)/' |
-    grep -vE '^src/(main|comm/comm|comm/watchdog|core/memory|core/system|core/fault|use/session)\.c: ')"
+# oneDNN may fail in the middle of a product, which has no status (kern/gemm_bf16_onednn.c)
+result "only main, comm, the arena and a failing oneDNN end the program" "$(in_code '(^|[^A-Za-z0-9_])(_?exit|_Exit|abort|MPI_Abort|comm_abort)\(' '^(src|tools)/' |
+    grep -vE '^src/(main|comm/comm|comm/watchdog|core/memory|core/system|core/fault|kern/gemm_bf16_onednn|use/session)\.c: ')"
 result "libraries print through the log" "$(in_code '(^|[^A-Za-z0-9_])(printf|puts|putchar)\(' '^src/(core|config|kern|store|comm|data|model|task)/' |
     grep -v '^src/core/log\.c: ')"
 result "nothing is left undone" "$(grep -rnE 'TO''DO|FIX''ME|XX''X|not imple''mented|place''holder' src include tools jobs datasets tests README.md CHANGES |

@@ -58,7 +58,7 @@ weights) rooms="$store $root/src/train/weights_fit.c $(echo "$root"/src/model/*.
 esac
 "$clang" -std=gnu17 -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -D_GNU_SOURCE -DH5_USE_110_API \
     -I"$root/include" -I"$root/tools" -I"$root/tests" -I"$build/$target-inc" $(pkg-config --cflags $packages) \
-    "$root/tests/fuzz/fuzz_$target.c" "$root/tests/fuzz/fuzz.c" "$root/tests/fuzz/main_libfuzzer.c" $rooms "$root"/src/core/*.c -o "$build/fuzz_$target" $(pkg-config --libs $packages) $libs -lm -lpthread
+    "$root/tests/fuzz/fuzz_$target.c" "$root/tests/fuzz/fuzz.c" "$root/tests/fuzz/main_libfuzzer.c" $rooms "$root"/src/core/*.c -DMODULES_DIR='"."' -o "$build/fuzz_$target" $(pkg-config --libs $packages) $libs -lm -lpthread
 
 cd "$build"
 status=0 at_once=1024

@@ -6,6 +6,7 @@
 #            gradients had gone ahead, over a stop in the middle of a step, and over a rank that is killed
 #   moments  moments and moving average once a node, each rank updating its share: the same bits, over kills, with and without an early sum
 #   bf16     the same in bf16, by fp32 instructions where the CPU has no others; refused there unless it is asked for
+#   onednn   the same by oneDNN, which computes otherwise, short
 #   verify   medley verify-run: finds the planted difference, with step, array and values; tells damage from difference
 #   matrix   (long) more of `bits`: every number of ranks with several placements, ring depths and delays
 #   pairs    (long) `resume` for all pairs of 1, 2, 3, 4 and 7 ranks
@@ -126,12 +127,19 @@ bf16)
   steps=5 validate=5 all="quadrant:6:1:1.0 sides:4:1:1.0 radius:4:1:1.0 disc:4:2:1.0 discs:4:1:1.0" # large enough for bf16 to have a part in it
   why=$("$medley" doctor "$dir" | grep "^bf16 ")
   case $why in *"would be refused"*)
-    case $why in *"no AVX512-BF16"*) says='this CPU has no AVX512-BF16' ;; *) says='linear layers are 0\.[0-9]* times as fast as in fp32 on this CPU' ;; esac
+    case $why in *"has no AVX512-BF16"*) says='this CPU has no AVX512-BF16' ;; *) says='linear layers are 0\.[0-9]* times as fast as in fp32 on this CPU' ;; esac
     job "$dir/r.cfg" "$dir/runr" exact $all
     mpi 2 "$medley" train "$dir/r.cfg" --set train.precision=bf16; code=$?
     [ $code = 2 ] && grep -q "train.precision = \"bf16\": $says" "$dir/log"; ok $? "refused where it would be slower (exit $code)"
     "$medley" check "$dir/r.cfg" --set train.precision=bf16 >"$dir/log" 2>&1; ok $? "a job file for another machine is checked"
   esac
+  for kernel in amx onednn; do
+    why=$(MEDLEY_BF16_KERNEL=$kernel "$medley" doctor "$dir" | grep "^bf16 ")
+    case $why in *"by oneDNN"*) continue ;; esac
+    job "$dir/r.cfg" "$dir/runr" exact $all
+    MEDLEY_BF16=anyway MEDLEY_BF16_KERNEL=$kernel mpi 2 "$medley" train "$dir/r.cfg" --set train.precision=bf16; code=$?
+    [ $code = 2 ] && grep -q "train.precision = \"bf16\": MEDLEY_BF16_KERNEL=$kernel: " "$dir/log"; ok $? "$kernel: a kernel that is not there is refused (exit $code)"
+  done
   export MEDLEY_BF16=anyway
   one 1 1 train.precision=bf16
   grep -q '"event":"start".*"precision":"bf16"' "$dir/run1/record.jsonl"; ok $? "the record says so"
@@ -155,6 +163,24 @@ bf16)
   job "$dir/f.cfg" "$dir/full" exact $all
   mpi 1 "$medley" train "$dir/f.cfg"; ok $? "in fp32"
   ! verify "$dir/run1" "$dir/full"; ok $? "which gives other bits"
+  ;;
+onednn)
+  export MEDLEY_BF16=anyway MEDLEY_BF16_KERNEL=onednn
+  why=$("$medley" doctor "$dir" | grep "^bf16 ")
+  case $why in *"by oneDNN"*) ;; *) echo "1..0 # SKIP $why"; exit 0 ;; esac
+  steps=3 validate=3 all="quadrant:6:1:1.0 radius:4:1:1.0 discs:4:1:1.0"
+  one 1 1 train.precision=bf16
+  one two 2 train.precision=bf16 train.threads=3 train.prefetch=9
+  job "$dir/k.cfg" "$dir/run" exact $all
+  MEDLEY_FAULT="unit@3:kill" MEDLEY_FAULT_RANK=0 mpi 3 "$medley" train "$dir/k.cfg" --set train.precision=bf16 --set train.checkpoint_every=1; [ $? -ne 0 ]; ok $? "killed on 3 ranks"
+  mpi 2 "$medley" train "$dir/k.cfg" --set train.precision=bf16; ok $? "resumed on 2"
+  verify "$dir/run1" "$dir/run"; ok $? "same bits as never stopped"
+  job "$dir/f.cfg" "$dir/own" exact $all
+  MEDLEY_BF16_KERNEL=plain mpi 2 "$medley" train "$dir/f.cfg" --set train.precision=bf16 --set train.checkpoint_every=1; ok $? "by fp32 instructions"
+  ! verify "$dir/run1" "$dir/own"; ok $? "which gives other bits"
+  rm "$dir/own/checkpoints/step-000000003.h5"
+  mpi 2 "$medley" train "$dir/f.cfg" --set train.precision=bf16; ok $? "which goes on by oneDNN"
+  grep -q 'was made with "precision = bf16, by fp32 instructions", this run has "precision = bf16, .* by oneDNN ' "$dir/log"; ok $? "with a warning"
   ;;
 moments)
   steps=8

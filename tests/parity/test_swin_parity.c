@@ -153,6 +153,10 @@ int main(int argc, char **argv)
     kern_init(1);
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--bf16") == 0) {
+            if (kern_bf16_choose()) {
+                printf("1..0 # SKIP %s\n", status_message());
+                return 0;
+            }
             bf16 = true;
             kern_use_bf16(true);
             continue;

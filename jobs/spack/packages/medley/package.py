@@ -33,6 +33,7 @@ class Medley(MesonPackage):
         ("zip", "libzip", True),
         ("isal", "isa-l", True),
         ("deflate", "libdeflate", True),
+        ("onednn", "onednn@2", False),
     )
     for _option, _package, _default in readers:  # names of the class: Spack has a `name` of its own
         variant(_option, default=_default, description="with " + _package)
