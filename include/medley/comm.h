@@ -90,6 +90,7 @@ typedef struct sum_tensor {
     int     exponent; /* values are multiplied by 2^exponent */
     float   max;      /* largest |gradient| of an accepted or refused unit of this step; not finite values do not count */
     bool    filled;   /* a unit was added since the last sum_reduce; if not, the accumulators' contents count as 0 */
+    bool    left;     /* g holds a unit that was not added yet (sum_leave) */
     bool    away;     /* other ranks' alone: has a place in the arena, which nobody touches here */
 } sum_tensor;
 
@@ -109,8 +110,10 @@ typedef struct gradient_sum {
     float      *floating;             /* (n) float mode */
     float      *g;                    /* (n) the gradient arena, or NULL: the caller's */
     sum_group   all;                  /* the ranks of sum_init */
+    uint8_t    *has;                  /* (n_tensors) exact: where the tensors of this step are (sum_node.c) */
     arena       own_sums, own_g;      /* where they lie if no other rank sees them */
-    shared_arena fixed_of, g_of;      /* exact, and nodes of several ranks: `fixed` and `g` of all ranks of this node */
+    uint8_t    *own_has;
+    shared_arena fixed_of, g_of, has_of; /* exact, and nodes of several ranks: `fixed`, `g` and `has` of all ranks of this node */
     int64_t    *incoming;             /* exact: what other ranks send of one piece of the arena */
     const int64_t **other;            /* (n_ranks) exact: where the others' part of a piece begins */
     double     *scratch;              /* (n_global) maxima */
@@ -127,6 +130,9 @@ void sum_free(gradient_sum *s);
  * returns -1, or the first tensor that is not finite or out of range: check all ranges of a unit, then add all or reject all. */
 int  sum_check(gradient_sum *s, const float *g, int first, int last);
 void sum_add(gradient_sum *s, float *g, int first, int last);
+/* Adds it later: nothing else is added to these tensors before sum_reduce, which takes g from where it lies. For a rank's only unit of a step:
+ * no integers are written then, if its node is the only one. Not where the sum begins early. */
+void sum_leave(gradient_sum *s, float *g, int first, int last);
 void sum_reject(gradient_sum *s, float *g, int first, int last); /* g = 0 */
 /* Exact: adds, but g stays as it is, so that what a unit has added can be taken back, every bit of it. */
 void sum_add_early(gradient_sum *s, float *g, int first, int last);

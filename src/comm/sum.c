@@ -12,12 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GROWTH_BITS = 12, FIRST_RANGE_BITS = 20, CHUNK = 1 << 14 };
-
-static int exponent_of(const gradient_sum *s, const sum_tensor *t)
-{
-    return t->exponent == SUM_EXPONENT_UNKNOWN ? 62 - s->unit_bits - FIRST_RANGE_BITS : t->exponent;
-}
+enum { GROWTH_BITS = 12 };
 
 /* Accumulators and gradients that all ranks of a node see, or neither. Not if every node has one rank. */
 static status share(gradient_sum *s, comm *c)
@@ -30,7 +25,10 @@ static status share(gradient_sum *s, comm *c)
     TRY(comm_shared_open(c, levels->node, sizeof *s->fixed * (size_t)s->n, &s->fixed_of), "sum");
     if (s->fixed_of.n == 0) return OK;
     TRY(comm_shared_open(c, levels->node, sizeof *s->g * (size_t)s->n, &s->g_of), "sum");
-    if (s->g_of.n == 0) comm_shared_close(&s->fixed_of);
+    if (s->g_of.n > 0) TRY(comm_shared_open(c, levels->node, (size_t)s->n_global, &s->has_of), "sum");
+    if (s->g_of.n > 0 && s->has_of.n > 0) return OK;
+    comm_shared_close(&s->fixed_of);
+    comm_shared_close(&s->g_of);
     return OK;
 }
 
@@ -45,12 +43,15 @@ static status allocate(gradient_sum *s, comm *c, bool with_g)
     if (s->g_of.n > 0) {
         s->fixed = (int64_t *)s->fixed_of.of[comm_rank(s->all.levels.node)];
         s->g = (float *)s->g_of.of[comm_rank(s->all.levels.node)];
+        s->has = (uint8_t *)s->has_of.of[comm_rank(s->all.levels.node)];
     } else { /* pages come when they are touched: never, where a tensor is away */
         TRY(arena_init(&s->own_sums, (s->exact ? sizeof *s->fixed : sizeof *s->floating) * n, "gradient sum"), "sum");
         if (s->exact) s->fixed = (int64_t *)(void *)s->own_sums.base;
         else s->floating = (float *)(void *)s->own_sums.base;
         if (with_g) TRY(arena_init(&s->own_g, sizeof *s->g * n, "gradients"), "sum");
         s->g = (float *)(void *)s->own_g.base;
+        TRY(mem_alloc(&s->own_has, (size_t)s->n_tensors, "sum table"), "sum");
+        s->has = s->own_has;
     }
     if (s->exact && ranks > 1)
         TRY(mem_alloc(&s->incoming, sizeof *s->incoming * (size_t)(piece_of((int)ranks) + (int64_t)ranks * ALIGN), "sums of other ranks"), "sum");
@@ -97,8 +98,10 @@ void sum_free(gradient_sum *s)
 {
     arena_free(&s->own_sums);
     arena_free(&s->own_g);
+    free(s->own_has);
     comm_shared_close(&s->fixed_of);
     comm_shared_close(&s->g_of);
+    comm_shared_close(&s->has_of);
     comm_levels_close(&s->all.levels);
     free(s->all.place);
     free(s->tensor);
@@ -106,27 +109,6 @@ void sum_free(gradient_sum *s)
     free(s->incoming);
     free(s->scratch);
     *s = (gradient_sum){0};
-}
-
-/* ---- one value -------------------------------------------------------------------------------------------------------------- */
-
-/* Written so that every compiler makes vectors of it: (int64_t)rintf() and (double)int64_t become one scalar instruction each otherwise. */
-
-/* x * scale, a power of two, to the nearest integer, ties to even; |x * scale| <= 2^62. Adding 1.5 * 2^52 to a double below 2^51 rounds it
- * and leaves the integer in the low bits. hi * 2^32 is an exact part of the product and even, so rounding the rest rounds the whole. */
-static inline int64_t to_fixed(float x, double scale)
-{
-    const double magic = 0x1.8p52;
-    double v = (double)x * scale, hi = v * 0x1p-32 + magic, lo = v - (hi - magic) * 0x1p32 + magic;
-    int64_t h, l, m;
-    memcpy(&h, &hi, 8), memcpy(&l, &lo, 8), memcpy(&m, &magic, 8);
-    return (int64_t)((uint64_t)(h - m) << 32) + (l - m);
-}
-
-/* v * scale, rounded to double and then to float. Both halves are exact, so adding them rounds once, like (double)v. */
-static inline float from_fixed(int64_t v, double scale)
-{
-    return (float)(((double)(int32_t)(v >> 32) * 0x1p32 + (double)(uint32_t)v) * scale);
 }
 
 /* ---- units ------------------------------------------------------------------------------------------------------------------ */
@@ -166,8 +148,10 @@ int sum_check(gradient_sum *s, const float *g, int first, int last)
 /* The first unit of a step sets the accumulators, so that nobody has to clear them. clear: x becomes 0. */
 static void add_exact(int64_t *restrict sum, float *restrict x, int64_t n, double scale, bool set, bool clear)
 {
-    if (!clear) {
-        if (set) memset(sum, 0, sizeof *sum * (size_t)n);
+    if (!clear && set) {
+#pragma omp parallel for simd schedule(static) if (n > CHUNK)
+        for (int64_t i = 0; i < n; i++) sum[i] = to_fixed(x[i], scale);
+    } else if (!clear) {
 #pragma omp parallel for simd schedule(static) if (n > CHUNK)
         for (int64_t i = 0; i < n; i++) sum[i] += to_fixed(x[i], scale);
     } else if (set) {
@@ -222,6 +206,12 @@ void sum_take_back(gradient_sum *s, float *g, int first, int last)
     }
 }
 
+void sum_leave(gradient_sum *s, float *g, int first, int last)
+{
+    if (!s->exact) sum_add(s, g, first, last);
+    for (int k = first; k < last && s->exact; k++) s->tensor[k].left = true;
+}
+
 void sum_reject(gradient_sum *s, float *g, int first, int last)
 {
     for (int k = first; k < last; k++) memset(g + s->tensor[k].off, 0, sizeof *g * (size_t)s->tensor[k].n);
@@ -265,17 +255,7 @@ static void round_piece(gradient_sum *s, float *g, int64_t lo, int64_t hi, int n
     sum_round(s, s->other, n_others, s->fixed + lo, g + lo, lo, hi, at);
 }
 
-static void fetch(gradient_sum *s, float *g, int owner, int64_t from, int64_t n)
-{
-    const float *restrict theirs = (const float *)s->g_of.of[owner] + from;
-    float *restrict x = g + from;
-#pragma omp parallel for simd schedule(static) if (n > CHUNK)
-    for (int64_t i = 0; i < n; i++) x[i] = theirs[i];
-    comm_shared_unsee(&s->g_of, owner, sizeof *g * (size_t)from, sizeof *g * (size_t)n);
-}
-
-/* Elements from..hi-1, cut into pieces, over the ranks of c through MPI. */
-static status reduce_through_mpi(gradient_sum *s, comm *c, int *at, int64_t from, int64_t hi, float *g)
+status sum_through_mpi(gradient_sum *s, comm *c, int *at, int64_t from, int64_t hi, float *g)
 {
     int size = comm_size(c), rank = comm_rank(c);
     for (int64_t piece = piece_of(size); from < hi; from += piece) {
@@ -289,74 +269,37 @@ static status reduce_through_mpi(gradient_sum *s, comm *c, int *at, int64_t from
     return OK;
 }
 
-/* Each of the first `lanes` ranks of a node adds up a share of the arena, reading the others' accumulators where they lie, and makes the
- * sum over the nodes with the ranks that have the same share; then every rank fetches the shares of the others of its node. */
-static status reduce_on_nodes(gradient_sum *s, const sum_group *group, int first, int64_t lo, int64_t hi, float *g)
+void sum_settle(gradient_sum *s, int first, int last, float *g)
 {
-    comm *node = group->levels.node, *across = group->levels.across;
-    const int *place = group->place;
-    int size = comm_size(node), rank = comm_rank(node), lanes = group->levels.lanes, at = first;
-    int64_t mine = lo + slice_at(hi - lo, lanes, rank), end = lo + slice_at(hi - lo, lanes, rank + 1); /* beyond the lanes: nothing */
-    int64_t piece = piece_of(comm_size(across));
-    bool one_node = comm_size(across) == 1;
-    status st = comm_meet(node, "comm_exchange"); /* all of the node have added their units */
-    for (int64_t from = mine; from < end && !st; from += piece) {
-        int64_t n = end - from < piece ? end - from : piece;
-        for (int r = 0, k = 0; r < size; r++)
-            if (r != rank) s->other[k++] = (const int64_t *)s->fixed_of.of[place[r]] + from;
-        if (one_node) {
-            round_piece(s, g, from, from + n, size - 1, &at);
-        } else {
-            sum_add_others(s->other, s->fixed + from, 0, n, size - 1);
-            st = reduce_through_mpi(s, across, &at, from, from + n, g);
-        }
-        for (int r = 0; r < size; r++)
-            if (r != rank) comm_shared_unsee(&s->fixed_of, place[r], sizeof *s->fixed * (size_t)from, sizeof *s->fixed * (size_t)n);
-    }
-    TRY(st, "exact sum");
-    TRY(comm_meet(node, "comm_share"), "exact sum"); /* all shares are made, and nobody reads the accumulators any more */
-    for (int r = 0; r < lanes; r++) {
-        int64_t last = lo + slice_at(hi - lo, lanes, r + 1);
-        for (int64_t from = lo + slice_at(hi - lo, lanes, r); r != rank && from < last; from += PIECE)
-            fetch(s, g, place[r], from, last - from < PIECE ? last - from : PIECE);
-    }
-    return comm_barrier(node); /* nobody changes its gradients while another fetches them */
-}
-
-/* Empties the accumulators of tensors to which nothing was added; the elements of all of them. */
-static void begin_reduce(gradient_sum *s, int first, int last, int64_t *lo, int64_t *hi)
-{
-    *lo = s->tensor[first].off, *hi = s->tensor[last - 1].off + s->tensor[last - 1].n;
     for (int k = first; k < last; k++) {
         sum_tensor *t = &s->tensor[k];
-        if (!t->filled && s->exact) memset(s->fixed + t->off, 0, sizeof *s->fixed * (size_t)t->n);
-        if (!t->filled && !s->exact) memset(s->floating + t->off, 0, sizeof *s->floating * (size_t)t->n);
-        t->filled = false;
+        if (t->left) add_exact(s->fixed + t->off, g + t->off, t->n, ldexp(1.0, exponent_of(s, t)), !t->filled, false);
+        else if (!t->filled && s->exact) memset(s->fixed + t->off, 0, sizeof *s->fixed * (size_t)t->n);
+        else if (!t->filled) memset(s->floating + t->off, 0, sizeof *s->floating * (size_t)t->n);
+        t->filled = t->left = false;
     }
 }
 
 /* Over the ranks of c through MPI. */
 static status reduce_anywhere(gradient_sum *s, comm *c, int first, int last, float *g)
 {
-    int64_t lo, hi;
+    int64_t lo = s->tensor[first].off, hi = s->tensor[last - 1].off + s->tensor[last - 1].n;
     int at = first;
-    begin_reduce(s, first, last, &lo, &hi);
-    if (s->exact && comm_size(c) > 1) return reduce_through_mpi(s, c, &at, lo, hi, g);
-    if (s->exact) {
-        round_piece(s, g, lo, hi, 0, &at);
+    if (s->exact && comm_size(c) == 1) {
+        sum_alone(s, first, last, g);
         return OK;
     }
+    sum_settle(s, first, last, g);
+    if (s->exact) return sum_through_mpi(s, c, &at, lo, hi, g);
     memcpy(g + lo, s->floating + lo, sizeof *g * (size_t)(hi - lo));
     return comm_size(c) > 1 ? comm_sum_f32(c, g + lo, hi - lo) : OK;
 }
 
 status sum_reduce_among(gradient_sum *s, const sum_group *group, int first, int last, float *g)
 {
-    int64_t lo, hi;
     if (first >= last) return OK;
     if (!group->levels.node || g != s->g || s->g_of.n == 0) return reduce_anywhere(s, group->ranks, first, last, g);
-    begin_reduce(s, first, last, &lo, &hi);
-    return reduce_on_nodes(s, group, first, lo, hi, g);
+    return sum_on_nodes(s, group, first, last, g);
 }
 
 status sum_reduce(gradient_sum *s, comm *c, int first, int last, float *g)

@@ -40,7 +40,8 @@ static int holders_here(const trainer *t, int block, int n_ranks, bool *first)
 static double state_bytes(const trainer *t, int n_ranks)
 {
     bool exact = strcmp(t->job.train.sum, "exact") == 0, once = strcmp(t->job.train.moments, "node") == 0 && n_ranks > 1, first;
-    double all = (double)held_elements(t) * (4 * 4 + (exact ? 8 : 4) + (t->job.train.ema > 0 ? 4 : 0));
+    bool left = exact && t->n_mine == 1 && n_ranks >= t->size; /* on one node a rank's only unit is never made integers (sum_leave) */
+    double all = (double)held_elements(t) * (4 * 4 + (left ? 0 : exact ? 8 : 4) + (t->job.train.ema > 0 ? 4 : 0));
     for (int b = BLOCK_ENCODER; b < BLOCK_HEAD0 && once; b++) {
         int n = holders_here(t, b, n_ranks, &first);
         if (!t->block[b].away && !first) all -= (double)params_count(&t->pt, b) * 8 * (n - 1) / n; /* all ranks read the average when they validate */

@@ -41,6 +41,8 @@ static status drop_unit(trainer *t, const task_state *ts, const batch *b, int pi
     return OK;
 }
 
+static bool only_unit(const trainer *t) { return t->n_mine == 1 && !t->ahead.sum; }
+
 /* Adds the unit's gradient to the sum, if all of it is finite and in range. Otherwise the first tensor that is not is returned. */
 static int sum_unit(trainer *t, const task_state *ts)
 {
@@ -50,7 +52,7 @@ static int sum_unit(trainer *t, const task_state *ts)
         int k = sum_check(&t->sum, t->g, range[i][0], range[i][1]);
         if (k >= 0) bad = bad < 0 ? k : bad;
     }
-    for (int i = 0; i < n && bad < 0; i++) sum_add(&t->sum, t->g, range[i][0], range[i][1]);
+    for (int i = 0; i < n && bad < 0; i++) (only_unit(t) ? sum_leave : sum_add)(&t->sum, t->g, range[i][0], range[i][1]);
     return bad;
 }
 

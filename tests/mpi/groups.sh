@@ -74,10 +74,10 @@ done
 MEDLEY_PLACEMENT=$seed program="$dir/nodes_of_2" one anew plain 3 train.rebalance_after=3 train.overlap=poll
 [ "$(grep -c "planned imbalance" "$dir/trained")" = 2 ]; ok $? "units are placed anew"
 
-# what a rank without decoders needs
-"$medley" check "$dir/four.cfg" --ranks 4 >"$dir/log" 2>&1
+# what a rank without decoders needs; with the float sum, because exact sums depend on a rank's number of units
+"$medley" check "$dir/four.cfg" --ranks 4 --set train.sum=float >"$dir/log" 2>&1
 awk '/^ +[0-9]+ +[0-9]+ / { if (/disc/) { if (!with || $4 < with) with = $4 } else without = $4 }
-     END { printf "# %.1f MiB of state with a decoder, %.1f without\n", with, without; exit !(without > 0 && without < with - 1) }' "$dir/log"
+     END { printf "# %.1f MiB of state with a decoder, %.1f without\n", with, without; exit !(without > 0 && without < with - 0.5) }' "$dir/log"
 ok $? "a rank without decoders needs less memory"
 
 # the float sum: not the same bits on other ranks, but the same training
