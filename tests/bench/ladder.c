@@ -88,7 +88,8 @@ static status peak(const item *it)
 
 static bool has_bf16(const item *it)
 {
-    return strncmp(it->name, "step_", 5) == 0 || strncmp(it->name, "linear", 6) == 0 || strcmp(it->name, "unet") == 0 || strcmp(it->name, "fpn") == 0;
+    return strncmp(it->name, "step_", 5) == 0 || strncmp(it->name, "linear", 6) == 0 || strcmp(it->name, "unet") == 0 || strcmp(it->name, "fpn") == 0 ||
+           strcmp(it->name, "joint") == 0;
 }
 
 static status serve(const ladder *l, bool bf16)
@@ -119,6 +120,7 @@ int main(int argc, char **argv)
     kern_init(1);
     ladder_kernels(&l);
     ladder_steps(&l);
+    ladder_joint(&l);
     status st = OK;
     const item *one = argc > 2 ? find(&l, argv[2]) : NULL;
     if (argc > 1 && strcmp(argv[1], "--list") == 0)

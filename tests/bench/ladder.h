@@ -22,6 +22,7 @@ typedef struct ladder { item item[LADDER_MAX]; int n; } ladder;
 item *ladder_add(ladder *l, const char *unit, const char *limit, double work, const char *name, const char *label);
 void ladder_kernels(ladder *l); /* ladder_kern.c */
 void ladder_steps(ladder *l);   /* ladder_step.c */
+void ladder_joint(ladder *l);   /* ladder_joint.c */
 
 /* n floats in [-0.5,0.5), never NULL; free(). */
 float *ladder_floats(int64_t n, uint32_t seed);

@@ -15,7 +15,7 @@ import subprocess
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-PEAK = ("step_swin_t", "step_swin_v2_t")
+PEAK = ("step_swin_t", "step_swin_v2_t", "joint")
 
 
 def note(text):

@@ -196,6 +196,47 @@ def branch(kind):
     return runs
 
 
+def joint():
+    """Gradients of seven units, one after the other, then one AdamW: what users write who do not want to hold seven graphs at once."""
+    import make_decoders
+
+    runs = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        net = swin("swin_t").train()
+        seg, det = make_decoders.Seg(96).to(memory_format=layout), make_decoders.Det(96).to(memory_format=layout)
+        heads = [torch.nn.Linear(768, CLASSES) for _ in range(4)] + [torch.nn.Conv2d(16, 4, 1) for _ in range(2)]
+        weights = [p for m in (net.features, net.norm, seg, det, *heads) for p in m.parameters()]
+        opt = torch.optim.AdamW(weights, lr=1e-5, weight_decay=0.05, foreach=True)
+        small, large, label = torch.rand(BATCH, 3, 224, 224), torch.rand(BATCH, 3, 256, 256), torch.arange(BATCH) % CLASSES
+        mask = torch.arange(BATCH * 256 * 256).reshape(BATCH, 256, 256) // 32 % 4
+
+        def pyramid(image, net=net, layout=layout):
+            x, p = image, {}
+            for i, stage in enumerate(net.features):
+                x = stage(x)
+                if i in (1, 3, 5):
+                    p["level%d" % (i // 2)] = x.permute(0, 3, 1, 2).contiguous(memory_format=layout)
+            p["top"] = net.norm(x).permute(0, 3, 1, 2).contiguous(memory_format=layout)
+            return p
+
+        def run(net=net, seg=seg, det=det, heads=heads, opt=opt, pyramid=pyramid, layout=layout):
+            opt.zero_grad(set_to_none=True)
+            image = large.contiguous(memory_format=layout)
+            for i in range(7):
+                with cast():
+                    if i < 4:
+                        loss = F.cross_entropy(heads[i](net.norm(net.features(small)).mean((1, 2))).float(), label)
+                    elif i < 6:
+                        loss = F.cross_entropy(heads[i](seg(pyramid(large), image)["out"]).float(), mask)
+                    else:
+                        loss = sum((1e-3 * x).float().sum() for x in det(pyramid(large), image).values())
+                loss.backward()
+            opt.step()
+
+        runs.append(run)
+    return runs
+
+
 def make(name):
     w = name.split("_")
     if name.startswith("step_"):
@@ -204,6 +245,8 @@ def make(name):
         return infer(name[6:], 256 if "v2" in name else 224)
     if name in ("unet", "fpn"):
         return branch(name)
+    if name == "joint":
+        return joint()
     if BF16:
         return None
     if name.startswith("linear"):
