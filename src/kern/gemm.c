@@ -14,10 +14,10 @@ static int n_threads = 1;
 void kern_init(int threads)
 {
     n_threads = threads > 0 ? threads : 1;
-    omp_set_num_threads(n_threads);
+    openblas_set_num_threads(1);
+    omp_set_num_threads(n_threads); /* behind the line above, which sets both where OpenBLAS was built with OpenMP */
 #pragma omp parallel num_threads(n_threads)
     kern_flush_denormals(); /* threads that were there before */
-    openblas_set_num_threads(1); /* a GEMM's bits may depend on its thread count (ecosystem.md 2.4) */
 }
 
 int kern_threads(void) { return n_threads; }
@@ -62,16 +62,23 @@ static int64_t chunk_rows(int64_t M, int64_t N, int64_t K)
     return rows < M ? rows : M;
 }
 
+/* One thread: a GEMM's bits may depend on their number (ecosystem.md 2.4), and outside a parallel region OpenBLAS takes as many as OpenMP has,
+ * whatever it was told. */
+static void blas_alone(const product *p, int64_t m0, int64_t m)
+{
+    int threads = omp_get_max_threads();
+    omp_set_num_threads(1);
+    cblas_sgemm(CblasRowMajor, p->trans_a ? CblasTrans : CblasNoTrans, p->trans_b ? CblasTrans : CblasNoTrans, (int)m, (int)p->N,
+                (int)p->K, p->alpha, p->A + (p->trans_a ? m0 : m0 * p->lda), (int)p->lda, p->B, (int)p->ldb, p->beta,
+                p->C + m0 * p->ldc, (int)p->ldc);
+    omp_set_num_threads(threads);
+}
+
 static void blas_run(const product *p)
 {
     int64_t rows = chunk_rows(p->M, p->N, p->K), n_chunks = (p->M + rows - 1) / rows;
 #pragma omp parallel for schedule(dynamic) if (n_chunks > 1 && n_threads > 1 && !omp_in_parallel())
-    for (int64_t c = 0; c < n_chunks; c++) {
-        int64_t m0 = c * rows, m = p->M - m0 < rows ? p->M - m0 : rows;
-        cblas_sgemm(CblasRowMajor, p->trans_a ? CblasTrans : CblasNoTrans, p->trans_b ? CblasTrans : CblasNoTrans, (int)m, (int)p->N,
-                    (int)p->K, p->alpha, p->A + (p->trans_a ? m0 : m0 * p->lda), (int)p->lda, p->B, (int)p->ldb, p->beta,
-                    p->C + m0 * p->ldc, (int)p->ldc);
-    }
+    for (int64_t c = 0; c < n_chunks; c++) blas_alone(p, c * rows, p->M - c * rows < rows ? p->M - c * rows : rows);
 }
 
 static bool bf16; /* in linear layers */

@@ -424,6 +424,22 @@ static void denormals(void)
     kern_init(1);
 }
 
+/* OpenBLAS, built with OpenMP, sets the number of threads of all when it is told its own, and takes all when it is called from outside. */
+static void threads(void)
+{
+    enum { N = 40 }; /* small and odd enough for OpenBLAS */
+    float a[N * N] = {1}, b[N * N] = {2}, c[N * N];
+    kern_init(3);
+    for (int i = 0; i < 2; i++) {
+        int n = 0;
+#pragma omp parallel reduction(+ : n)
+        n++;
+        EXPECT(n == 3, "%d threads compute, not 3", n);
+        kern_gemm(false, false, N - 1, N - 1, N - 1, 0.5f, a, N, b, N, 0.0f, c, N);
+    }
+    kern_init(1);
+}
+
 int main(void)
 {
     draws = rng_open((rng_key){.seed = 1}, RNG_TEST, 0);
@@ -438,6 +454,7 @@ int main(void)
     RUN(window_maps);
     RUN(attention);
     RUN(attention_large);
+    RUN(threads);
 #if defined(__x86_64__) || defined(__aarch64__)
     RUN(denormals);
 #endif
