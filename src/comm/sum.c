@@ -230,10 +230,12 @@ void sum_add_others(const int64_t *const *other, int64_t *restrict sum, int64_t 
 
 void sum_round(const gradient_sum *s, const int64_t *const *other, int n_others, int64_t *all, float *g, int64_t lo, int64_t hi, int *at)
 {
-    while (s->tensor[*at].off + s->tensor[*at].n <= lo && *at + 1 < s->n_tensors) ++*at;
+    *at = tensor_at(s, *at, lo);
     for (int k = *at; k < s->n_tensors && s->tensor[k].off < hi; k++) {
         const sum_tensor *t = &s->tensor[k];
-        int64_t from = t->off > lo ? t->off : lo, n = (t->off + t->n < hi ? t->off + t->n : hi) - from;
+        int64_t from, end;
+        tensor_part(t, lo, hi, &from, &end);
+        int64_t n = end - from;
         int64_t *restrict sum = all + (from - lo);
         float *restrict x = g + (from - lo);
         double scale = ldexp(1.0, -exponent_of(s, t));

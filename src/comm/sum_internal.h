@@ -37,6 +37,21 @@ static inline float from_fixed(int64_t v, double scale)
     return (float)(((double)(int32_t)(v >> 32) * 0x1p32 + (double)(uint32_t)v) * scale);
 }
 
+/* ---- tensors ---------------------------------------------------------------------------------------------------------------- */
+
+/* The first tensor from `at` on that does not end before element lo; the last one, if all do. */
+static inline int tensor_at(const gradient_sum *s, int at, int64_t lo)
+{
+    while (s->tensor[at].off + s->tensor[at].n <= lo && at + 1 < s->n_tensors) at++;
+    return at;
+}
+
+/* What of a tensor lies in lo..hi-1: elements *from..*end-1. */
+static inline void tensor_part(const sum_tensor *t, int64_t lo, int64_t hi, int64_t *from, int64_t *end)
+{
+    *from = t->off > lo ? t->off : lo, *end = t->off + t->n < hi ? t->off + t->n : hi;
+}
+
 /* ---- pieces ----------------------------------------------------------------------------------------------------------------- */
 
 /* sum[0..n-1] += what n_others ranks have of it, `at` elements behind other[]. */

@@ -22,10 +22,11 @@ static void add_source(int64_t *restrict sum, const source *from, int k, int64_t
 /* Elements lo..hi-1: what n ranks have of them, to g, which may be one of theirs. *at as for sum_round. */
 static void round_sources(const gradient_sum *s, const source *from, int n_from, float *g, int64_t lo, int64_t hi, int *at)
 {
-    while (s->tensor[*at].off + s->tensor[*at].n <= lo && *at + 1 < s->n_tensors) ++*at;
+    *at = tensor_at(s, *at, lo);
     for (int k = *at; k < s->n_tensors && s->tensor[k].off < hi; k++) {
         const sum_tensor *t = &s->tensor[k];
-        int64_t begin = t->off > lo ? t->off : lo, end = t->off + t->n < hi ? t->off + t->n : hi;
+        int64_t begin, end;
+        tensor_part(t, lo, hi, &begin, &end);
         double scale = ldexp(1.0, exponent_of(s, t)), back = ldexp(1.0, -exponent_of(s, t));
 #pragma omp parallel for schedule(static) if (end - begin > CHUNK)
         for (int64_t off = begin; off < end; off += SPAN) {

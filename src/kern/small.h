@@ -49,13 +49,13 @@ INLINE void small_tile(const int MR, const int NV, const bool add, float *C, int
     }
 }
 
-/* Rows of d floats that will be wanted soon and lie far apart, where the hardware does not look ahead. */
+/* Rows of d floats that will be wanted soon and lie far apart, where the hardware does not look ahead; at NULL: none. */
 typedef struct rows_ahead { const float *at; int64_t ld; int d; } rows_ahead;
 
 /* Asks for n of them, from row `first`; ahead may be NULL. All at once would wait for each other. */
 INLINE void rows_fetch(const rows_ahead *ahead, int first, int n)
 {
-    if (!ahead) return;
+    if (!ahead || !ahead->at) return;
     for (int r = first; r < first + n; r++)
         for (int c = 0; c < ahead->d; c += 16) __builtin_prefetch(ahead->at + r * ahead->ld + c, 0, 2);
 }

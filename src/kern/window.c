@@ -85,8 +85,7 @@ typedef struct cell {
     const float *q, *k, *v;  /* (N,d), row strides ld_q, ld_k, ld_v */
     int64_t ld_q, ld_k, ld_v;
     float s;                 /* scale of the scores */
-    bool last;               /* no cell comes after this one. Else its operands are asked for bit by bit: waiting for them took a fifth of the time */
-    rows_ahead next_q, next_k, next_v;
+    rows_ahead next_q, next_k, next_v; /* of the next cell, asked for bit by bit: waiting for them took a fifth of the time */
     float P[WINDOW_MAX_TOKENS * WINDOW_MAX_TOKENS];  /* (N,Np) probabilities, columns not yet divided by their sums */
     float inv[WINDOW_MAX_TOKENS];                    /* (Np) 1 / sum of the column */
     float t[WINDOW_MAX_DIM * WINDOW_MAX_TOKENS];     /* (d,Np) a transposed operand */
@@ -125,8 +124,9 @@ static void unit_rows(float *y, float *inv, const float *x, int64_t ld, int N, i
 static void cell_open(cell *e, const float *qkv, const float *next, const float *tau, const window_grid *g, int h, int heads, int d)
 {
     int64_t C = (int64_t)heads * d;
-    e->last = !next;
-    if (next) e->next_q = (rows_ahead){next, 3 * C, d}, e->next_k = (rows_ahead){next + C, 3 * C, d}, e->next_v = (rows_ahead){next + 2 * C, 3 * C, d};
+    e->next_q = (rows_ahead){next, 3 * C, d};
+    e->next_k = (rows_ahead){next ? next + C : NULL, 3 * C, d};
+    e->next_v = (rows_ahead){next ? next + 2 * C : NULL, 3 * C, d};
     e->N = g->N, e->Np = g->Np, e->d = d;
     e->q = qkv + h * d, e->k = e->q + C, e->v = e->q + 2 * C;
     e->ld_q = e->ld_k = e->ld_v = 3 * C;
@@ -169,16 +169,13 @@ INLINE void softmax_columns(float *restrict P, float *inv, const float *bias, co
     for (int v = 0; v < NV; v++) *(vecf *)(inv + VL * v) = 1.0f / sum[v];
 }
 
-/* A row of the next cell, while this one computes. */
-#define NEXT(e, rows) ((e)->last ? NULL : &(e)->rows)
-
 /* P and inv: what softmax_columns makes. The masked windows are few: the others have a loop without the mask. */
 static void cell_probabilities(cell *e, const float *bias, const float *mask)
 {
     int N = e->N, Np = e->Np;
-    const rows_ahead *ahead = NEXT(e, next_k);
+    const rows_ahead *ahead = &e->next_k;
     small_transpose(e->t, Np, e->q, e->ld_q, N, e->d, e->s * LOG2_E);
-    small_product(N, Np, e->d, e->P, Np, e->k, e->ld_k, 1, e->t, Np, 1.0f, NULL, NEXT(e, next_q));
+    small_product(N, Np, e->d, e->P, Np, e->k, e->ld_k, 1, e->t, Np, 1.0f, NULL, &e->next_q);
     if (Np == 64 && !mask)
         for (int i = 0; i < 64; i += 4 * VL, ahead = NULL) softmax_columns(e->P + i, e->inv + i, bias + i, NULL, N, 64, 4, ahead);
     else if (Np == 64)
@@ -232,7 +229,7 @@ void window_attention_forward(float *o, const float *qkv, const float *bias, con
             const float *window = qkv + w * N * 3 * C, *next = h + 1 < heads ? window + (h + 1) * d : w + 1 < n ? window + N * 3 * C : NULL;
             cell_open(&e, window, next, tau, g, h, heads, d);
             cell_probabilities(&e, bias + h * N * Np, mask_of(g, w));
-            small_product((int)N, d, (int)N, o + w * N * C + h * d, C, e.P, 1, Np, e.v, e.ld_v, 1.0f, e.inv, NEXT(&e, next_v));
+            small_product((int)N, d, (int)N, o + w * N * C + h * d, C, e.P, 1, Np, e.v, e.ld_v, 1.0f, e.inv, &e.next_v);
         }
 }
 
@@ -258,7 +255,7 @@ static float cell_backward(cell *e, float *dqkv, int64_t C, const float *d_o, fl
     float dS[WINDOW_MAX_TOKENS * WINDOW_MAX_TOKENS], dtau = 0.0f;
     float *P = e->P;
     small_transpose(e->t, Np, d_o, C, N, d, 1.0f);
-    small_product(N, Np, d, dS, Np, e->v, e->ld_v, 1, e->t, Np, 1.0f, NULL, NEXT(e, next_v)); /* gradient of P */
+    small_product(N, Np, d, dS, Np, e->v, e->ld_v, 1, e->t, Np, 1.0f, NULL, &e->next_v); /* gradient of P */
     if (Np == 64 && !set)
         for (int i = 0; i < 64; i += 4 * VL) softmax_columns_backward(dS + i, P + i, e->inv + i, dbias + i, false, N, 64, 4);
     else
@@ -295,8 +292,7 @@ void window_attention_backward(float *dqkv, float *dbias, float *dtau, const flo
             cell e;
             cell_open(&e, qkv + w * N * 3 * C, next, tau, g, (int)h, heads, d);
             cell_probabilities(&e, bias + h * N * Np, mask_of(g, w));
-            part[N * Np] += cell_backward(&e, dqkv + w * N * 3 * C + h * d, C, d_o + w * N * C + h * d, part, w == first, tau != NULL,
-                                         next ? &next_d_o : NULL);
+            part[N * Np] += cell_backward(&e, dqkv + w * N * 3 * C + h * d, C, d_o + w * N * C + h * d, part, w == first, tau != NULL, &next_d_o);
         }
     }
 #pragma omp parallel for schedule(static) if (kern_threads() > 1)
