@@ -18,7 +18,6 @@ seconds=${MEDLEY_TEST_WATCHDOG:-4}
 limit=$(((seconds + 5) * 3)) # the promise is for a machine that has time for its processes
 dir=$(mktemp -d /tmp/medley-hang-XXXXXX)
 trap 'rm -rf "$dir"' EXIT
-export MEDLEY_FAULT_BUSY_S=$((2 * seconds))
 export OMP_NUM_THREADS=1 OPENBLAS_CORETYPE=Haswell OMPI_MCA_btl_vader_single_copy_mechanism=none OMPI_MCA_mpi_yield_when_idle=1
 [ "$(id -u)" = 0 ] && export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 n=0 bad=0
@@ -51,8 +50,10 @@ case_() {
     echo "$action at $point" | grep -qE "${MEDLEY_TEST_ONLY:-.}" || return 0
     rm -rf "$dir/run" "$dir/trace"
     : >"$dir/trace"
+    busy=$((2 * seconds))
+    [ "$more" != "$heard" ] || busy=2
     (
-        MEDLEY_FAULT="$point@$visit:$action$more" MEDLEY_FAULT_RANK=1 MEDLEY_FAULT_TRACE="$dir/trace" MEDLEY_WATCHDOG_S=${start:-60} \
+        MEDLEY_FAULT_BUSY_S=$busy MEDLEY_FAULT="$point@$visit:$action$more" MEDLEY_FAULT_RANK=1 MEDLEY_FAULT_TRACE="$dir/trace" MEDLEY_WATCHDOG_S=${start:-60} \
             launch "$medley" train "$dir/job.cfg" >"$dir/out" 2>"$dir/err"
         echo $? >"$dir/code"
         date +%s >"$dir/ended"
@@ -86,6 +87,9 @@ case_() {
     fi
 }
 
+# another node: what is known of it is up to half a second old, and steps take milliseconds; so that rank works for a while in step 2
+heard=",unit@2:busy"
+
 # what is said of a rank that hangs, has died, or returned an error
 silent() { echo "medley: rank 1 of 2: error: no progress for $seconds s at $1"; }
 died() { echo "medley: rank 1 of 2: error: the process has died at $1"; }
@@ -114,17 +118,16 @@ if [ "$which" = few ]; then
     case_ backward 2 kill "137 6" "$(died 'step 2, backward, task disc')"
     case_ loss 2 spin 6 "$(silent 'step 2, loss, task disc \(the process is computing')"
     # two nodes, and the sum over them begun during backward: the other waits for this rank's buckets
-    case_ backward 2 stop 6 "rank 1 of 2: error: no progress for $seconds s at step [12], .*waiting: rank 0 in comm_ahead" 2
+    case_ backward 2 stop 6 "rank 1 of 2: error: no progress for $seconds s at step [12], .*waiting: rank 0 in comm_ahead" 2 "$heard"
     case_ comm_exchange 1 raise 6 "$(failed 1 'sum')"
     case_ save 1 stop 6 "$(silent 'step 2, save')"
     case_ evaluate 1 raise 3 "$(failed 2 'evaluate, task disc')"
-    # another node: what is known of it is up to half a second old, so that rank stays for a while in the step before
-    case_ evaluate 1 stop 6 "medley: rank 1 of 2: error: no progress for $seconds s at step [123], .*on another node" 2 ",unit@2:busy"
+    case_ evaluate 1 stop 6 "medley: rank 1 of 2: error: no progress for $seconds s at step [123], .*on another node" 2 "$heard"
     case_ evaluate 1 busy 0 ""
     # a node that is stopped while it waits for the other: what it last said of itself is that it waits
     rm -rf "$dir/run"
     nodes=2
-    (MEDLEY_FAULT="forward@2:busy" MEDLEY_FAULT_RANK=0 launch "$medley" train "$dir/job.cfg" >"$dir/out" 2>"$dir/err"; echo $? >"$dir/code") &
+    (MEDLEY_FAULT_BUSY_S=$((2 * seconds)) MEDLEY_FAULT="forward@2:busy" MEDLEY_FAULT_RANK=0 launch "$medley" train "$dir/job.cfg" >"$dir/out" 2>"$dir/err"; echo $? >"$dir/code") &
     job=$! i=0
     while ! grep -q "^step 1/" "$dir/out" && [ $i -lt 300 ]; do sleep 0.1; i=$((i + 1)); done
     sleep 2
@@ -175,13 +178,14 @@ else
     for action in stop hang spin; do case_ comm_close 1 $action 6 "$(silent 'step 4, close')"; done
     case_ comm_exchange 2 raise 6 "$(failed 1 'sum')" 1 ",comm_abort:hang"
     # one rank per node: the others learn of it through the run folder
-    for point in load forward sum save; do case_ $point 2 stop 6 "medley: rank 1 of 2: error: no progress for $seconds s at step" 2; done
+    for point in forward sum save; do case_ $point 2 stop 6 "medley: rank 1 of 2: error: no progress for $seconds s at step" 2 "$heard"; done
+    case_ load 2 stop 6 "medley: rank 1 of 2: error: no progress for $seconds s at|nothing is heard of 1 rank, the first is rank 1" 2 # in its first moment
     case_ forward 2 hang 6 "$(silent 'step 2, forward, task disc')" 2
     case_ sum 2 busy 0 "" 2
     # all ranks stopped for longer than the watchdog's time, as by scontrol suspend, then let go on
     rm -rf "$dir/run"
     nodes=1
-    (MEDLEY_FAULT="forward@2:busy" launch "$medley" train "$dir/job.cfg" >"$dir/out" 2>"$dir/err"; echo $? >"$dir/code") &
+    (MEDLEY_FAULT_BUSY_S=$((2 * seconds)) MEDLEY_FAULT="forward@2:busy" launch "$medley" train "$dir/job.cfg" >"$dir/out" 2>"$dir/err"; echo $? >"$dir/code") &
     job=$! i=0
     while ! grep -q "^step 1/" "$dir/out" && [ $i -lt 300 ]; do sleep 0.1; i=$((i + 1)); done
     left | while read -r pid _; do grep -q '^Name:.*medley' "/proc/$pid/status" && kill -STOP "$pid"; done
