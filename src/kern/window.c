@@ -86,7 +86,7 @@ typedef struct cell {
     int64_t ld_q, ld_k, ld_v;
     float s;                 /* scale of the scores */
     rows_ahead next_q, next_k, next_v; /* of the next cell, asked for bit by bit: waiting for them took a fifth of the time */
-    float P[WINDOW_MAX_TOKENS * WINDOW_MAX_TOKENS];  /* (N,Np) probabilities, columns not yet divided by their sums */
+    _Alignas(64) float P[WINDOW_MAX_TOKENS * WINDOW_MAX_TOKENS]; /* (N,Np) probabilities, columns not yet divided by their sums */
     float inv[WINDOW_MAX_TOKENS];                    /* (Np) 1 / sum of the column */
     float t[WINDOW_MAX_DIM * WINDOW_MAX_TOKENS];     /* (d,Np) a transposed operand */
     float q_hat[WINDOW_MAX_TOKENS * WINDOW_MAX_DIM], k_hat[WINDOW_MAX_TOKENS * WINDOW_MAX_DIM]; /* (N,d) V2: unit vectors */
@@ -96,7 +96,7 @@ typedef struct cell {
 /* dot (Np) = x_i . y_i of rows of d, 0 from row N on: VL rows' partial sums are transposed and added, no sum runs across a vector. */
 static void row_dots(float *dot, const float *x, int64_t ldx, const float *y, int64_t ldy, int N, int Np, int d)
 {
-    float part[VL * VL], turned[VL * VL];
+    _Alignas(64) float part[VL * VL], turned[VL * VL];
     for (int i = 0; i < Np; i += VL) {
         int n = N - i < VL ? N - i : VL;
         for (int r = 0; r < n; r++) {
@@ -252,12 +252,15 @@ static float unit_rows_backward(float *dx, int64_t ld, const float *x_hat, const
 static float cell_backward(cell *e, float *dqkv, int64_t C, const float *d_o, float *dbias, bool set, bool v2, const rows_ahead *next_d_o)
 {
     int N = e->N, Np = e->Np, d = e->d;
-    float dS[WINDOW_MAX_TOKENS * WINDOW_MAX_TOKENS], dtau = 0.0f;
+    _Alignas(64) float dS[WINDOW_MAX_TOKENS * WINDOW_MAX_TOKENS];
+    float dtau = 0.0f;
     float *P = e->P;
     small_transpose(e->t, Np, d_o, C, N, d, 1.0f);
     small_product(N, Np, d, dS, Np, e->v, e->ld_v, 1, e->t, Np, 1.0f, NULL, &e->next_v); /* gradient of P */
     if (Np == 64 && !set)
         for (int i = 0; i < 64; i += 4 * VL) softmax_columns_backward(dS + i, P + i, e->inv + i, dbias + i, false, N, 64, 4);
+    else if (Np == 64)
+        for (int i = 0; i < 64; i += 4 * VL) softmax_columns_backward(dS + i, P + i, e->inv + i, dbias + i, true, N, 64, 4);
     else
         for (int i = 0; i < Np; i += VL) softmax_columns_backward(dS + i, P + i, e->inv + i, dbias + i, set, N, Np, 1);
     float *dq = dqkv, *dk = dqkv + C, *dv = dqkv + 2 * C;
