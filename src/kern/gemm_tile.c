@@ -281,7 +281,7 @@ static void run_panel(float *C, int64_t ldc, const float *A, int64_t rs, int64_t
 {
     for (int c = 0; c < 16 * NV; c += PART) {
         int64_t i = 0;
-#define TILE(MR) small_tile(MR, 2, add, C + i * ldc + c, ldc, A + i * rs, rs, cs, panel + c, 16 * NV, (int)K, 1.0f, NULL)
+#define TILE(MR) small_tile(MR, 2, add ? STORE_ADD : STORE_SET, C + i * ldc + c, ldc, A + i * rs, rs, cs, panel + c, 16 * NV, (int)K, 1.0f, NULL)
         for (; i + 6 <= M; i += 6) TILE(6);
         for (; i + 2 <= M; i += 2) TILE(2);
         for (; i < M; i++) TILE(1);

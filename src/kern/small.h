@@ -6,6 +6,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#if defined(__AVX__)
+#include <immintrin.h> /* _mm512_stream_ps, _mm256_stream_ps, _mm_sfence */
+#endif
 
 #if defined(__AVX512F__)
 enum { VL = 16 };
@@ -17,8 +20,35 @@ enum { VL = 4 }; /* SSE, NEON */
 typedef float vecf __attribute__((vector_size(4 * VL), aligned(4), may_alias)); /* VL floats, wherever they lie */
 #define INLINE static inline __attribute__((always_inline))
 
+/* *to = *x, past the caches if `to` begins a line: for results that are not read soon and whose old bytes would be fetched in vain. Before
+ * another thread reads them: stores_seen. */
+INLINE void store_past(vecf *to, const vecf *x)
+{
+#if defined(__AVX512F__)
+    if (((uintptr_t)to & 63) == 0) {
+        _mm512_stream_ps((float *)to, (__m512)*x);
+        return;
+    }
+#elif defined(__AVX__)
+    if (((uintptr_t)to & 31) == 0) {
+        _mm256_stream_ps((float *)to, (__m256)*x);
+        return;
+    }
+#endif
+    *to = *x;
+}
+
+INLINE void stores_seen(void)
+{
+#if defined(__AVX__)
+    _mm_sfence();
+#endif
+}
+
+enum store { STORE_SET, STORE_ADD, STORE_PAST };
+
 /* C (MR,VL NV) = or += alpha * A B, A[r*rs + k*cs], B (K,VL NV) with row stride ldb. scale: a further factor for every row, or NULL. */
-INLINE void small_tile(const int MR, const int NV, const bool add, float *C, int64_t ldc, const float *A, int64_t rs, int64_t cs, const float *B,
+INLINE void small_tile(const int MR, const int NV, const enum store store, float *C, int64_t ldc, const float *A, int64_t rs, int64_t cs, const float *B,
                        int64_t ldb, int K, float alpha, const float *scale)
 {
     vecf sum[8][4];
@@ -42,9 +72,10 @@ INLINE void small_tile(const int MR, const int NV, const bool add, float *C, int
         float factor = scale ? alpha * scale[r] : alpha;
 #pragma GCC unroll 4
         for (int v = 0; v < NV; v++) {
-            vecf *c = (vecf *)(C + r * ldc + VL * v);
-            if (add) *c += factor * sum[r][v];
-            else *c = factor * sum[r][v];
+            vecf *c = (vecf *)(C + r * ldc + VL * v), x = factor * sum[r][v];
+            if (store == STORE_ADD) *c += x;
+            else if (store == STORE_PAST) store_past(c, &x);
+            else *c = x;
         }
     }
 }
@@ -60,11 +91,11 @@ INLINE void rows_fetch(const rows_ahead *ahead, int first, int n)
         for (int c = 0; c < ahead->d; c += 16) __builtin_prefetch(ahead->at + r * ahead->ld + c, 0, 2);
 }
 
-#define TILE(n) (rows_fetch(ahead, m, n), small_tile(n, NV, false, C + m * ldc, ldc, A + m * rs, rs, cs, B, ldb, K, alpha, scale ? scale + m : NULL))
+#define TILE(n) (rows_fetch(ahead, m, n), small_tile(n, NV, store, C + m * ldc, ldc, A + m * rs, rs, cs, B, ldb, K, alpha, scale ? scale + m : NULL))
 #if defined(__AVX512F__)
 /* Rows in tiles that fill the 32 registers without spilling and leave no single rows at M = 49 and 64: 5 (and 4) x 4; with fewer
  * vectors 7 or 8 x NV. */
-INLINE void small_rows(const int NV, int M, float *C, int64_t ldc, const float *A, int64_t rs, int64_t cs, const float *B, int64_t ldb,
+INLINE void small_rows(const int NV, enum store store, int M, float *C, int64_t ldc, const float *A, int64_t rs, int64_t cs, const float *B, int64_t ldb,
                        int K, float alpha, const float *scale, const rows_ahead *ahead)
 {
     int m = 0;
@@ -78,21 +109,22 @@ INLINE void small_rows(const int NV, int M, float *C, int64_t ldc, const float *
     for (; m < M; m++) TILE(1);
 }
 
-/* C (M,n) = alpha * A B, row r times scale[r] unless NULL; n a multiple of 16, at most 64. Asks for M rows ahead (or NULL) meanwhile. */
-static inline void small_product(int M, int n, int K, float *C, int64_t ldc, const float *A, int64_t rs, int64_t cs, const float *B,
-                                 int64_t ldb, float alpha, const float *scale, const rows_ahead *ahead)
+/* C (M,n), stored as `store` says, = alpha * A B, row r times scale[r] unless NULL; n a multiple of 16, at most 64. Asks for M rows ahead (or
+ * NULL) meanwhile. */
+static inline void small_product(enum store store, int M, int n, int K, float *C, int64_t ldc, const float *A, int64_t rs, int64_t cs,
+                                 const float *B, int64_t ldb, float alpha, const float *scale, const rows_ahead *ahead)
 {
     switch (n / 16) {
-    case 1: small_rows(1, M, C, ldc, A, rs, cs, B, ldb, K, alpha, scale, ahead); break;
-    case 2: small_rows(2, M, C, ldc, A, rs, cs, B, ldb, K, alpha, scale, ahead); break;
-    case 3: small_rows(3, M, C, ldc, A, rs, cs, B, ldb, K, alpha, scale, ahead); break;
-    default: small_rows(4, M, C, ldc, A, rs, cs, B, ldb, K, alpha, scale, ahead); break;
+    case 1: small_rows(1, store, M, C, ldc, A, rs, cs, B, ldb, K, alpha, scale, ahead); break;
+    case 2: small_rows(2, store, M, C, ldc, A, rs, cs, B, ldb, K, alpha, scale, ahead); break;
+    case 3: small_rows(3, store, M, C, ldc, A, rs, cs, B, ldb, K, alpha, scale, ahead); break;
+    default: small_rows(4, store, M, C, ldc, A, rs, cs, B, ldb, K, alpha, scale, ahead); break;
     }
 }
 #else
 /* The same for 16 registers: tiles of 6 x 2, and what is left so that there is no single row at M = 49 and 64. */
-static inline void small_product(int M, int n, int K, float *C, int64_t ldc, const float *A, int64_t rs, int64_t cs, const float *B,
-                                 int64_t ldb, float alpha, const float *scale, const rows_ahead *ahead)
+static inline void small_product(enum store store, int M, int n, int K, float *C, int64_t ldc, const float *A, int64_t rs, int64_t cs,
+                                 const float *B, int64_t ldb, float alpha, const float *scale, const rows_ahead *ahead)
 {
     enum { NV = 2 };
     for (int c = 0; c < n; c += NV * VL, B += NV * VL, C += NV * VL, ahead = NULL) {
@@ -160,19 +192,12 @@ INLINE void transpose_square(float *y, int64_t ldy, const float *x, int64_t ldx,
     for (int r = 0; r < VL; r++) *(vecf *)(y + r * ldy) = t[r];
 }
 
-/* y (D,Np) = alpha * x^T, x (N,D) with row stride ldx; columns N..Np-1 are zero. D a multiple of 16. */
-static inline void small_transpose(float *y, int Np, const float *x, int64_t ldx, int N, int D, float alpha)
+/* y (D,n), row stride ldy = alpha * x^T, x (N,D) with row stride ldx; columns N..n-1 are zero. D a multiple of 16, n of VL. */
+static inline void small_transpose(float *y, int ldy, int n, const float *x, int64_t ldx, int N, int D, float alpha)
 {
-    for (int i = 0; i < Np; i += VL) {
-        int n = N - i < VL ? N - i : VL;
-        if (n >= VL / 4) {
-            for (int c = 0; c < D; c += VL) transpose_square(y + c * Np + i, Np, x + i * ldx + c, ldx, n, alpha);
-        } else { /* window 7: one token in the last vector, or none */
-            for (int c = 0; c < D; c++) {
-                *(vecf *)(y + c * Np + i) = (vecf){0};
-                for (int k = 0; k < n; k++) y[c * Np + i + k] = alpha * x[(i + k) * ldx + c];
-            }
-        }
+    for (int i = 0; i < n; i += VL) {
+        int left = N - i < VL ? N - i : VL;
+        for (int c = 0; c < D; c += VL) transpose_square(y + c * ldy + i, ldy, x + i * ldx + c, ldx, left, alpha);
     }
 }
 

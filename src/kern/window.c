@@ -79,21 +79,24 @@ void window_bias_backward(float *dtable, const float *dbias, const float *table,
 /* ---- attention of one window and head ------------------------------------------------------------------------------------- */
 
 /* Scores are kept transposed, [key][query]: then maximum and sum over the keys run down the columns, VL queries per vector, and no
- * product needs more than one small transposition, of q. */
+ * product needs more than one small transposition, of q. Where one query is left over (windows of 7 x 7: 49 = 48 + 1), it does not get
+ * vectors for itself, but has its keys in them. */
 typedef struct cell {
     int N, Np, d;
+    int wide;                /* queries in vectors: Np, or N - 1 */
     const float *q, *k, *v;  /* (N,d), row strides ld_q, ld_k, ld_v */
     int64_t ld_q, ld_k, ld_v;
     float s;                 /* scale of the scores */
     rows_ahead next_q, next_k, next_v; /* of the next cell, asked for bit by bit: waiting for them took a fifth of the time */
     _Alignas(64) float P[WINDOW_MAX_TOKENS * WINDOW_MAX_TOKENS]; /* (N,Np) probabilities, columns not yet divided by their sums */
     float inv[WINDOW_MAX_TOKENS];                    /* (Np) 1 / sum of the column */
+    float lone[WINDOW_MAX_TOKENS];                   /* (Np) the column of the query left over */
     float t[WINDOW_MAX_DIM * WINDOW_MAX_TOKENS];     /* (d,Np) a transposed operand */
     float q_hat[WINDOW_MAX_TOKENS * WINDOW_MAX_DIM], k_hat[WINDOW_MAX_TOKENS * WINDOW_MAX_DIM]; /* (N,d) V2: unit vectors */
     float q_inv[WINDOW_MAX_TOKENS], k_inv[WINDOW_MAX_TOKENS];                                   /* V2: 1/length */
 } cell;
 
-/* dot (Np) = x_i . y_i of rows of d, 0 from row N on: VL rows' partial sums are transposed and added, no sum runs across a vector. */
+/* dot (Np) = x_i . y_i of rows of d (ldy 0: of y alone), 0 from row N on: VL rows' partial sums are transposed and added, no sum runs across a vector. */
 static void row_dots(float *dot, const float *x, int64_t ldx, const float *y, int64_t ldy, int N, int Np, int d)
 {
     _Alignas(64) float part[VL * VL], turned[VL * VL];
@@ -128,6 +131,7 @@ static void cell_open(cell *e, const float *qkv, const float *next, const float 
     e->next_k = (rows_ahead){next ? next + C : NULL, 3 * C, d};
     e->next_v = (rows_ahead){next ? next + 2 * C : NULL, 3 * C, d};
     e->N = g->N, e->Np = g->Np, e->d = d;
+    e->wide = e->N > 16 && e->N % 16 == 1 ? e->N - 1 : e->Np;
     e->q = qkv + h * d, e->k = e->q + C, e->v = e->q + 2 * C;
     e->ld_q = e->ld_k = e->ld_v = 3 * C;
     e->s = tau ? tau[h] : 1.0f / sqrtf((float)d);
@@ -169,24 +173,53 @@ INLINE void softmax_columns(float *restrict P, float *inv, const float *bias, co
     for (int v = 0; v < NV; v++) *(vecf *)(inv + VL * v) = 1.0f / sum[v];
 }
 
+INLINE void softmax_wide(cell *e, const float *bias, const float *mask, const int wide, const int Np, const int NV)
+{
+    for (int i = 0; i < wide; i += NV * VL)
+        softmax_columns(e->P + i, e->inv + i, bias + i, mask ? mask + i : NULL, e->N, Np, NV, i ? NULL : &e->next_k);
+}
+
+/* The same for the query left over, its scores as a row. */
+static void softmax_lone(cell *e, const float *bias, const float *mask)
+{
+    int N = e->N, Np = e->Np, last = N - 1;
+    float *x = e->lone, lanes[VL], top, total;
+    row_dots(x, e->k, e->ld_k, e->q + last * e->ld_q, 0, N, Np, e->d);
+    for (int j = 0; j < N; j++) x[j] = (x[j] * e->s + bias[j * Np + last] + (mask ? mask[j * Np + last] : 0.0f)) * LOG2_E;
+    vecf most = *(vecf *)x, sum = {0};
+    for (int j = VL; j < last; j += VL) most = LARGER(*(vecf *)(x + j), most);
+    *(vecf *)lanes = most;
+    top = x[last];
+    for (int i = 0; i < VL; i++) top = lanes[i] > top ? lanes[i] : top;
+    for (int j = 0; j < N; j += VL) {
+        vecf p = *(vecf *)(x + j) - top;
+        exp2_vec(&p);
+        *(vecf *)(x + j) = p;
+        if (j < last) sum += p;
+    }
+    *(vecf *)lanes = sum;
+    total = x[last];
+    for (int i = 0; i < VL; i++) total += lanes[i];
+    e->inv[last] = 1.0f / total;
+    for (int j = 0; j < N; j++) e->P[j * Np + last] = x[j];
+}
+
 /* P and inv: what softmax_columns makes. The masked windows are few: the others have a loop without the mask. */
 static void cell_probabilities(cell *e, const float *bias, const float *mask)
 {
-    int N = e->N, Np = e->Np;
-    const rows_ahead *ahead = &e->next_k;
-    small_transpose(e->t, Np, e->q, e->ld_q, N, e->d, e->s * LOG2_E);
-    small_product(N, Np, e->d, e->P, Np, e->k, e->ld_k, 1, e->t, Np, 1.0f, NULL, &e->next_q);
-    if (Np == 64 && !mask)
-        for (int i = 0; i < 64; i += 4 * VL, ahead = NULL) softmax_columns(e->P + i, e->inv + i, bias + i, NULL, N, 64, 4, ahead);
-    else if (Np == 64)
-        for (int i = 0; i < 64; i += 4 * VL, ahead = NULL) softmax_columns(e->P + i, e->inv + i, bias + i, mask + i, N, 64, 4, ahead);
-    else
-        for (int i = 0; i < Np; i += VL, ahead = NULL) softmax_columns(e->P + i, e->inv + i, bias + i, mask ? mask + i : NULL, N, Np, 1, ahead);
+    int N = e->N, Np = e->Np, wide = e->wide;
+    small_transpose(e->t, Np, wide, e->q, e->ld_q, wide < N ? wide : N, e->d, e->s * LOG2_E);
+    small_product(STORE_SET, N, wide, e->d, e->P, Np, e->k, e->ld_k, 1, e->t, Np, 1.0f, NULL, &e->next_q);
+    if (wide < N) softmax_lone(e, bias, mask);
+    if (wide == 64 && !mask) softmax_wide(e, bias, NULL, 64, 64, 4);
+    else if (wide == 64) softmax_wide(e, bias, mask, 64, 64, 4);
+    else if (wide == 48 && Np == 64 && !mask) softmax_wide(e, bias, NULL, 48, 64, 3);
+    else if (wide == 48 && Np == 64) softmax_wide(e, bias, mask, 48, 64, 3);
+    else softmax_wide(e, bias, mask, wide, Np, 1);
 }
 
-/* VL NV columns: P *= inv, the probabilities at last; dS = P * (dS - column sums of P * dS); dbias is set to or grows by it. */
-INLINE void softmax_columns_backward(float *restrict dS, float *restrict P, const float *inv, float *restrict dbias, bool set, const int N,
-                                     const int Np, const int NV)
+/* VL NV columns: P *= inv, the probabilities at last; dS = P * (dS - column sums of P * dS); dbias += dS. */
+INLINE void softmax_columns_backward(float *restrict dS, float *restrict P, const float *inv, float *restrict dbias, const int N, const int Np, const int NV)
 {
     vecf dot[4], factor[4];
 #pragma GCC unroll 4
@@ -204,11 +237,40 @@ INLINE void softmax_columns_backward(float *restrict dS, float *restrict P, cons
 #pragma GCC unroll 4
         for (int v = 0; v < NV; v++) {
             int at = j * Np + VL * v;
-            vecf s = *(vecf *)(P + at) * (*(vecf *)(dS + at) - dot[v]), *b = (vecf *)(dbias + at);
+            vecf s = *(vecf *)(P + at) * (*(vecf *)(dS + at) - dot[v]);
             *(vecf *)(dS + at) = s;
-            if (set) *b = s;
-            else *b += s;
+            *(vecf *)(dbias + at) += s;
         }
+    }
+}
+
+INLINE void softmax_wide_backward(cell *e, float *dS, float *dbias, const int wide, const int Np, const int NV)
+{
+    for (int i = 0; i < wide; i += NV * VL) softmax_columns_backward(dS + i, e->P + i, e->inv + i, dbias + i, e->N, Np, NV);
+}
+
+/* The same for the query left over; d_o: its row. */
+static void softmax_lone_backward(cell *e, float *dS, float *dbias, const float *d_o)
+{
+    int N = e->N, Np = e->Np, last = N - 1;
+    _Alignas(64) float s[WINDOW_MAX_TOKENS];
+    float *p = e->lone, lanes[VL], inv = e->inv[last], total;
+    row_dots(s, e->v, e->ld_v, d_o, 0, N, Np, e->d);
+    vecf sum = {0};
+    for (int j = 0; j < N; j += VL) {
+        vecf x = *(vecf *)(p + j) * inv;
+        *(vecf *)(p + j) = x;
+        if (j < last) sum += x * *(vecf *)(s + j);
+    }
+    *(vecf *)lanes = sum;
+    total = p[last] * s[last];
+    for (int i = 0; i < VL; i++) total += lanes[i];
+    for (int j = 0; j < N; j++) {
+        float x = p[j] * (s[j] - total);
+        int at = j * Np + last;
+        e->P[at] = p[j];
+        dS[at] = x;
+        dbias[at] += x;
     }
 }
 
@@ -229,49 +291,48 @@ void window_attention_forward(float *o, const float *qkv, const float *bias, con
             const float *window = qkv + w * N * 3 * C, *next = h + 1 < heads ? window + (h + 1) * d : w + 1 < n ? window + N * 3 * C : NULL;
             cell_open(&e, window, next, tau, g, h, heads, d);
             cell_probabilities(&e, bias + h * N * Np, mask_of(g, w));
-            small_product((int)N, d, (int)N, o + w * N * C + h * d, C, e.P, 1, Np, e.v, e.ld_v, 1.0f, e.inv, &e.next_v);
+            small_product(STORE_SET, (int)N, d, (int)N, o + w * N * C + h * d, C, e.P, 1, Np, e.v, e.ld_v, 1.0f, e.inv, &e.next_v);
         }
 }
 
-/* dx (N,d), stride ld: from the gradient of x_hat = x/|x|, which is already there: (g - x_hat (x_hat . g)) / |x|. Returns the sum of
- * x_hat . g over the rows. */
-static float unit_rows_backward(float *dx, int64_t ld, const float *x_hat, const float *inv, int N, int Np, int d)
+/* dx (N,d), stride ld, from the gradient g (N,d) of x_hat = x/|x|: (g - x_hat (x_hat . g)) / |x|. Returns the sum of x_hat . g over the
+ * rows. */
+static float unit_rows_backward(float *dx, int64_t ld, const float *g, const float *x_hat, const float *inv, int N, int Np, int d)
 {
     float dot[WINDOW_MAX_TOKENS], total = 0.0f;
-    row_dots(dot, x_hat, d, dx, ld, N, Np, d);
+    row_dots(dot, x_hat, d, g, d, N, Np, d);
     for (int i = 0; i < N; i++) {
-        float *g = dx + i * ld;
-        for (int c = 0; c < d; c += VL)
-            *(vecf *)(g + c) = (*(const vecf *)(g + c) - *(const vecf *)(x_hat + i * d + c) * dot[i]) * inv[i];
+        for (int c = 0; c < d; c += VL) {
+            vecf x = (*(const vecf *)(g + i * d + c) - *(const vecf *)(x_hat + i * d + c) * dot[i]) * inv[i];
+            store_past((vecf *)(dx + i * ld + c), &x);
+        }
         total += dot[i];
     }
     return total;
 }
 
-/* dqkv: the window's first row and this head's first column. dbias (N,Np) is set or added to. Returns d loss / d tau. */
-static float cell_backward(cell *e, float *dqkv, int64_t C, const float *d_o, float *dbias, bool set, bool v2, const rows_ahead *next_d_o)
+/* dqkv: the window's first row and this head's first column. dbias (N,Np) is added to. Returns d loss / d tau. */
+static float cell_backward(cell *e, float *dqkv, int64_t C, const float *d_o, float *dbias, bool v2, const rows_ahead *next_d_o)
 {
-    int N = e->N, Np = e->Np, d = e->d;
+    int N = e->N, Np = e->Np, d = e->d, wide = e->wide;
     _Alignas(64) float dS[WINDOW_MAX_TOKENS * WINDOW_MAX_TOKENS];
-    float dtau = 0.0f;
-    float *P = e->P;
-    small_transpose(e->t, Np, d_o, C, N, d, 1.0f);
-    small_product(N, Np, d, dS, Np, e->v, e->ld_v, 1, e->t, Np, 1.0f, NULL, &e->next_v); /* gradient of P */
-    if (Np == 64 && !set)
-        for (int i = 0; i < 64; i += 4 * VL) softmax_columns_backward(dS + i, P + i, e->inv + i, dbias + i, false, N, 64, 4);
-    else if (Np == 64)
-        for (int i = 0; i < 64; i += 4 * VL) softmax_columns_backward(dS + i, P + i, e->inv + i, dbias + i, true, N, 64, 4);
-    else
-        for (int i = 0; i < Np; i += VL) softmax_columns_backward(dS + i, P + i, e->inv + i, dbias + i, set, N, Np, 1);
+    small_transpose(e->t, Np, wide, d_o, C, wide < N ? wide : N, d, 1.0f);
+    small_product(STORE_SET, N, wide, d, dS, Np, e->v, e->ld_v, 1, e->t, Np, 1.0f, NULL, &e->next_v); /* gradient of P */
+    if (wide < N) softmax_lone_backward(e, dS, dbias, d_o + (N - 1) * C);
+    if (wide == 64) softmax_wide_backward(e, dS, dbias, 64, 64, 4);
+    else if (wide == 48 && Np == 64) softmax_wide_backward(e, dS, dbias, 48, 64, 3);
+    else softmax_wide_backward(e, dS, dbias, wide, Np, 1);
     float *dq = dqkv, *dk = dqkv + C, *dv = dqkv + 2 * C;
-    small_product(N, d, N, dv, 3 * C, P, Np, 1, d_o, C, 1.0f, NULL, next_d_o);
-    small_product(N, d, N, dk, 3 * C, dS, Np, 1, e->q, e->ld_q, e->s, NULL, NULL);
-    small_product(N, d, N, dq, 3 * C, dS, 1, Np, e->k, e->ld_k, e->s, NULL, NULL);
-    if (v2) {
-        dtau = unit_rows_backward(dq, 3 * C, e->q_hat, e->q_inv, N, Np, d) / e->s;
-        (void)unit_rows_backward(dk, 3 * C, e->k_hat, e->k_inv, N, Np, d);
+    small_product(STORE_PAST, N, d, N, dv, 3 * C, e->P, Np, 1, d_o, C, 1.0f, NULL, next_d_o);
+    if (!v2) {
+        small_product(STORE_PAST, N, d, N, dk, 3 * C, dS, Np, 1, e->q, e->ld_q, e->s, NULL, NULL);
+        small_product(STORE_PAST, N, d, N, dq, 3 * C, dS, 1, Np, e->k, e->ld_k, e->s, NULL, NULL);
+        return 0.0f;
     }
-    return dtau;
+    small_product(STORE_SET, N, d, N, e->P, d, dS, Np, 1, e->q, e->ld_q, e->s, NULL, NULL); /* P and t have done their work */
+    small_product(STORE_SET, N, d, N, e->t, d, dS, 1, Np, e->k, e->ld_k, e->s, NULL, NULL);
+    (void)unit_rows_backward(dk, 3 * C, e->P, e->k_hat, e->k_inv, N, Np, d);
+    return unit_rows_backward(dq, 3 * C, e->t, e->q_hat, e->q_inv, N, Np, d) / e->s;
 }
 
 static int64_t part_size(const window_grid *g) { return (int64_t)g->N * g->Np + 16; } /* one head's dbias, dtau and alignment */
@@ -291,12 +352,13 @@ void window_attention_backward(float *dqkv, float *dbias, float *dtau, const flo
             float *part = scratch + (k * heads + h) * size;
             const float *next = i + 1 < last * heads ? qkv + (i + 1) / heads * N * 3 * C + (i + 1) % heads * d : NULL;
             rows_ahead next_d_o = {next ? d_o + (i + 1) / heads * N * C + (i + 1) % heads * d : NULL, C, d};
-            if (w == first) part[N * Np] = 0.0f;
+            if (w == first) memset(part, 0, sizeof(float) * (size_t)(N * Np + 1));
             cell e;
             cell_open(&e, qkv + w * N * 3 * C, next, tau, g, (int)h, heads, d);
             cell_probabilities(&e, bias + h * N * Np, mask_of(g, w));
-            part[N * Np] += cell_backward(&e, dqkv + w * N * 3 * C + h * d, C, d_o + w * N * C + h * d, part, w == first, tau != NULL, &next_d_o);
+            part[N * Np] += cell_backward(&e, dqkv + w * N * 3 * C + h * d, C, d_o + w * N * C + h * d, part, tau != NULL, &next_d_o);
         }
+        stores_seen();
     }
 #pragma omp parallel for schedule(static) if (kern_threads() > 1)
     for (int h = 0; h < heads; h++) {
