@@ -27,6 +27,8 @@ MUST status kern_bf16_choose(void);
 /* "AMX by oneDNN 2.6.3, L2 2048 KiB", "AVX512-BF16"; NULL: the twin. With the shapes it is all that the bits depend on. */
 const char *kern_bf16_name(void);
 const char *kern_bf16_lacks(void); /* why it is no faster one, e.g. that the module is not there for a CPU that has AMX; NULL: it is the fastest */
+/* Bytes that its library takes in this process once it has made its kernels; 0 for ours. */
+int64_t kern_bf16_bytes(void);
 /* How many times as fast as in fp32 a linear layer's step is in bf16, on one thread, measured in about 50 ms. Call it while nothing is
  * computed. Fails if memory runs out. */
 MUST status kern_bf16_gain(double *gain);

@@ -109,8 +109,8 @@ static double largest_elsewhere(const trainer *t)
 /* n_ranks: of the node. */
 static status add_up(trainer *t, int n_ranks, bool alone, needs *n)
 {
-    bool exact = strcmp(t->job.train.sum, "exact") == 0;
-    *n = (needs){.base = base_bytes + peer_bytes * (n_ranks - 1), .state = state_bytes(t, n_ranks),
+    bool exact = strcmp(t->job.train.sum, "exact") == 0, bf16 = strcmp(t->job.train.precision, "bf16") == 0;
+    *n = (needs){.base = base_bytes + peer_bytes * (n_ranks - 1) + (bf16 ? (double)kern_bf16_bytes() : 0), .state = state_bytes(t, n_ranks),
                  .activations = (double)t->act_arena.size};
     TRY(batch_bytes(t, &n->batches, &n->evaluation), "forecast");
     TRY(data_bytes(t, &n->data, &n->files), "forecast");

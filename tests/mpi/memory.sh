@@ -93,6 +93,20 @@ forecast)
     awk -v p="${peak:-0}" -v f="${predicted:-0}" 'BEGIN { off = f > 0 ? p / f - 1 : 9; printf "# peak %.1f MiB, predicted %.1f MiB: %+.1f %%\n", p / 1048576, f / 1048576, 100 * off; exit off > 0.05 || off < -0.05 }'
     ok $? "$copies tasks, $r ranks: peak within 5 % of the forecast"
   done
+  if MEDLEY_BF16_KERNEL=onednn "$medley" doctor 2>/dev/null | grep -q 'bf16.*oneDNN'; then
+    # oneDNN's own memory is nothing beside a large encoder's: both forecasts, and both peaks
+    job 2 disc:192:3:mask >"$dir/job.cfg"
+    for k in avx512 onednn; do
+      export MEDLEY_BF16=anyway MEDLEY_BF16_KERNEL=$k
+      "$medley" check "$dir/job.cfg" --ranks 1 --set train.precision=bf16 2>/dev/null | sed -n 's/^forecast rank 0 peak_bytes //p' >"$dir/check.$k"
+      mpi 1 "$medley" train "$dir/job.cfg" --fresh --set train.precision=bf16
+      sed -n 's/.*"event":"end".*"memory_bytes":\([0-9.e+]*\).*/\1/p' "$dir/run/record.jsonl" >"$dir/peak.$k"
+    done
+    paste "$dir/check.avx512" "$dir/check.onednn" "$dir/peak.avx512" "$dir/peak.onednn" | awk '{
+      told = ($2 - $1) / 1048576; took = ($4 - $3) / 1048576
+      printf "# oneDNN: %.1f MiB told, %.1f taken\n", told, took; exit told < 1 || took - told > 6 || told - took > 6 }'
+    ok $? "what oneDNN takes is told"
+  else n=$((n + 1)); echo "ok $n - what oneDNN takes is told # SKIP no oneDNN here, or no AVX512-BF16"; fi
   ;;
 esac
 echo "1..$n"
