@@ -9,9 +9,6 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
-#if defined(__AVX__)
-#include <immintrin.h> /* _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_rcp14_ps, _mm256_round_ps */
-#endif
 
 /* 2^n for an integral n in [-126,127], by building the exponent field. */
 static inline float exp2_whole(float n)

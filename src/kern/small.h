@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #if defined(__AVX__)
-#include <immintrin.h> /* _mm512_stream_ps, _mm256_stream_ps, _mm_sfence */
+#include <immintrin.h> /* _mm512_stream_ps, _mm256_stream_ps, _mm_sfence, and what fastmath.h takes */
 #endif
 
 #if defined(__AVX512F__)
@@ -192,7 +192,7 @@ INLINE void transpose_square(float *y, int64_t ldy, const float *x, int64_t ldx,
     for (int r = 0; r < VL; r++) *(vecf *)(y + r * ldy) = t[r];
 }
 
-/* y (D,n), row stride ldy = alpha * x^T, x (N,D) with row stride ldx; columns N..n-1 are zero. D a multiple of 16, n of VL. */
+/* y (D,n), row stride ldy = alpha * x^T, of the first n rows of x (N,D), row stride ldx; columns N..n-1 are zero. D a multiple of 16, n of VL. */
 static inline void small_transpose(float *y, int ldy, int n, const float *x, int64_t ldx, int N, int D, float alpha)
 {
     for (int i = 0; i < n; i += VL) {

@@ -173,6 +173,15 @@ INLINE void softmax_columns(float *restrict P, float *inv, const float *bias, co
     for (int v = 0; v < NV; v++) *(vecf *)(inv + VL * v) = 1.0f / sum[v];
 }
 
+/* start and then the lanes of x, one after another. */
+INLINE float lane_sum(float start, const vecf *x)
+{
+    float lanes[VL];
+    *(vecf *)lanes = *x;
+    for (int i = 0; i < VL; i++) start += lanes[i];
+    return start;
+}
+
 INLINE void softmax_wide(cell *e, const float *bias, const float *mask, const int wide, const int Np, const int NV)
 {
     for (int i = 0; i < wide; i += NV * VL)
@@ -183,7 +192,7 @@ INLINE void softmax_wide(cell *e, const float *bias, const float *mask, const in
 static void softmax_lone(cell *e, const float *bias, const float *mask)
 {
     int N = e->N, Np = e->Np, last = N - 1;
-    float *x = e->lone, lanes[VL], top, total;
+    float *x = e->lone, lanes[VL], top;
     row_dots(x, e->k, e->ld_k, e->q + last * e->ld_q, 0, N, Np, e->d);
     for (int j = 0; j < N; j++) x[j] = (x[j] * e->s + bias[j * Np + last] + (mask ? mask[j * Np + last] : 0.0f)) * LOG2_E;
     vecf most = *(vecf *)x, sum = {0};
@@ -197,10 +206,7 @@ static void softmax_lone(cell *e, const float *bias, const float *mask)
         *(vecf *)(x + j) = p;
         if (j < last) sum += p;
     }
-    *(vecf *)lanes = sum;
-    total = x[last];
-    for (int i = 0; i < VL; i++) total += lanes[i];
-    e->inv[last] = 1.0f / total;
+    e->inv[last] = 1.0f / lane_sum(x[last], &sum);
     for (int j = 0; j < N; j++) e->P[j * Np + last] = x[j];
 }
 
@@ -208,7 +214,7 @@ static void softmax_lone(cell *e, const float *bias, const float *mask)
 static void cell_probabilities(cell *e, const float *bias, const float *mask)
 {
     int N = e->N, Np = e->Np, wide = e->wide;
-    small_transpose(e->t, Np, wide, e->q, e->ld_q, wide < N ? wide : N, e->d, e->s * LOG2_E);
+    small_transpose(e->t, Np, wide, e->q, e->ld_q, N, e->d, e->s * LOG2_E);
     small_product(STORE_SET, N, wide, e->d, e->P, Np, e->k, e->ld_k, 1, e->t, Np, 1.0f, NULL, &e->next_q);
     if (wide < N) softmax_lone(e, bias, mask);
     if (wide == 64 && !mask) softmax_wide(e, bias, NULL, 64, 64, 4);
@@ -254,7 +260,7 @@ static void softmax_lone_backward(cell *e, float *dS, float *dbias, const float 
 {
     int N = e->N, Np = e->Np, last = N - 1;
     _Alignas(64) float s[WINDOW_MAX_TOKENS];
-    float *p = e->lone, lanes[VL], inv = e->inv[last], total;
+    float *p = e->lone, inv = e->inv[last];
     row_dots(s, e->v, e->ld_v, d_o, 0, N, Np, e->d);
     vecf sum = {0};
     for (int j = 0; j < N; j += VL) {
@@ -262,9 +268,7 @@ static void softmax_lone_backward(cell *e, float *dS, float *dbias, const float 
         *(vecf *)(p + j) = x;
         if (j < last) sum += x * *(vecf *)(s + j);
     }
-    *(vecf *)lanes = sum;
-    total = p[last] * s[last];
-    for (int i = 0; i < VL; i++) total += lanes[i];
+    float total = lane_sum(p[last] * s[last], &sum);
     for (int j = 0; j < N; j++) {
         float x = p[j] * (s[j] - total);
         int at = j * Np + last;
@@ -316,7 +320,7 @@ static float cell_backward(cell *e, float *dqkv, int64_t C, const float *d_o, fl
 {
     int N = e->N, Np = e->Np, d = e->d, wide = e->wide;
     _Alignas(64) float dS[WINDOW_MAX_TOKENS * WINDOW_MAX_TOKENS];
-    small_transpose(e->t, Np, wide, d_o, C, wide < N ? wide : N, d, 1.0f);
+    small_transpose(e->t, Np, wide, d_o, C, N, d, 1.0f);
     small_product(STORE_SET, N, wide, d, dS, Np, e->v, e->ld_v, 1, e->t, Np, 1.0f, NULL, &e->next_v); /* gradient of P */
     if (wide < N) softmax_lone_backward(e, dS, dbias, d_o + (N - 1) * C);
     if (wide == 64) softmax_wide_backward(e, dS, dbias, 64, 64, 4);

@@ -14,6 +14,10 @@ n=0 bad=0
 ok() { n=$((n + 1)); if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; bad=1; [ -f "$dir/log" ] && tail -n 8 "$dir/log" | sed 's/^/# /'; fi; }
 mpi() { ranks=$1; shift; timeout "${patience:-300}" mpirun -q --oversubscribe --bind-to none -n "$ranks" "$@" >"$dir/log" 2>&1; }
 
+# told CHECK-OPTION...: the largest peak that check foretells of a rank; taken: the largest of the last run; both in bytes
+told() { "$medley" check "$dir/job.cfg" "$@" 2>/dev/null | sed -n 's/^forecast rank [0-9]* peak_bytes \([0-9]*\)$/\1/p' | sort -n | tail -n 1; }
+taken() { sed -n 's/.*"event":"end".*"memory_bytes":\([0-9.e+]*\).*/\1/p' "$dir/run/record.jsonl"; }
+
 # job STEPS TASKS...: a task is KIND:SIDE:BATCH:NAME
 job() {
   steps=$1
@@ -86,10 +90,9 @@ forecast)
     while [ $i -lt "$copies" ]; do tasks="$tasks quadrant:$small:t$i"; i=$((i + 1)); done
     # shellcheck disable=SC2086
     job 2 $tasks >"$dir/job.cfg" # moments are touched in the first update: the second step has the peak
-    "$medley" check "$dir/job.cfg" --ranks "$r" >"$dir/check" 2>&1
-    predicted=$(sed -n 's/^forecast rank [0-9]* peak_bytes \([0-9]*\)$/\1/p' "$dir/check" | sort -n | tail -n 1)
+    predicted=$(told --ranks "$r")
     mpi "$r" "$medley" train "$dir/job.cfg" --fresh; ok $? "$copies tasks train on $r ranks"
-    peak=$(sed -n 's/.*"event":"end".*"memory_bytes":\([0-9.e+]*\).*/\1/p' "$dir/run/record.jsonl")
+    peak=$(taken)
     awk -v p="${peak:-0}" -v f="${predicted:-0}" 'BEGIN { off = f > 0 ? p / f - 1 : 9; printf "# peak %.1f MiB, predicted %.1f MiB: %+.1f %%\n", p / 1048576, f / 1048576, 100 * off; exit off > 0.05 || off < -0.05 }'
     ok $? "$copies tasks, $r ranks: peak within 5 % of the forecast"
   done
@@ -98,9 +101,9 @@ forecast)
     job 2 disc:192:3:mask >"$dir/job.cfg"
     for k in avx512 onednn; do
       export MEDLEY_BF16=anyway MEDLEY_BF16_KERNEL=$k
-      "$medley" check "$dir/job.cfg" --ranks 1 --set train.precision=bf16 2>/dev/null | sed -n 's/^forecast rank 0 peak_bytes //p' >"$dir/check.$k"
+      told --ranks 1 --set train.precision=bf16 >"$dir/check.$k"
       mpi 1 "$medley" train "$dir/job.cfg" --fresh --set train.precision=bf16
-      sed -n 's/.*"event":"end".*"memory_bytes":\([0-9.e+]*\).*/\1/p' "$dir/run/record.jsonl" >"$dir/peak.$k"
+      taken >"$dir/peak.$k"
     done
     paste "$dir/check.avx512" "$dir/check.onednn" "$dir/peak.avx512" "$dir/peak.onednn" | awk '{
       told = ($2 - $1) / 1048576; took = ($4 - $3) / 1048576
